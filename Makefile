@@ -1,0 +1,55 @@
+# make serve    set up and run the server on its embedded model (ARGS="--port 8080 …" are passed on)
+# make test     set up and run all tests
+# make check    lint, format and types
+# make bench    measure (see docs/performance.md)
+# make setup    .venv with the locked versions and this package, editable
+# make lock     choose the newest versions that pyproject.toml allows and write the lock files
+#
+# Needs python3 (3.11 to 3.14) and make; uses uv when it is there.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: serve test check bench setup lock
+.DEFAULT_GOAL := serve
+
+serve: setup
+	$(BIN)/rwkv-server serve --config config/server.toml $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	mkdir -p build
+	$(BIN)/rwkv-server init --force --layers 12 --dim 768 --vocab-size 65536 --dtype bfloat16 \
+	  build/rwkv7-0.1b.safetensors
+	$(BIN)/python -m benchmarks.engine build/rwkv7-0.1b.safetensors
+	$(BIN)/python -m benchmarks.serving
+
+setup: $(READY)
+
+$(READY): pyproject.toml requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
+	  { echo "error: rwkv-server needs Python 3.11 to 3.14; name one with make PYTHON=python3.12"; exit 2; }
+	@if command -v uv >/dev/null; then \
+	  set -ex; uv venv --quiet --allow-existing --seed --python $(PYTHON) .venv; \
+	  uv pip install --quiet --python $(BIN)/python -r requirements-dev.lock; \
+	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	else \
+	  set -ex; $(PYTHON) -m venv .venv; \
+	  $(BIN)/python -m pip install --disable-pip-version-check -r requirements-dev.lock; \
+	  $(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi
+	@touch $(READY)
+
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
+	  --no-annotate --upgrade pyproject.toml --output-file requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
+	  --no-annotate --upgrade pyproject.toml --extra test --output-file requirements-dev.lock

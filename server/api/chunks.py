@@ -1,0 +1,99 @@
+"""The chunks of a stream, as OpenAI shapes them: one class per endpoint."""
+
+from typing import Any, Protocol
+
+from server.api.generation import News
+from server.api.schemas.usage import Usage
+
+Chunk = dict[str, Any]
+
+
+class Chunks(Protocol):
+    """What a stream needs to know of its endpoint."""
+
+    def opening(self) -> list[Chunk]:
+        """Before anything else."""
+
+    def news(self, news: News) -> list[Chunk]:
+        """For new text, a finish reason, or both."""
+
+    def closing(self, usage: Usage) -> list[Chunk]:
+        """After everything else."""
+
+
+class ChunkHead:
+    """The fields that all chunks of a stream share."""
+
+    def __init__(self, fields: Chunk, include_usage: bool) -> None:
+        # With include_usage every chunk has the field, null in all but the last.
+        self._fields = fields | {"usage": None} if include_usage else fields
+        self._include_usage = include_usage
+
+    def chunk(self, choice: Chunk) -> Chunk:
+        """A chunk with news of one choice."""
+        return {**self._fields, "choices": [choice]}
+
+    def closing(self, usage: Usage) -> list[Chunk]:
+        """The chunk with the usage, if it was asked for."""
+        if not self._include_usage:
+            return []
+        return [{**self._fields, "choices": [], "usage": usage.model_dump()}]
+
+
+class CompletionChunks:
+    """Chunks of /v1/completions."""
+
+    def __init__(self, head: Chunk, include_usage: bool) -> None:
+        self._head = ChunkHead(head | {"object": "text_completion"}, include_usage)
+
+    def opening(self) -> list[Chunk]:
+        """Nothing: the first chunk has text."""
+        return []
+
+    def news(self, news: News) -> list[Chunk]:
+        """Text and finish reason in one chunk; none while text is held back."""
+        if not news.text and news.finish_reason is None:
+            return []
+        choice = {
+            "index": news.index,
+            "text": news.text,
+            "logprobs": None,
+            "finish_reason": news.finish_reason,
+        }
+        return [self._head.chunk(choice)]
+
+    def closing(self, usage: Usage) -> list[Chunk]:
+        """The usage, if it was asked for."""
+        return self._head.closing(usage)
+
+
+class ChatChunks:
+    """Chunks of /v1/chat/completions for `count` choices."""
+
+    def __init__(self, head: Chunk, include_usage: bool, count: int) -> None:
+        fields = head | {"object": "chat.completion.chunk", "service_tier": "default"}
+        self._head = ChunkHead(fields, include_usage)
+        self._count = count
+
+    def opening(self) -> list[Chunk]:
+        """The role of each choice, once: clients concatenate what they get twice."""
+        delta = {"role": "assistant", "content": "", "refusal": None}
+        return [self._choice(index, delta, None) for index in range(self._count)]
+
+    def news(self, news: News) -> list[Chunk]:
+        """A chunk with text, then one with the finish reason and an empty delta."""
+        chunks = []
+        if news.text:
+            chunks.append(self._choice(news.index, {"content": news.text}, None))
+        if news.finish_reason is not None:
+            chunks.append(self._choice(news.index, {}, news.finish_reason))
+        return chunks
+
+    def closing(self, usage: Usage) -> list[Chunk]:
+        """The usage, if it was asked for."""
+        return self._head.closing(usage)
+
+    def _choice(self, index: int, delta: Chunk, finish_reason: str | None) -> Chunk:
+        return self._head.chunk(
+            {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        )

@@ -1,0 +1,125 @@
+"""Every error that the API can answer with: one table, one exception, one shape."""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+
+@dataclass(frozen=True)
+class ErrorKind:
+    """The status and type of an error code; `permanent` tells clients not to retry a 5xx."""
+
+    status: int
+    type: str
+    permanent: bool = False
+
+
+INVALID = "invalid_request_error"
+
+ERRORS = {
+    "invalid_json": ErrorKind(400, INVALID),
+    "invalid_value": ErrorKind(400, INVALID),
+    "missing_required_parameter": ErrorKind(400, INVALID),
+    "unsupported_parameter": ErrorKind(400, INVALID),
+    "unsupported_content": ErrorKind(400, INVALID),
+    "context_length_exceeded": ErrorKind(400, INVALID),
+    "model_not_found": ErrorKind(404, INVALID),
+    "unknown_url": ErrorKind(404, INVALID),
+    "method_not_allowed": ErrorKind(405, INVALID),
+    "request_too_large": ErrorKind(413, INVALID),
+    "queue_full": ErrorKind(429, "rate_limit_error"),
+    # Nobody reads this one: it is how the log shows a client that left before the answer.
+    "client_closed_request": ErrorKind(499, INVALID),
+    "internal_error": ErrorKind(500, "server_error", permanent=True),
+    "engine_error": ErrorKind(500, "server_error"),
+    "loading": ErrorKind(503, "service_unavailable_error"),
+}
+
+# Errors that the framework raises on its own, by status.
+FRAMEWORK_ERRORS = {404: "unknown_url", 405: "method_not_allowed"}
+
+
+class ApiError(HTTPException):
+    """An error of the table. FastAPI lets an HTTPException through even while it reads a body."""
+
+    def __init__(
+        self, code: str, message: str, param: str | None = None, retry_after: float | None = None
+    ) -> None:
+        kind = ERRORS[code]
+        headers = {}
+        if retry_after is not None:
+            headers["retry-after"] = str(max(1, ceil(retry_after)))
+        if kind.permanent:
+            headers["x-should-retry"] = "false"
+        super().__init__(kind.status, message, headers)
+        self.body: dict[str, Any] = {
+            "error": {"message": message, "type": kind.type, "param": param, "code": code}
+        }
+
+
+class ClientGoneError(ApiError):
+    """The client closed the connection before it had its answer."""
+
+    def __init__(self) -> None:
+        super().__init__("client_closed_request", "the client closed the connection")
+
+
+def internal_error() -> ApiError:
+    """The answer to an unexpected exception; the log has the details."""
+    return ApiError("internal_error", "The server had an internal error; its log says more.")
+
+
+def error_response(error: ApiError) -> Response:
+    """An error as an HTTP response in OpenAI's shape."""
+    return JSONResponse(error.body, error.status_code, error.headers)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Give the framework's own errors the same shape."""
+
+    async def on_http_exception(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return error_response(_from_http_exception(request, error))
+
+    async def on_validation_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return error_response(_from_validation_error(error))
+
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+
+
+def _from_http_exception(request: Request, error: HTTPException) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    if error.status_code in FRAMEWORK_ERRORS:
+        url = f"{request.method} {request.url.path[:200]}"
+        converted = ApiError(FRAMEWORK_ERRORS[error.status_code], f"{error.detail}: {url}")
+    elif error.status_code < 500:
+        # Too deeply nested, or not UTF-8: what the JSON parser refuses in its own ways.
+        converted = ApiError("invalid_json", error.detail)
+    else:
+        converted = internal_error()
+    converted.headers = {**(error.headers or {}), **(converted.headers or {})}
+    return converted
+
+
+def _from_validation_error(error: RequestValidationError) -> ApiError:
+    first = error.errors()[0]
+    context = first.get("ctx", {})
+    if first["type"] == "json_invalid":
+        return ApiError("invalid_json", f"The body is not valid JSON: {context.get('error')}")
+    param = context.get("param") or ".".join(str(part) for part in first["loc"][1:])
+    if not param:
+        return ApiError(
+            "invalid_value", "The body must be a JSON object, sent as content-type application/json"
+        )
+    code = first["type"] if first["type"] in ERRORS else "invalid_value"
+    if first["type"] == "missing":
+        code = "missing_required_parameter"
+    return ApiError(code, f"{param}: {first['msg']}", param)

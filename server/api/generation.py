@@ -1,0 +1,162 @@
+"""A request's choices while the engine generates them: submitted, awaited together, aborted."""
+
+import asyncio
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Literal, Self
+
+from starlette.types import Receive, Scope
+
+from server.api.errors import ApiError, ClientGoneError
+from server.api.plan import Plan
+from server.api.schemas.usage import Usage
+from server.workers.client import EngineClient, NotReadyError, OutputStream, QueueFullError
+from server.workers.messages import RequestOutput
+
+Finish = Literal["stop", "length"]
+
+
+@dataclass
+class TokenCount:
+    """Tokens of the prompts, and generated so far; the access log reads it at the end."""
+
+    prompt: int
+    completion: int = 0
+
+    def usage(self) -> Usage:
+        """As the API reports it."""
+        return Usage(
+            prompt_tokens=self.prompt,
+            completion_tokens=self.completion,
+            total_tokens=self.prompt + self.completion,
+        )
+
+
+@dataclass
+class GeneratedChoice:
+    """A choice that the engine goes on with until `finish_reason` is set."""
+
+    pieces: list[str] = field(default_factory=list)
+    finish_reason: Finish | None = None
+
+    @property
+    def text(self) -> str:
+        """All of it so far."""
+        return "".join(self.pieces)
+
+
+@dataclass(frozen=True)
+class News:
+    """What a choice got since the last time."""
+
+    index: int
+    text: str
+    finish_reason: Finish | None
+
+
+class Generation:
+    """All choices of one HTTP request; leaving the context aborts those that still run.
+
+    Entering submits them: all, or none when it raises ApiError (queue_full, loading).
+    """
+
+    def __init__(self, client: EngineClient, plan: Plan, scope: Scope, receive: Receive) -> None:
+        self.tokens = TokenCount(prompt=sum(len(ids) for ids in plan.prompts))
+        scope.setdefault("state", {})["tokens"] = self.tokens
+        self._client = client
+        self._plan = plan
+        self._receive = receive
+        self._streams: list[OutputStream] = []
+        self._waits: dict[asyncio.Task[RequestOutput], int] = {}
+        self._gone: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            for ids, params in self._plan.choices:
+                self._streams.append(self._client.submit(ids, params))
+        except BaseException as error:
+            self._abort()
+            if isinstance(error, QueueFullError):
+                raise queue_full(error) from None
+            if isinstance(error, NotReadyError):
+                raise not_ready(error) from None
+            raise
+        for index in range(len(self._streams)):
+            self._await_output(index)
+        self._gone = asyncio.create_task(_disconnected(self._receive))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._abort()
+
+    @property
+    def running(self) -> bool:
+        """Whether some choice has not finished."""
+        return bool(self._waits)
+
+    async def news(self, silence: float | None = None) -> list[News]:
+        """Wait for outputs; [] after so many seconds without any.
+
+        Raises ClientGoneError when the client left, and ApiError when the engine failed.
+        """
+        assert self._gone is not None
+        waits = [*self._waits, self._gone]
+        done, _ = await asyncio.wait(waits, timeout=silence, return_when=asyncio.FIRST_COMPLETED)
+        if self._gone in done:
+            raise ClientGoneError
+        news = []
+        for wait in [wait for wait in self._waits if wait in done]:
+            index, output = self._waits.pop(wait), wait.result()
+            self.tokens.completion += len(output.token_ids)
+            finish = _finish_reason(output)
+            if finish is None:
+                self._await_output(index)
+            news.append(News(index, output.text, finish))
+        return news
+
+    async def collect(self) -> list[GeneratedChoice]:
+        """Wait for all choices to finish; raises like news()."""
+        choices = [GeneratedChoice() for _ in self._streams]
+        while self.running:
+            for news in await self.news():
+                choices[news.index].pieces.append(news.text)
+                choices[news.index].finish_reason = news.finish_reason
+        return choices
+
+    def _await_output(self, index: int) -> None:
+        self._waits[asyncio.create_task(self._streams[index].get())] = index
+
+    def _abort(self) -> None:
+        for wait in self._waits:
+            wait.cancel()
+        if self._gone is not None:
+            self._gone.cancel()
+        for stream in self._streams:
+            stream.abort()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _finish_reason(output: RequestOutput) -> Finish | None:
+    if output.finish_reason == "error" or output.finish_reason == "abort":
+        raise ApiError("engine_error", f"The engine failed: {output.error or 'aborted'}")
+    return output.finish_reason
+
+
+def queue_full(error: QueueFullError) -> ApiError:
+    """The 429 of a server that has enough to do."""
+    return ApiError("queue_full", f"Try again later: {error}", retry_after=error.retry_after)
+
+
+def not_ready(error: NotReadyError) -> ApiError:
+    """The 503 of a server whose model is not there yet."""
+    message = f"The model is not ready: {error}"
+    return ApiError("loading", message, retry_after=error.retry_after)

@@ -1,0 +1,99 @@
+"""What every request passes through, as plain ASGI: its id, its log line, its size limit."""
+
+import logging
+import re
+from time import perf_counter
+from uuid import uuid4
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.api.errors import ApiError, error_response, internal_error
+from server.logs import request_id
+
+logger = logging.getLogger(__name__)
+access_log = logging.getLogger("server.api.access")
+
+SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+class RequestContext:
+    """Gives a request its id, answers for unexpected exceptions, and writes the access log."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        ident = _request_id(scope)
+        token = request_id.set(ident)
+        started = perf_counter()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                header = (b"x-request-id", ident.encode())
+                message = {**message, "headers": [*message.get("headers", ()), header]}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            logger.exception("unexpected error in %s %s", scope["method"], scope["path"])
+            if not status:
+                await error_response(internal_error())(scope, receive, send_with_id)
+        finally:
+            _log_access(scope, status, perf_counter() - started)
+            request_id.reset(token)
+
+
+class BodyLimit:
+    """Refuses bodies over a number of bytes, whether their length is declared or not."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        # More digits than any limit are too many without asking int(), which has its own limit.
+        if declared.isdecimal() and (len(declared) > 18 or int(declared) > self._max_bytes):
+            await error_response(self._too_large())(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                raise self._too_large()
+            return message
+
+        await self._app(scope, receive_counted, send)
+
+    def _too_large(self) -> ApiError:
+        return ApiError(
+            "request_too_large", f"The request body is larger than {self._max_bytes} bytes"
+        )
+
+
+def _request_id(scope: Scope) -> str:
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if SANE_ID.fullmatch(given) else f"req_{uuid4().hex}"
+
+
+def _log_access(scope: Scope, status: int, seconds: float) -> None:
+    # The path is quoted like a Python string: it may hold decoded line breaks.
+    path = scope["path"] if scope["path"].isprintable() else ascii(scope["path"])
+    line = f"{scope['method']} {path} {status or '-'} {seconds * 1000:.0f} ms"
+    if tokens := scope.get("state", {}).get("tokens"):
+        line += f" {tokens.prompt}+{tokens.completion} tokens"
+    access_log.info("%s", line)

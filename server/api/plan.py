@@ -1,0 +1,163 @@
+"""From a validated request to what the engine is asked: token ids and sampling parameters."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from server.api.errors import ApiError
+from server.api.schemas.chat import ChatCompletionRequest
+from server.api.schemas.completions import CompletionRequest
+from server.api.schemas.generation import GenerationRequest
+from server.api.served_model import ServedModel
+from server.config import LimitsSettings
+from server.sampling.params import SamplingParams
+from server.tokenizer.base import Tokenizer, TokenizerError
+
+# Longer texts are encoded in a thread: at about 1 MB/s they would hold up every other stream.
+THREAD_CHARS = 16 * 1024
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One HTTP request's work for the engine; choice i of prompt p has the index p × n + i."""
+
+    prompts: list[list[int]]
+    choices: list[tuple[list[int], SamplingParams]]
+
+
+async def plan_completion(
+    body: CompletionRequest, model: ServedModel, limits: LimitsSettings
+) -> Plan:
+    """Raises ApiError when the request asks for something that this model or server has not."""
+    _check_model(body, model)
+    _check_choices(body, len(body.prompt), limits)
+    max_tokens = _max_tokens(body.max_tokens, "max_tokens", limits)
+    prompts = []
+    for prompt in body.prompt:
+        if isinstance(prompt, str):
+            ids = await _run(len(prompt), model.tokenizer.encode, prompt)
+        else:
+            ids = prompt
+            _check_ids(ids, "prompt", model.tokenizer)
+        _check_length(ids, "prompt", limits)
+        prompts.append(ids)
+    return _plan(body, prompts, max_tokens, (), model)
+
+
+async def plan_chat(
+    body: ChatCompletionRequest, model: ServedModel, limits: LimitsSettings
+) -> Plan:
+    """Raises ApiError when the request asks for something that this model or server has not."""
+    _check_model(body, model)
+    _check_choices(body, 1, limits)
+    if body.max_completion_tokens is not None:
+        max_tokens = _max_tokens(body.max_completion_tokens, "max_completion_tokens", limits)
+    else:
+        wanted = body.max_tokens or min(limits.default_output_tokens, limits.max_output_tokens)
+        max_tokens = _max_tokens(wanted, "max_tokens", limits)
+    messages = [message.as_dict() for message in body.messages]
+    size = sum(len(message["content"]) for message in messages)
+    ids = await _run(size, _encode_chat, messages, model)
+    _check_length(ids, "messages", limits)
+    return _plan(body, [ids], max_tokens, model.chat_template.stop, model)
+
+
+def _plan(
+    body: GenerationRequest,
+    prompts: list[list[int]],
+    max_tokens: int,
+    template_stop: tuple[str, ...],
+    model: ServedModel,
+) -> Plan:
+    _check_ids(body.stop_token_ids, "stop_token_ids", model.tokenizer)
+    choices = []
+    for ids in prompts:
+        # Without a seed equal prompts should differ; with one, a prompt's result must not depend
+        # on the prompts beside it.
+        seed = secrets.randbits(64) if body.seed is None else body.seed
+        for number in range(body.n):
+            params = SamplingParams(
+                max_tokens=max_tokens,
+                seed=(seed + number) % 2**64,
+                temperature=body.temperature,
+                top_p=body.top_p,
+                # A larger k keeps all as well, and may be too large for the message to a worker.
+                top_k=min(max(body.top_k, 0), model.tokenizer.vocab_size),
+                presence_penalty=body.presence_penalty,
+                frequency_penalty=body.frequency_penalty,
+                penalty_decay=body.penalty_decay,
+                repetition_penalty=body.repetition_penalty,
+                stop=tuple(dict.fromkeys((*template_stop, *body.stop))),
+                stop_token_ids=tuple(body.stop_token_ids),
+                ignore_eos=body.ignore_eos,
+            )
+            choices.append((ids, params))
+    return Plan(prompts, choices)
+
+
+def _encode_chat(messages: list[dict[str, Any]], model: ServedModel) -> list[int]:
+    try:
+        text = model.chat_template.render(messages)
+    except TokenizerError as error:  # such as roles in an order that the template refuses
+        raise ApiError("invalid_value", str(error), "messages") from None
+    return model.tokenizer.encode(text)
+
+
+async def _run(size: int, encode: Callable[..., list[int]], *args: Any) -> list[int]:
+    if size > THREAD_CHARS:
+        return await asyncio.to_thread(encode, *args)
+    return encode(*args)
+
+
+def _check_model(body: GenerationRequest, model: ServedModel) -> None:
+    if body.model and body.model != model.id:
+        raise unknown_model(body.model, model)
+
+
+def unknown_model(name: str, model: ServedModel) -> ApiError:
+    """The 404 for a model that is not served."""
+    return ApiError(
+        "model_not_found",
+        f"The model {name[:200]!r} does not exist; this server has {model.id!r}",
+        "model",
+    )
+
+
+def _check_choices(body: GenerationRequest, prompts: int, limits: LimitsSettings) -> None:
+    if prompts * body.n > limits.max_choices:
+        raise ApiError(
+            "invalid_value",
+            f"n times the number of prompts is over this server's limit of {limits.max_choices}",
+            "n",
+        )
+
+
+def _max_tokens(wanted: int, param: str, limits: LimitsSettings) -> int:
+    if wanted > limits.max_output_tokens:
+        raise ApiError(
+            "invalid_value",
+            f"{param} is over this server's limit of {limits.max_output_tokens}",
+            param,
+        )
+    return wanted
+
+
+def _check_ids(ids: list[int], param: str, tokenizer: Tokenizer) -> None:
+    if ids and not (min(ids) >= 0 and max(ids) < tokenizer.vocab_size):
+        raise ApiError(
+            "invalid_value",
+            f"{param} has a token id outside the vocabulary, 0 to {tokenizer.vocab_size - 1}",
+            param,
+        )
+
+
+def _check_length(ids: list[int], param: str, limits: LimitsSettings) -> None:
+    if 0 < limits.max_prompt_tokens < len(ids):
+        raise ApiError(
+            "context_length_exceeded",
+            f"{param} has {len(ids)} tokens, over this server's limit of "
+            f"{limits.max_prompt_tokens} tokens a prompt",
+            param,
+        )

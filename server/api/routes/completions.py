@@ -1,0 +1,45 @@
+"""POST /v1/completions."""
+
+import time
+from uuid import uuid4
+
+from fastapi import APIRouter, Request, Response
+
+from server.api.chunks import CompletionChunks
+from server.api.dependencies import ServiceDependency
+from server.api.generation import Generation
+from server.api.plan import plan_completion
+from server.api.schemas.completions import Completion, CompletionChoice, CompletionRequest
+from server.api.schemas.errors import ERROR_RESPONSES
+from server.api.sse import EventStream
+
+router = APIRouter(tags=["generation"])
+
+
+@router.post("/v1/completions", response_model=Completion, responses=ERROR_RESPONSES)
+async def create_completion(
+    body: CompletionRequest, request: Request, service: ServiceDependency
+) -> Response:
+    """Continue one prompt or several."""
+    client, model, settings = service.client, service.model, service.settings
+    plan = await plan_completion(body, model, settings.limits)
+    head = {
+        "id": f"cmpl-{uuid4().hex}",
+        "created": int(time.time()),
+        "model": model.id,
+        "system_fingerprint": model.system_fingerprint,
+    }
+    if body.stream:
+        chunks = CompletionChunks(head, body.include_usage)
+        return EventStream(client, plan, chunks, settings.http.ping_seconds)
+    with Generation(client, plan, request.scope, request.receive) as generation:
+        choices = await generation.collect()
+    completion = Completion(
+        **head,
+        choices=[
+            CompletionChoice(index=index, text=choice.text, finish_reason=choice.finish_reason)
+            for index, choice in enumerate(choices)
+        ],
+        usage=generation.tokens.usage(),
+    )
+    return Response(completion.model_dump_json(), media_type="application/json")

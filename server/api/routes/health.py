@@ -1,0 +1,66 @@
+"""Is the process alive, and does it take requests?"""
+
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from server.api.dependencies import ServiceDependency
+from server.api.generation import not_ready
+from server.api.schemas.errors import ERROR_RESPONSES
+from server.workers.client import NotReadyError
+
+router = APIRouter(tags=["operation"])
+
+
+class Root(BaseModel):
+    """What this server is, and where its description lies."""
+
+    name: Literal["rwkv-server"] = "rwkv-server"
+    model: str
+    openapi: Literal["/openapi.json"] = "/openapi.json"
+
+
+class Health(BaseModel):
+    """State of a living process."""
+
+    status: Literal["ok"] = "ok"
+    ready: bool
+    detail: str
+    model: str
+    generation: str
+    active_requests: int
+
+
+class Readiness(BaseModel):
+    """The server takes requests."""
+
+    status: Literal["ready"] = "ready"
+    model: str
+
+
+@router.get("/")
+async def root(service: ServiceDependency) -> Root:
+    """Where to look next."""
+    return Root(model=service.model.id)
+
+
+@router.get("/health")
+async def health(service: ServiceDependency) -> Health:
+    """200 as long as the process lives, also while the model loads."""
+    client, model = service.client, service.model
+    return Health(
+        ready=client.ready,
+        detail="ready" if client.ready else client.detail,
+        model=model.id,
+        generation=model.generation,
+        active_requests=client.active_requests,
+    )
+
+
+@router.get("/ready", responses=ERROR_RESPONSES)
+async def ready(service: ServiceDependency) -> Readiness:
+    """200 when requests are taken, else 503 with what the server is waiting for."""
+    if not service.client.ready:
+        raise not_ready(NotReadyError(service.client.detail))
+    return Readiness(model=service.model.id)

@@ -1,0 +1,135 @@
+"""/v1/chat/completions: messages in, an assistant's message out."""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from server.api.schemas.generation import UNSUPPORTED, GenerationRequest, Unsupported
+from server.api.schemas.usage import Usage
+from server.api.schemas.validation import Text, invalid
+
+
+class TextPart(BaseModel):
+    """The one kind of content part that a text model can read."""
+
+    type: Literal["text"]
+    text: str
+
+
+def _join_parts(content: Any) -> Any:
+    """A list of text parts as one string, a part a line; anything else is left as it is."""
+    if not isinstance(content, list):
+        return content
+    texts: list[str] = []
+    for part in content:
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise invalid("should be a string or a list of content parts, each with a type")
+        if part["type"] != "text":
+            raise PydanticCustomError("unsupported_content", "only text parts are supported")
+        if not isinstance(part.get("text"), str):
+            raise invalid("a text part should have a string in text")
+        texts.append(part["text"])
+    return "\n".join(texts)
+
+
+Content = Annotated[
+    Text | None,
+    BeforeValidator(_join_parts, json_schema_input_type=str | list[TextPart] | None),
+]
+
+
+class Lenient(BaseModel):
+    """Parts of a message: strict about types, indifferent to unknown keys."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class FunctionCall(Lenient):
+    """Which function the assistant called; `arguments` is JSON as the model wrote it."""
+
+    name: Text
+    arguments: Text = "{}"
+
+
+class ToolCall(Lenient):
+    """One earlier call of a tool."""
+
+    id: Text | None = None
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class Message(Lenient):
+    """One message of the conversation."""
+
+    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
+    content: Content = None
+    name: Text | None = None
+    reasoning_content: Text | None = None
+    tool_calls: Annotated[list[ToolCall] | None, FailFast()] = None
+    tool_call_id: Text | None = None
+
+    @model_validator(mode="after")
+    def _check_content(self) -> Self:
+        # An assistant may have only called a tool, or refused.
+        if self.content is None and self.role != "assistant":
+            raise invalid(f"a message of role {self.role} should have content")
+        return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the chat template: content is always a string, other absent fields are left out."""
+        return {"content": "", **self.model_dump(exclude_none=True)}
+
+
+def _uses_tools(fields: dict[str, Any]) -> bool:
+    return bool(fields.get("tools")) and fields.get("tool_choice") != "none"
+
+
+def _uses_functions(fields: dict[str, Any]) -> bool:
+    return bool(fields.get("functions")) and fields.get("function_call") != "none"
+
+
+class ChatCompletionRequest(GenerationRequest):
+    """The body of POST /v1/chat/completions."""
+
+    unsupported: ClassVar[Unsupported] = UNSUPPORTED | {
+        "top_logprobs": lambda fields: bool(fields.get("top_logprobs")),
+        "tools": _uses_tools,
+        "functions": _uses_functions,
+        "audio": lambda fields: bool(fields.get("audio")),
+    }
+
+    # FailFast: a body of millions of wrong items must not make millions of errors.
+    messages: Annotated[list[Message], FailFast()] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(None, ge=1, description="Overrides max_tokens.")
+
+
+class AssistantMessage(BaseModel):
+    """The generated message."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str | None
+    refusal: None = None
+
+
+class ChatChoice(BaseModel):
+    """One generated message."""
+
+    index: int
+    message: AssistantMessage
+    logprobs: None = None
+    finish_reason: Literal["stop", "length"]
+
+
+class ChatCompletion(BaseModel):
+    """The answer of POST /v1/chat/completions."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    system_fingerprint: str
+    service_tier: Literal["default"] = "default"
+    choices: list[ChatChoice]
+    usage: Usage

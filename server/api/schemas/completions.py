@@ -1,0 +1,69 @@
+"""/v1/completions: plain text or token ids in, text out."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, Field, PlainValidator
+
+from server.api.schemas.generation import UNSUPPORTED, GenerationRequest, Unsupported
+from server.api.schemas.usage import Usage
+from server.api.schemas.validation import check_unicode, invalid
+
+PromptInput = str | list[str] | list[int] | list[list[int]]
+PROMPT_EXPECTED = (
+    "should be a string, a list of strings, a list of token ids, or a list of such lists"
+)
+
+
+def _as_prompts(value: Any) -> list[str] | list[list[int]]:
+    """One prompt or many as a list of prompts, without a union's error for every member."""
+    prompts = [value] if isinstance(value, str) or _are_ids(value) else value
+    if not isinstance(prompts, list):
+        raise invalid(PROMPT_EXPECTED)
+    if not prompts or any(prompt in ("", []) for prompt in prompts):
+        raise invalid("should not be empty")
+    if all(isinstance(prompt, str) for prompt in prompts):
+        return [check_unicode(prompt) for prompt in prompts]
+    if not all(_are_ids(prompt) for prompt in prompts):
+        raise invalid(PROMPT_EXPECTED)
+    return prompts
+
+
+def _are_ids(value: Any) -> bool:
+    # type() rather than isinstance(): a bool is no token id.
+    return isinstance(value, list) and bool(value) and all(type(item) is int for item in value)
+
+
+class CompletionRequest(GenerationRequest):
+    """The body of POST /v1/completions."""
+
+    unsupported: ClassVar[Unsupported] = UNSUPPORTED | {
+        "echo": lambda fields: bool(fields.get("echo")),
+        "suffix": lambda fields: bool(fields.get("suffix")),
+    }
+
+    prompt: Annotated[
+        list[str] | list[list[int]],
+        PlainValidator(_as_prompts, json_schema_input_type=PromptInput),
+    ]
+    max_tokens: int = Field(16, ge=1)
+
+
+class CompletionChoice(BaseModel):
+    """One generated text."""
+
+    text: str
+    index: int
+    logprobs: None = None
+    finish_reason: Literal["stop", "length"]
+
+
+class Completion(BaseModel):
+    """The answer of POST /v1/completions."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[CompletionChoice]
+    usage: Usage

@@ -1,0 +1,124 @@
+"""A checkpoint as named arrays over a memory-mapped file."""
+
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_DIMENSIONS = 8
+MAX_DIMENSION = 1 << 48
+
+NUMPY_DTYPES: dict[str, np.dtype[np.generic]] = {
+    "float64": np.dtype("<f8"),
+    "float32": np.dtype("<f4"),
+    "float16": np.dtype("<f2"),
+    "bfloat16": np.dtype("<u2"),  # NumPy has no bfloat16: these are its bits
+    "int64": np.dtype("<i8"),
+    "int32": np.dtype("<i4"),
+    "int16": np.dtype("<i2"),
+    "int8": np.dtype("i1"),
+    "uint64": np.dtype("<u8"),
+    "uint32": np.dtype("<u4"),
+    "uint16": np.dtype("<u2"),
+    "uint8": np.dtype("u1"),
+    "bool": np.dtype("u1"),  # as bytes: a hostile file may hold other values than 0 and 1
+}
+"""How each dtype of a checkpoint is held in memory."""
+
+FLOAT_DTYPES = frozenset({"float64", "float32", "float16", "bfloat16"})
+
+
+class CheckpointError(ValueError):
+    """One line that names the file (and the tensor), what is wrong and what to do."""
+
+    def __init__(self, message: str) -> None:
+        # Names come from untrusted files: they may hold line breaks, escapes, or megabytes.
+        printable = "".join(c if c.isprintable() else "�" for c in message[:600])
+        super().__init__(printable if len(message) <= 600 else printable + "…")
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """One named array of a checkpoint, not yet read from disk."""
+
+    name: str
+    dtype: str
+    """A key of NUMPY_DTYPES."""
+    shape: tuple[int, ...]
+    data: npt.NDArray[np.generic]
+    """[*shape], read-only view of the file, unaligned if the file is; bfloat16 is uint16 bits."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size in the file, bytes."""
+        return self.data.nbytes
+
+    def to_float32(self) -> npt.NDArray[np.float32]:
+        """[*shape] C-contiguous, aligned; a view of the file where that is already float32."""
+        if self.dtype == "bfloat16":
+            return bfloat16_to_float32(self.data.view(np.uint16))
+        with np.errstate(over="ignore"):  # a float64 beyond the range becomes inf
+            return np.require(self.data.astype(np.float32, copy=False), None, ["C", "A"])
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The tensors of one file. The mapping to the file lives as long as any tensor's data."""
+
+    path: Path
+    metadata: dict[str, str]
+    tensors: Mapping[str, Tensor]
+
+
+def bfloat16_to_float32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+    """Exact: the bits become the upper half of a float32."""
+    wide = bits.astype(np.uint32)
+    wide <<= np.uint32(16)
+    return wide.view(np.float32)
+
+
+def float32_to_bfloat16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+    """The bits of the nearest bfloat16, ties to even; NaN stays NaN."""
+    bits = values.view(np.uint32)
+    rounding = ((bits >> 16) & 1) + np.uint32(0x7FFF)
+    nearest = ((bits + rounding) >> 16).astype(np.uint16)
+    # Rounding could carry a NaN's mantissa into infinity, or past the sign.
+    quiet = ((bits >> 16) | 0x40).astype(np.uint16)
+    return np.where(np.isnan(values), quiet, nearest)
+
+
+def map_file(path: Path) -> mmap.mmap:
+    """Map a file read-only. Raises CheckpointError when it cannot be opened or is empty."""
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}") from None
+    except ValueError:
+        raise CheckpointError(f"{path}: the file is empty") from None
+
+
+def check_shape(shape: object) -> tuple[int, ...] | None:
+    """The shape as a tuple if it is a sane one: few dimensions, each a non-negative int."""
+    if not isinstance(shape, list | tuple) or len(shape) > MAX_DIMENSIONS:
+        return None
+    if all(type(n) is int and 0 <= n <= MAX_DIMENSION for n in shape):
+        return tuple(shape)
+    return None
+
+
+def view_tensor(
+    mapped: mmap.mmap, name: str, dtype: str, shape: tuple[int, ...], offset: int
+) -> Tensor:
+    """A tensor over bytes from `offset`, which the caller has checked to lie in the file."""
+    numpy_dtype = NUMPY_DTYPES[dtype]
+    data: npt.NDArray[np.generic]
+    if prod(shape) == 0:  # nothing to map, and NumPy minds an offset at the very end
+        data = np.empty(shape, numpy_dtype)
+    else:
+        data = np.ndarray(shape, numpy_dtype, buffer=mapped, offset=offset)
+    return Tensor(name, dtype, shape, data)

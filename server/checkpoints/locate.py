@@ -1,0 +1,132 @@
+"""From what the user names as a model to the files that make it up."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from server.checkpoints.checkpoint import CheckpointError
+
+EMBEDDED = Path(__file__).parent.parent / "assets" / "embedded"
+EMBEDDED_NAME = "rwkv-embedded"
+SUFFIXES = (".safetensors", ".st", ".pth")
+
+MAX_TEMPLATE_BYTES = 1 << 20
+MAX_CONFIG_BYTES = 16 << 20
+
+BYTES_VOCAB_SIZE = 256
+WORLD_VOCAB_SIZES = range(65_530, 65_537)  # the largest id is 65,529; models pad to 65,536
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where a model's parts are."""
+
+    name: str
+    """The model's id in the API, unless the user sets one."""
+    checkpoint: Path
+    tokenizer: str = ""
+    """A tokenizer file, `world` or `bytes`; empty: choose_tokenizer tells by the vocabulary."""
+    chat_template: str | None = None
+    """Jinja source that came with the checkpoint."""
+    bos_token: str = ""
+    eos_token: str = ""
+
+
+def locate(path: str, tokenizer: str = "") -> ModelFiles:
+    """Find the parts of a model: a checkpoint file, a folder with one, or "" for the embedded one.
+
+    Raises CheckpointError when there is no checkpoint, or more than one in the folder.
+    """
+    target = Path(path).expanduser() if path else EMBEDDED
+    if not target.exists():
+        hint = "" if path else "; the embedded model is not in this installation, name another"
+        raise CheckpointError(f"{target}: no such file or folder{hint}")
+    checkpoint = _only_checkpoint(target) if target.is_dir() else target
+    name = target.resolve().name if target.is_dir() else target.stem
+    beside = checkpoint.parent / "tokenizer.json"
+    if not tokenizer and beside.is_file():
+        tokenizer = str(beside)
+    config = _read_config(checkpoint.parent / "tokenizer_config.json")
+    return ModelFiles(
+        name=name if path else EMBEDDED_NAME,
+        checkpoint=checkpoint,
+        tokenizer=tokenizer,
+        chat_template=_chat_template(checkpoint.parent, config),
+        bos_token=_token_text(config.get("bos_token")),
+        eos_token=_token_text(config.get("eos_token")),
+    )
+
+
+def choose_tokenizer(files: ModelFiles, vocab_size: int) -> str:
+    """The tokenizer's file, `world` or `bytes`, by what was named or else by the vocabulary.
+
+    Raises CheckpointError when neither tells.
+    """
+    if files.tokenizer:
+        return files.tokenizer
+    if vocab_size == BYTES_VOCAB_SIZE:
+        return "bytes"
+    if vocab_size in WORLD_VOCAB_SIZES:
+        return "world"
+    raise CheckpointError(
+        f"{files.checkpoint}: no tokenizer.json beside it, and a vocabulary of {vocab_size} does "
+        "not tell the tokenizer; pass --tokenizer FILE"
+    )
+
+
+def _only_checkpoint(folder: Path) -> Path:
+    try:
+        found = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and p.is_file())
+    except OSError as error:
+        raise CheckpointError(f"{folder}: {error.strerror or error}") from None
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise CheckpointError(f"{folder}: no checkpoint in it ({', '.join(SUFFIXES)})")
+    names = ", ".join(path.name for path in found[:8]) + (", …" if len(found) > 8 else "")
+    raise CheckpointError(f"{folder}: {len(found)} checkpoints in it, name one: {names}")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    text = _read_text(path, MAX_CONFIG_BYTES)
+    if text is None:
+        return {}
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError):
+        raise CheckpointError(f"{path}: not valid JSON") from None
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path}: not a JSON object")
+    return config
+
+
+def _chat_template(folder: Path, config: dict[str, Any]) -> str | None:
+    source = _read_text(folder / "chat_template.jinja", MAX_TEMPLATE_BYTES)
+    if source is not None:
+        return source
+    found = config.get("chat_template")
+    if isinstance(found, list):  # several templates by name
+        named = [entry for entry in found if isinstance(entry, dict)]
+        found = next((e.get("template") for e in named if e.get("name") == "default"), None)
+    return found if isinstance(found, str) else None
+
+
+def _token_text(token: object) -> str:
+    """A special token of tokenizer_config.json: its text, or an object that holds it."""
+    if isinstance(token, dict):
+        token = token.get("content")
+    return token if isinstance(token, str) else ""
+
+
+def _read_text(path: Path, limit: int) -> str | None:
+    if not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > limit:
+            raise CheckpointError(f"{path}: larger than {limit} bytes")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise CheckpointError(f"{path}: not UTF-8") from None

@@ -1,0 +1,214 @@
+"""The command line: `rwkv-server COMMAND`. What the user got wrong is one line and exit code 2."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+from rich.table import Table
+
+from server.checkpoints.checkpoint import CheckpointError, float32_to_bfloat16
+from server.checkpoints.locate import ModelFiles, choose_tokenizer, locate
+from server.checkpoints.reader import open_checkpoint
+from server.checkpoints.writer import stream_safetensors
+from server.config import SettingsError, load_settings
+from server.logs import setup_logging
+from server.model.config import ModelConfig, read_config, rwkv7_shapes
+from server.model.initialize import design, initialize
+from server.serve import serve
+from server.tokenizer.base import TokenizerError
+from server.version import VERSION
+
+app = typer.Typer(
+    name="rwkv-server",
+    help="OpenAI-compatible inference server for RWKV language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # brackets are brackets
+)
+
+
+@app.command("version")
+def show_version() -> None:
+    """Print the version."""
+    print(VERSION)
+
+
+@app.command("serve")
+def serve_model(
+    model: Annotated[
+        str | None, typer.Argument(help="Checkpoint file or folder; without it the embedded model.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0: a free one. [8000]")
+    ] = None,
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"] | None,
+        typer.Option(help="How weights are kept. [auto: bfloat16 for bfloat16 checkpoints]"),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes. [1]")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads per worker. [0: the usable cores, shared]")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The model's id in the API. [the file's name]")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="A tokenizer.json, `world` or `bytes`. [found by the model]")
+    ] = None,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"] | None,
+        typer.Option(help="The least severe level that is logged. [info]"),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file with settings, see config/server.toml.")
+    ] = None,
+) -> None:
+    """Serve a model over HTTP, by default the embedded one on http://127.0.0.1:8000."""
+    overrides: dict[str, dict[str, Any]] = {
+        "http": {"host": host, "port": port},
+        "model": {"path": model, "name": name, "tokenizer": tokenizer, "dtype": dtype},
+        "engine": {"workers": workers, "threads": threads},
+        "logging": {"level": log_level},
+    }
+    settings = load_settings(config, overrides)
+    setup_logging(settings.logging)
+    raise typer.Exit(serve(settings))
+
+
+@app.command()
+def inspect(
+    model: Annotated[
+        str, typer.Argument(help="Checkpoint file or folder; without it the embedded model.")
+    ] = "",
+    tokenizer: Annotated[
+        str, typer.Option(help="A tokenizer file, `world` or `bytes`, to use with it.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check a checkpoint and show what it is."""
+    files = locate(model, tokenizer)
+    config = read_config(open_checkpoint(files.checkpoint))
+    try:
+        chosen = choose_tokenizer(files, config.vocab_size)
+    except CheckpointError:
+        chosen = ""  # a model can be looked at without one
+    if as_json:
+        print(json.dumps(_describe(files, config, chosen)))
+    else:
+        Console(highlight=False).print(_table(files, config, chosen))
+
+
+@app.command()
+def init(
+    out: Annotated[Path, typer.Argument(help="The safetensors file to write.")],
+    layers: Annotated[int, typer.Option(min=1, max=1000, help="Blocks.")],
+    dim: Annotated[int, typer.Option(min=2, max=1 << 16, help="Channels.")],
+    vocab_size: Annotated[int, typer.Option(min=1, max=1 << 24, help="Token ids.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same model.")] = 0,
+    head_size: Annotated[int, typer.Option(min=2, help="Channels per head.")] = 64,
+    dtype: Annotated[
+        Literal["float32", "bfloat16"], typer.Option(help="How the weights are stored.")
+    ] = "float32",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write a fresh, untrained RWKV-7 model."""
+    try:
+        config = design(layers, dim, vocab_size, head_size)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if out.exists() and not force:
+        raise typer.BadParameter(f"{out} exists; pass --force to overwrite it")
+    layout = {name: (dtype, shape) for name, shape in rwkv7_shapes(config).items()}
+    weights = initialize(layers, dim, vocab_size, seed, head_size)
+    with _progress_bar(f"writing {out.name}") as advance:
+        stream_safetensors(
+            out, layout, _stored(weights, dtype), {"generation": "rwkv7"}, progress=advance
+        )
+    Console(stderr=True, highlight=False).print(f"wrote {out}", soft_wrap=True)
+
+
+def main() -> None:
+    """Run a command; the entry point of the installed program."""
+    try:
+        app()
+    except (CheckpointError, TokenizerError, SettingsError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _describe(files: ModelFiles, config: ModelConfig, tokenizer: str) -> dict[str, Any]:
+    return {
+        "name": files.name,
+        "checkpoint": str(files.checkpoint),
+        **asdict(config),
+        "tokenizer": tokenizer or None,
+        "chat_template": files.chat_template is not None,
+        "state_bytes": config.state_bytes,
+    }
+
+
+def _table(files: ModelFiles, config: ModelConfig, tokenizer: str) -> Table:
+    ranks = (config.decay_rank, config.a_rank, config.v_rank, config.gate_rank)
+    rows = {
+        "checkpoint": str(files.checkpoint),
+        "generation": config.generation.upper().replace("RWKV", "RWKV-"),
+        "parameters": f"{config.parameters:,}",
+        "stored as": config.stored_dtype,
+        "layers": f"{config.layers}",
+        "dimension": f"{config.dim:,} ({config.heads} × head of {config.head_size})",
+        "feed-forward": f"{config.ffn_dim:,}",
+        "low ranks": "decay {}, rate {}, value {}, gate {}".format(*ranks),
+        "vocabulary": f"{config.vocab_size:,}",
+        "tokenizer": tokenizer or "unknown: pass --tokenizer FILE",
+        "chat template": "its own" if files.chat_template is not None else "built in",
+        "state": f"{config.state_bytes:,} bytes per conversation, of whatever length",
+    }
+    table = Table(title=files.name, show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
+    for label, value in rows.items():
+        table.add_row(label, value)
+    return table
+
+
+def _stored(
+    weights: Iterator[tuple[str, npt.NDArray[np.float32]]], dtype: str
+) -> Iterator[npt.NDArray[np.generic]]:
+    for _, values in weights:
+        yield float32_to_bfloat16(values) if dtype == "bfloat16" else values
+
+
+class _progress_bar:
+    """A bar of bytes on standard error, if that is a terminal."""
+
+    def __init__(self, label: str) -> None:
+        console = Console(stderr=True)
+        columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._progress.add_task(label, total=None)
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        self._progress.start()
+        return self._advance
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def _advance(self, done: int, total: int) -> None:
+        self._progress.update(self._task, completed=done, total=total)

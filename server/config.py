@@ -1,0 +1,171 @@
+"""The settings tree: defaults ← TOML file ← environment RWKV_SERVER_* ← command line."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+ENV_PREFIX = "RWKV_SERVER_"
+CONFIG_VARIABLE = "RWKV_SERVER_CONFIG"
+
+
+class SettingsError(ValueError):
+    """One line that names the setting and what is wrong with it."""
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class HttpSettings(Section):
+    """Where the server listens and how it treats connections."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all interfaces.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    max_body_bytes: int = Field(
+        16 << 20, ge=1024, description="Larger request bodies are refused with 413."
+    )
+    ping_seconds: float = Field(
+        15.0, gt=0, description="A stream that has been silent for so long gets a comment."
+    )
+    shutdown_seconds: float = Field(
+        30.0, ge=0, description="On SIGTERM running streams may go on for so long."
+    )
+
+
+class ModelSettings(Section):
+    """Which model is served."""
+
+    path: str = Field("", description="A checkpoint file or folder; empty is the embedded model.")
+    name: str = Field("", description="The id in the API; empty takes the name of file or folder.")
+    tokenizer: str = Field(
+        "",
+        description="A tokenizer.json, `world` or `bytes`; empty finds it beside the checkpoint.",
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="How weights are kept; auto: bfloat16 for bfloat16 checkpoints."
+    )
+
+
+class EngineSettings(Section):
+    """The worker processes and their engines."""
+
+    workers: int = Field(1, ge=1, le=64, description="Worker processes; each holds the model.")
+    threads: int = Field(
+        0, ge=0, le=256, description="Threads per worker; 0 shares the usable cores among workers."
+    )
+    max_batch: int = Field(
+        32, ge=1, le=1024, description="Requests that a worker computes together."
+    )
+    step_tokens: int = Field(
+        256, ge=1, le=8192, description="Tokens per step: decode first, then chunks of prompts."
+    )
+    cache_dir: str = Field(
+        "", description="For compiled kernels; empty is rwkv-server in the user's cache folder."
+    )
+
+
+class LimitsSettings(Section):
+    """What a client may ask for."""
+
+    max_requests: int = Field(
+        256, ge=1, le=100_000, description="Running and waiting requests; beyond it 429 queue_full."
+    )
+    max_prompt_tokens: int = Field(
+        0, ge=0, description="Longest prompt; 0 is no cap (RWKV has no context limit)."
+    )
+    max_output_tokens: int = Field(65_536, ge=1, description="Largest max_tokens that is accepted.")
+    default_output_tokens: int = Field(
+        4096, ge=1, description="For chat requests that do not set max_tokens."
+    )
+    max_choices: int = Field(16, ge=1, le=128, description="Largest n times prompts of a request.")
+
+
+class LoggingSettings(Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe level that is logged."
+    )
+    format: Literal["human", "json"] = Field(
+        "human", description="Lines for people, or one JSON object a line."
+    )
+
+
+class Settings(Section):
+    """All settings. Sections and their fields are the keys of config/server.toml."""
+
+    http: HttpSettings = HttpSettings()
+    model: ModelSettings = ModelSettings()
+    engine: EngineSettings = EngineSettings()
+    limits: LimitsSettings = LimitsSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+
+def load_settings(
+    config: Path | None = None,
+    overrides: dict[str, dict[str, Any]] | None = None,
+    environ: dict[str, str] | None = None,
+) -> Settings:
+    """Merge defaults ← file ← environment ← overrides (section → key → value; None is unset).
+
+    Raises SettingsError with one line that names the file or variable and the key.
+    """
+    environ = dict(os.environ) if environ is None else environ
+    if config is None and environ.get(CONFIG_VARIABLE):
+        config = Path(environ[CONFIG_VARIABLE])
+    layers: list[tuple[str, dict[str, Any]]] = []
+    if config is not None:
+        layers.append((str(config), _read_toml(config)))
+    layers.append(("environment", _read_environment(environ)))
+    layers.append(("command line", overrides or {}))
+    merged: dict[str, dict[str, Any]] = {}
+    for source, layer in layers:
+        for section, values in layer.items():
+            if not isinstance(values, dict):
+                raise SettingsError(f"{source}: {section} must be a section, [{section}]")
+            given = {key: value for key, value in values.items() if value is not None}
+            merged[section] = {**merged.get(section, {}), **given}
+        _validate(merged, source)
+    return _validate(merged, "settings")
+
+
+def _validate(values: dict[str, dict[str, Any]], source: str) -> Settings:
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise SettingsError(f"{source}: unknown setting {key}") from None
+        raise SettingsError(f"{source}: {key}: {first['msg']}") from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from None
+
+
+def _read_environment(environ: dict[str, str]) -> dict[str, Any]:
+    """RWKV_SERVER_<SECTION>_<KEY>=value, e.g. RWKV_SERVER_HTTP_PORT=8080."""
+    found: dict[str, Any] = {}
+    for name, value in environ.items():
+        if not name.startswith(ENV_PREFIX) or name == CONFIG_VARIABLE:
+            continue
+        section, _, key = name.removeprefix(ENV_PREFIX).lower().partition("_")
+        if section not in Settings.model_fields or not key:
+            sections = ", ".join(field.upper() for field in Settings.model_fields)
+            raise SettingsError(
+                f"environment: unknown variable {name} (want {ENV_PREFIX}SECTION_KEY, "
+                f"SECTION one of {sections})"
+            )
+        found.setdefault(section, {})[key] = value
+    return found

@@ -1,0 +1,32 @@
+"""What the scheduler tells the runner to compute, and what comes back."""
+
+from dataclasses import dataclass, field
+
+from server.engine.request import Request
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The next `length` tokens of a request; with `samples`, they reach the end of its tokens."""
+
+    request: Request
+    length: int
+
+    @property
+    def samples(self) -> bool:
+        """Whether a new token follows: the chunk takes in the last token that is known."""
+        return self.request.computed + self.length == len(self.request.token_ids)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The work of one step."""
+
+    chunks: list[Chunk] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """The sampled token of every chunk that samples, by request id; NO_TOKEN if there was none."""
+
+    sampled: dict[str, int]

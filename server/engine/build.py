@@ -1,0 +1,64 @@
+"""Puts an engine together from settings and files."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from server.checkpoints.locate import ModelFiles, choose_tokenizer
+from server.checkpoints.reader import open_checkpoint
+from server.config import EngineSettings
+from server.engine.engine import Engine
+from server.engine.model_runner import ModelRunner
+from server.engine.output_processor import OutputProcessor
+from server.engine.scheduler import Scheduler
+from server.kernels.team import Team
+from server.model.config import read_config
+from server.model.loading import choose_dtype, load_weights
+from server.model.model import Model
+from server.sampling.sampler import Sampler
+from server.tokenizer.load import load_tokenizer
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with (stage, done, total); total 0 is unknown."""
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """An engine and how it came to be."""
+
+    engine: Engine
+    dtype: str
+    threads: int
+    load_seconds: float
+    compile_seconds: float
+
+
+def build_engine(
+    files: ModelFiles, dtype: str, settings: EngineSettings, threads: int, on_progress: OnProgress
+) -> BuiltEngine:
+    """Load the model, compile its kernels. Raises CheckpointError or TokenizerError."""
+    started = time.monotonic()
+    checkpoint = open_checkpoint(files.checkpoint)
+    config = read_config(checkpoint)
+    spec = choose_tokenizer(files, config.vocab_size)
+    tokenizer = load_tokenizer(spec, config.vocab_size, files.eos_token)
+    weight_type = choose_dtype(dtype, config)
+
+    def on_matrix(done: int, total: int) -> None:
+        on_progress("loading weights", done, total)
+
+    weights = load_weights(checkpoint, config, weight_type, on_matrix)
+    loaded = time.monotonic()
+    on_progress("compiling kernels", 0, 0)
+    team = Team(threads)
+    step_tokens = max(settings.step_tokens, settings.max_batch)
+    model = Model(config, weights, team, step_tokens, settings.max_batch)
+    model.compile()
+    sampler = Sampler(config.vocab_size, team)
+    sampler.compile()
+    engine = Engine(
+        Scheduler(settings.max_batch, step_tokens),
+        ModelRunner(model, sampler),
+        OutputProcessor(tokenizer),
+    )
+    return BuiltEngine(engine, weight_type, threads, loaded - started, time.monotonic() - loaded)

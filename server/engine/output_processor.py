@@ -1,0 +1,114 @@
+"""From sampled tokens to text and finish reasons, of which it is the only judge."""
+
+from server.engine.batch import Batch, BatchResult
+from server.engine.outputs import FinishReason, RequestOutput
+from server.engine.request import Request
+from server.sampling.params import SamplingParams
+from server.tokenizer.base import Tokenizer
+from server.tokenizer.detokenizer import Detokenizer
+
+
+class StopStrings:
+    """Lets text through until a stop string is complete; holds back what might become one.
+
+    The result does not depend on how the text is cut into pieces: the stop string that is complete
+    first wins, the longest of those that end together.
+    """
+
+    def __init__(self, stops: tuple[str, ...]) -> None:
+        self._stops = stops
+        self._held = ""
+        self.found = False
+
+    def push(self, text: str) -> str:
+        """Add text; return what is certain to be output."""
+        held = self._held + text
+        ends = [
+            (place + len(stop), -len(stop))
+            for stop in self._stops
+            if (place := held.find(stop)) >= 0
+        ]
+        if ends:
+            end, negative_length = min(ends)
+            self.found = True
+            self._held = ""
+            return held[: end + negative_length]
+        certain = len(held) - self._possible_start(held)
+        self._held = held[certain:]
+        return held[:certain]
+
+    def flush(self) -> str:
+        """The text held back, when no more will come."""
+        held, self._held = self._held, ""
+        return held
+
+    def _possible_start(self, text: str) -> int:
+        """Length of the longest end of the text with which a stop string begins."""
+        longest = max((len(stop) - 1 for stop in self._stops), default=0)
+        for length in range(min(longest, len(text)), 0, -1):
+            if any(stop.startswith(text[-length:]) for stop in self._stops):
+                return length
+        return 0
+
+
+class _RequestText:
+    """The text side of one request."""
+
+    def __init__(self, tokenizer: Tokenizer, params: SamplingParams) -> None:
+        self.detokenizer = Detokenizer(tokenizer)
+        self.stops = StopStrings(params.stop)
+        self.stop_token_ids = set(params.stop_token_ids)
+        if not params.ignore_eos:
+            self.stop_token_ids.add(tokenizer.eos_id)
+
+
+class OutputProcessor:
+    """Holds the text state of every request that was added and has not finished."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._texts: dict[str, _RequestText] = {}
+
+    def add(self, request: Request) -> None:
+        """A new request has come."""
+        self._texts[request.request_id] = _RequestText(self._tokenizer, request.params)
+
+    def remove(self, request: Request) -> None:
+        """A request was aborted."""
+        del self._texts[request.request_id]
+
+    def process(
+        self, batch: Batch, result: BatchResult
+    ) -> tuple[list[RequestOutput], list[Request]]:
+        """The news of this step, and the requests that end with it."""
+        outputs, finished = [], []
+        for chunk in batch.chunks:
+            request = chunk.request
+            if request.request_id not in result.sampled:
+                continue
+            output = self._advance(request, result.sampled[request.request_id])
+            outputs.append(output)
+            if output.finish_reason is not None:
+                finished.append(request)
+                del self._texts[request.request_id]
+        return outputs, finished
+
+    def _advance(self, request: Request, token: int) -> RequestOutput:
+        text = self._texts[request.request_id]
+        if token < 0:
+            error = "the model computed no finite logits"
+            return RequestOutput(request.request_id, "", [], "error", error)
+        reason: FinishReason | None = None
+        piece = ""
+        if token in text.stop_token_ids:
+            reason = "stop"
+        else:
+            piece = text.stops.push(text.detokenizer.push([token]))
+            if text.stops.found:
+                reason = "stop"
+            elif request.generated + 1 >= request.params.max_tokens:
+                reason = "length"
+        if reason is not None and not text.stops.found:
+            piece += text.stops.push(text.detokenizer.flush())
+            piece += text.stops.flush()
+        return RequestOutput(request.request_id, piece, [token], reason)

@@ -1,0 +1,20 @@
+"""What the engine says about a request after a step. Plain data, also on the wire."""
+
+from typing import Literal
+
+import msgspec
+
+FinishReason = Literal["stop", "length", "abort", "error"]
+
+
+class RequestOutput(msgspec.Struct, frozen=True):
+    """News of one request since the last step."""
+
+    request_id: str
+    text: str
+    """Text that is certain now; never part of a UTF-8 character or of a stop string."""
+    token_ids: list[int]
+    """Ids generated since the last output (also those whose text is still held back)."""
+    finish_reason: FinishReason | None = None
+    error: str | None = None
+    """One line, when the finish reason is "error"."""

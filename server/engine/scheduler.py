@@ -1,0 +1,72 @@
+"""Decides what each step computes. Touches no array and no text."""
+
+from collections import deque
+
+from server.engine.batch import Batch, BatchResult, Chunk
+from server.engine.request import Request, Status
+
+
+class Scheduler:
+    """Continuous batching: requests join and leave at every step.
+
+    Every running request that only needs its next token gets one; what is left of the step's token
+    budget goes to prompts, in the order of arrival, cut into chunks.
+    """
+
+    def __init__(self, max_batch: int, step_tokens: int) -> None:
+        self.waiting: deque[Request] = deque()
+        self.running: list[Request] = []
+        self._requests: dict[str, Request] = {}
+        self._max_batch = max_batch
+        # Each running request must be able to advance in each step.
+        self._step_tokens = max(step_tokens, max_batch)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether some request is waiting or running."""
+        return bool(self._requests)
+
+    def add(self, request: Request) -> None:
+        """Queue a new request."""
+        self._requests[request.request_id] = request
+        self.waiting.append(request)
+
+    def get(self, request_id: str) -> Request | None:
+        """The request with this id, unless it has finished."""
+        return self._requests.get(request_id)
+
+    def schedule(self) -> Batch:
+        """Admit what fits and cut the next step's chunks."""
+        while self.waiting and len(self.running) < self._max_batch:
+            request = self.waiting.popleft()
+            request.status = Status.RUNNING
+            self.running.append(request)
+        missing = [len(request.token_ids) - request.computed for request in self.running]
+        budget = self._step_tokens - missing.count(1)
+        chunks = []
+        for request, tokens in zip(self.running, missing, strict=True):
+            if tokens > 1:
+                tokens = min(tokens, budget)
+                budget -= tokens
+            if tokens > 0:
+                chunks.append(Chunk(request, tokens))
+        return Batch(chunks)
+
+    def update(self, batch: Batch, result: BatchResult, finished: list[Request]) -> None:
+        """Note what was computed, append sampled tokens, and drop what has finished."""
+        for chunk in batch.chunks:
+            request = chunk.request
+            request.computed += chunk.length
+            if request.request_id in result.sampled:
+                request.token_ids.append(result.sampled[request.request_id])
+        for request in finished:
+            self.remove(request)
+
+    def remove(self, request: Request) -> None:
+        """Drop a request at whatever stage it is."""
+        del self._requests[request.request_id]
+        if request.status is Status.WAITING:
+            self.waiting.remove(request)
+        else:
+            self.running.remove(request)
+        request.status = Status.FINISHED

@@ -1,0 +1,69 @@
+"""How every kernel is compiled, and where the machine code is kept between runs.
+
+Numba keys its cache by the file of the compiled function alone, so a change in another module that
+was inlined into it would be served stale. Hence a cache folder of its own for every content of the
+modules that hold compiled code, every Numba version and every CPU.
+"""
+
+import hashlib
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+import numba.extending
+
+_SERVER = Path(__file__).parent.parent
+COMPILED_PACKAGES = ("kernels", "model")
+
+
+def source_hash() -> str:
+    """Hash of everything that decides the machine code: sources, Numba, Python, CPU."""
+    digest = hashlib.sha256()
+    for package in COMPILED_PACKAGES:
+        for path in sorted((_SERVER / package).glob("*.py")):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    features = llvm.get_host_cpu_features().flatten()
+    for part in (numba.__version__, platform.python_version(), llvm.get_host_cpu_name(), features):
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """The folder of this content, under NUMBA_CACHE_DIR if set; a temporary one if read-only."""
+    parent = Path(os.environ.get("NUMBA_CACHE_DIR") or _user_cache() / "rwkv-server" / "kernels")
+    folder = parent / source_hash()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        # Nothing is kept, but the server runs: a read-only container compiles at every start.
+        return Path(tempfile.mkdtemp(prefix="rwkv-server-kernels-"))
+
+
+def _user_cache() -> Path:
+    if configured := os.environ.get("XDG_CACHE_HOME"):
+        return Path(configured)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:  # no home folder
+        return Path(tempfile.gettempdir())
+
+
+numba.config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
+
+intrinsic: Any = numba.extending.intrinsic
+"""Numba's decorator, whose stubs know nothing of the arguments of what it makes."""
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile without the GIL, without checks, and without licence to reorder arithmetic.
+
+    No fastmath: a sum has one order, so its bits do not depend on tiles, threads or neighbours.
+    """
+    return numba.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)(function)

@@ -1,0 +1,176 @@
+"""Vector code that LLVM's auto-vectoriser does not find: 16 lanes of float32, by address.
+
+Vectors of 16 are legal on every target: LLVM splits them where registers are narrower, and the
+order of operations within a lane stays the same.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from server.kernels.jit import intrinsic
+
+LANES = 16
+
+_F32 = ir.FloatType()
+_I16 = ir.IntType(16)
+_I32 = ir.IntType(32)
+_I64 = ir.IntType(64)
+_V16F32 = ir.VectorType(_F32, LANES)
+_V16I16 = ir.VectorType(_I16, LANES)
+_V16I32 = ir.VectorType(_I32, LANES)
+
+
+def _const(value: int) -> ir.Constant:
+    return ir.Constant(_I64, value)
+
+
+def _pointer(builder: Any, address: Any, to: Any) -> Any:
+    return builder.inttoptr(address, ir.PointerType(to))
+
+
+def _offset(builder: Any, address: Any, index: Any, itemsize: int) -> Any:
+    return builder.add(address, builder.mul(index, _const(itemsize)))
+
+
+def _splat(builder: Any, scalar: Any) -> Any:
+    undefined = ir.Constant(_V16F32, ir.Undefined)
+    single = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(single, undefined, ir.Constant(_V16I32, [0] * LANES))
+
+
+def _load(builder: Any, address: Any, vector: Any, align: int) -> Any:
+    value = builder.load(_pointer(builder, address, vector))
+    value.align = align
+    return value
+
+
+def _call(builder: Any, name: str, result: Any, *args: Any) -> Any:
+    kind = ir.FunctionType(result, [arg.type for arg in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+
+def _load_weights(builder: Any, address: Any, is_bfloat16: bool) -> Any:
+    """Sixteen weights as float32; a bfloat16 is the upper half of a float32."""
+    if not is_bfloat16:
+        return _load(builder, address, _V16F32, 4 * LANES)
+    wide = builder.zext(_load(builder, address, _V16I16, 2 * LANES), _V16I32)
+    return builder.bitcast(builder.shl(wide, ir.Constant(_V16I32, [16] * LANES)), _V16F32)
+
+
+def make_tile(row_blocks: int, tokens: int) -> Any:
+    """An intrinsic that multiplies 16 × row_blocks rows of weights with some tokens.
+
+    tile(w, w_at, x_at, x_stride, y_at, y_stride): w is the packed array [blocks, K, 16] of float32
+    or bfloat16 bits (it gives K and the type); addresses are of the first block, the first token's
+    input and its first output; strides are in elements. Each output is one chain of fused
+    multiply-adds over k = 0, 1, …, K − 1, whatever the tile.
+    """
+
+    @intrinsic
+    def tile(typing: Any, w: Any, w_at: Any, x_at: Any, x_stride: Any, y_at: Any, y_stride: Any):
+        is_bfloat16 = w.dtype == types.uint16
+        itemsize = 2 if is_bfloat16 else 4
+        signature = types.void(w, *([types.int64] * 5))
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            array = context.make_array(signature.args[0])(context, builder, args[0])
+            k = cgutils.unpack_tuple(builder, array.shape)[1]
+            _, w_at, x_at, x_stride, y_at, y_stride = args
+            block = builder.mul(k, _const(LANES * itemsize))
+            zero = ir.Constant(_V16F32, [0.0] * LANES)
+            sums = [
+                [cgutils.alloca_once_value(builder, zero) for _ in range(tokens)]
+                for _ in range(row_blocks)
+            ]
+            with cgutils.for_range(builder, k, intp=_I64) as loop:
+                weights = []
+                for r in range(row_blocks):
+                    at = builder.add(w_at, builder.mul(block, _const(r)))
+                    at = _offset(builder, at, loop.index, LANES * itemsize)
+                    weights.append(_load_weights(builder, at, is_bfloat16))
+                for t in range(tokens):
+                    index = builder.add(builder.mul(x_stride, _const(t)), loop.index)
+                    value = _load(builder, _offset(builder, x_at, index, 4), _F32, 4)
+                    lanes = _splat(builder, value)
+                    for r in range(row_blocks):
+                        total = builder.load(sums[r][t])
+                        total = _call(builder, "llvm.fma.v16f32", _V16F32, weights[r], lanes, total)
+                        builder.store(total, sums[r][t])
+            for r in range(row_blocks):
+                for t in range(tokens):
+                    index = builder.add(builder.mul(y_stride, _const(t)), _const(r * LANES))
+                    target = _pointer(builder, _offset(builder, y_at, index, 4), _V16F32)
+                    builder.store(builder.load(sums[r][t]), target).align = 4
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return tile
+
+
+def _make_lane_sum(term: Any) -> Any:
+    """An intrinsic (address, n, shift) that sums term(x[i], shift) in 16 lanes, then over lanes."""
+
+    @intrinsic
+    def lane_sum(typing: Any, address: Any, n: Any, shift: Any):
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            address, n, shift = args
+            total = cgutils.alloca_once_value(builder, ir.Constant(_V16F32, [0.0] * LANES))
+            shifts = _splat(builder, shift)
+            whole = builder.sdiv(n, _const(LANES))
+            with cgutils.for_range(builder, whole, intp=_I64) as loop:
+                at = _offset(builder, address, loop.index, 4 * LANES)
+                value = term(builder, _load(builder, at, _V16F32, 4), shifts)
+                builder.store(builder.fadd(builder.load(total), value), total)
+            scalar = cgutils.alloca_once_value(
+                builder,
+                _call(
+                    builder,
+                    "llvm.vector.reduce.fadd.v16f32",
+                    _F32,
+                    ir.Constant(_F32, 0.0),
+                    builder.load(total),
+                ),
+            )
+            done = builder.mul(whole, _const(LANES))
+            with cgutils.for_range(builder, builder.sub(n, done), intp=_I64) as loop:
+                at = _offset(builder, address, builder.add(done, loop.index), 4)
+                value = term(builder, _load(builder, at, _F32, 4), shift)
+                builder.store(builder.fadd(builder.load(scalar), value), scalar)
+            return builder.load(scalar)
+
+        return types.float32(types.int64, types.int64, types.float32), codegen
+
+    return lane_sum
+
+
+def _difference(builder: Any, value: Any, shift: Any) -> Any:
+    return builder.fsub(value, shift)
+
+
+def _squared_difference(builder: Any, value: Any, shift: Any) -> Any:
+    difference = builder.fsub(value, shift)
+    return builder.fmul(difference, difference)
+
+
+sum_of_differences = _make_lane_sum(_difference)
+"""(address, n, shift) → Σ (x[i] − shift), float32."""
+
+sum_of_squares = _make_lane_sum(_squared_difference)
+"""(address, n, shift) → Σ (x[i] − shift)², float32."""
+
+
+@intrinsic
+def widen(typing: Any, value: Any):
+    """A float32 as it is, or the float32 of bfloat16 bits (uint16)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if signature.args[0] == types.float32:
+            return args[0]
+        wide = builder.shl(builder.zext(args[0], _I32), ir.Constant(_I32, 16))
+        return builder.bitcast(wide, _F32)
+
+    return types.float32(value), codegen

@@ -1,0 +1,174 @@
+"""From a checkpoint's named tensors to the stacked and packed arrays that the kernels read."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from server.checkpoints.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Tensor,
+    float32_to_bfloat16,
+)
+from server.kernels.pack import aligned_empty, pack_rows, padded
+from server.kernels.simd import LANES
+from server.model.config import ModelConfig
+from server.model.rwkv7 import MIXES, Weights
+
+WeightType = Literal["float32", "bfloat16"]
+Array = npt.NDArray[Any]
+OnProgress = Callable[[int, int], None]
+"""Called with (matrices done, matrices in all)."""
+
+
+def choose_dtype(wanted: str, config: ModelConfig) -> WeightType:
+    """Resolve "auto": bfloat16 for bfloat16 checkpoints, else float32, so nothing is rounded."""
+    if wanted == "auto":
+        return "bfloat16" if config.stored_dtype == "bfloat16" else "float32"
+    if wanted not in ("float32", "bfloat16"):
+        raise ValueError(f"unknown weight type {wanted!r}")
+    return wanted  # type: ignore[return-value]
+
+
+def load_weights(
+    checkpoint: Checkpoint, config: ModelConfig, dtype: WeightType, on_progress: OnProgress
+) -> Weights:
+    """Read, check and pack all weights. Raises CheckpointError for values that are not finite."""
+    loader = _Loader(checkpoint, config, dtype, on_progress)
+    c, rank = config.dim, loader.low_rank
+    return Weights(
+        embedding=loader.embedding(),
+        norm_weight=loader.vectors(["blocks.0.ln0.weight", "ln_out.weight"]),
+        norm_bias=loader.vectors(["blocks.0.ln0.bias", "ln_out.bias"]),
+        block_norm_weight=loader.stack("ln1.weight", "ln2.weight"),
+        block_norm_bias=loader.stack("ln1.bias", "ln2.bias"),
+        mix=loader.stack(*(f"att.x_{name}" for name in MIXES)),
+        receptance=loader.linear("att.receptance.weight", c, c),
+        key=loader.linear("att.key.weight", c, c),
+        value=loader.linear("att.value.weight", c, c),
+        output=loader.linear("att.output.weight", c, c),
+        decay_base=loader.layers_of("att.w0"),
+        decay_down=rank("att.w1", config.decay_rank, c),
+        decay_up=rank("att.w2", c, config.decay_rank),
+        rate_base=loader.layers_of("att.a0"),
+        rate_down=rank("att.a1", config.a_rank, c),
+        rate_up=rank("att.a2", c, config.a_rank),
+        first_base=loader.layers_of("att.v0", first_layer=1),
+        first_down=rank("att.v1", config.v_rank, c, first_layer=1),
+        first_up=rank("att.v2", c, config.v_rank, first_layer=1),
+        gate_down=rank("att.g1", config.gate_rank, c),
+        gate_up=rank("att.g2", c, config.gate_rank),
+        removal_scale=loader.layers_of("att.k_k"),
+        rate_scale=loader.layers_of("att.k_a"),
+        bonus=loader.layers_of("att.r_k"),
+        group_norm_weight=loader.layers_of("att.ln_x.weight"),
+        group_norm_bias=loader.layers_of("att.ln_x.bias"),
+        channel_mix=loader.layers_of("ffn.x_k"),
+        channel_key=loader.linear("ffn.key.weight", config.ffn_dim, c),
+        channel_value=loader.linear("ffn.value.weight", c, config.ffn_dim),
+        head=loader.head(),
+    )
+
+
+class _Loader:
+    """Reads tensors by name; every matrix that it packs is a step of progress."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        config: ModelConfig,
+        dtype: WeightType,
+        on_progress: OnProgress,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._config = config
+        self._dtype = dtype
+        self._on_progress = on_progress
+        self._total = 14 * config.layers + 2
+        self._done = 0
+
+    def vectors(self, names: list[str]) -> Array:
+        """The named vectors as rows, [len(names), C] float32."""
+        rows = [self._values(self._checkpoint.tensors[name]).reshape(-1) for name in names]
+        return np.ascontiguousarray(np.stack(rows), dtype=np.float32)
+
+    def stack(self, *names: str) -> Array:
+        """[L, len(names), C] float32."""
+        layers = range(self._config.layers)
+        rows = [self.vectors([f"blocks.{layer}.{name}" for name in names]) for layer in layers]
+        return np.stack(rows)
+
+    def layers_of(self, name: str, first_layer: int = 0) -> Array:
+        """[L, C] float32; layers before first_layer have no such tensor and stay zero."""
+        result = np.zeros((self._config.layers, self._config.dim), dtype=np.float32)
+        for layer in range(first_layer, self._config.layers):
+            result[layer] = self.vectors([f"blocks.{layer}.{name}"])[0]
+        return result
+
+    def linear(self, name: str, rows: int, columns: int) -> Array:
+        """[L, ⌈rows/16⌉, columns, 16] of matrices stored as [rows, columns]."""
+        return self._pack_layers(name, rows, columns, self._dtype, transposed=False, first_layer=0)
+
+    def low_rank(self, name: str, rows: int, columns: int, first_layer: int = 0) -> Array:
+        """The same of matrices stored as [columns, rows]; always float32, they are small."""
+        return self._pack_layers(name, rows, columns, "float32", True, first_layer)
+
+    def head(self) -> Array:
+        """[1, ⌈V/16⌉, C, 16]."""
+        config = self._config
+        packed = self._packed_zeros(1, config.vocab_size, config.dim, self._dtype)
+        self._pack("head.weight", packed[0], self._dtype, transposed=False)
+        return packed
+
+    def embedding(self) -> Array:
+        """[V, C] float32 or bfloat16 bits."""
+        rows = self._typed(self._checkpoint.tensors["emb.weight"], self._dtype)
+        self._advance()
+        return np.array(rows, order="C")
+
+    def _pack_layers(
+        self,
+        name: str,
+        rows: int,
+        columns: int,
+        dtype: WeightType,
+        transposed: bool,
+        first_layer: int,
+    ) -> Array:
+        layers = self._config.layers
+        packed = self._packed_zeros(layers, rows, columns, dtype)
+        for layer in range(first_layer, layers):
+            self._pack(f"blocks.{layer}.{name}", packed[layer], dtype, transposed)
+        return packed
+
+    def _packed_zeros(self, layers: int, rows: int, columns: int, dtype: WeightType) -> Array:
+        # A kernel never reads an empty matrix, but a block must exist to have an address.
+        shape = (layers, max(padded(rows) // LANES, 1), max(columns, 1), LANES)
+        packed = aligned_empty(shape, np.uint16 if dtype == "bfloat16" else np.float32)
+        packed[:] = 0
+        return packed
+
+    def _pack(self, name: str, out: Array, dtype: WeightType, transposed: bool) -> None:
+        values = self._typed(self._checkpoint.tensors[name], dtype)
+        pack_rows(values.T if transposed else values, out)
+        self._advance()
+
+    def _typed(self, tensor: Tensor, dtype: WeightType) -> Array:
+        values = self._values(tensor)
+        if dtype == "float32":
+            return values
+        return tensor.data if tensor.dtype == "bfloat16" else float32_to_bfloat16(values)
+
+    def _values(self, tensor: Tensor) -> Array:
+        values = tensor.to_float32()
+        if not np.isfinite(values).all():
+            raise CheckpointError(
+                f"{self._checkpoint.path}: tensor {tensor.name} has values that are not finite"
+            )
+        return values
+
+    def _advance(self) -> None:
+        self._done += 1
+        self._on_progress(min(self._done, self._total), self._total)

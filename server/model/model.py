@@ -1,0 +1,80 @@
+"""A loaded model: weights, a thread team, and the buffers of one step."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from server.kernels.pack import aligned_empty, padded
+from server.kernels.team import Team
+from server.model.config import ModelConfig
+from server.model.rwkv7 import Batch, Scratch, State, Weights, step
+from server.model.state import StatePool
+
+
+class Model:
+    """Computes steps of up to max_tokens tokens, of which up to max_rows want logits."""
+
+    def __init__(
+        self, config: ModelConfig, weights: Weights, team: Team, max_tokens: int, max_rows: int
+    ) -> None:
+        self.config = config
+        self.team = team
+        self.max_tokens = max_tokens
+        self.max_rows = max_rows
+        self._weights = weights
+        self._scratch = _allocate(config, max_tokens, max_rows)
+
+    def forward(self, batch: Batch, state: State) -> npt.NDArray[np.float32]:
+        """Advance the states in place; return logits [R, ≥ V], valid until the next call."""
+        assert len(batch.tokens) <= self.max_tokens
+        assert len(batch.logit_rows) <= self.max_rows
+        self.team.run(step, self._weights, state, batch, self._scratch)
+        logits: npt.NDArray[np.float32] = self._scratch.logits[: len(batch.logit_rows)]
+        return logits
+
+    def compile(self) -> None:
+        """Compile or load the step for this model's types, on the calling thread."""
+        state = StatePool(self.config, 1).state
+        solo = Team(1)
+        solo.run(step, self._weights, state, pack_batch([([0], 0, True)]), self._scratch)
+
+
+def pack_batch(sequences: list[tuple[list[int], int, bool]]) -> Batch:
+    """Pack (token ids, slot, whether the last one's logits are wanted) of some sequences."""
+    lengths = np.array([len(tokens) for tokens, _, _ in sequences], dtype=np.int64)
+    starts = np.zeros(len(sequences) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    wanted = np.array([wanted for _, _, wanted in sequences], dtype=bool)
+    return Batch(
+        tokens=np.array([token for tokens, _, _ in sequences for token in tokens], dtype=np.int64),
+        sequences=np.repeat(np.arange(len(sequences), dtype=np.int64), lengths),
+        starts=starts,
+        slots=np.array([slot for _, slot, _ in sequences], dtype=np.int64),
+        logit_rows=starts[1:][wanted] - 1,
+    )
+
+
+def _allocate(config: ModelConfig, tokens: int, rows: int) -> Scratch:
+    def buffer(*shape: int) -> Any:
+        array = aligned_empty(shape, np.float32)
+        array[:] = 0
+        return array
+
+    wide = {
+        name: buffer(tokens, padded(config.dim))
+        for name in ("r", "k", "v", "v_first", "decay", "rate", "first", "gate", "kk", "y", "out")
+    }
+    return Scratch(
+        x=buffer(tokens, config.dim),
+        normed=buffer(tokens, config.dim),
+        mixed=buffer(6, tokens, config.dim),
+        **wide,
+        decay_hidden=buffer(tokens, padded(config.decay_rank)),
+        rate_hidden=buffer(tokens, padded(config.a_rank)),
+        first_hidden=buffer(tokens, padded(max(config.v_rank, 1))),
+        gate_hidden=buffer(tokens, padded(config.gate_rank)),
+        channel_hidden=buffer(tokens, padded(config.ffn_dim)),
+        last=buffer(rows, config.dim),
+        logits=buffer(rows, padded(config.vocab_size)),
+    )

@@ -1,0 +1,98 @@
+"""Samples one token for each row of logits."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from server.kernels.sampling import BINS, sample_rows
+from server.kernels.team import Team
+from server.sampling.params import SamplingParams
+from server.sampling.penalties import PenaltyCounts
+
+
+class RowParams(NamedTuple):
+    """Parameters of the rows of one call, arrays of length R."""
+
+    temperature: Any  # float64
+    top_k: Any  # int64
+    top_p: Any  # float64
+    presence: Any  # float32
+    frequency: Any  # float32
+    repetition: Any  # float32
+    seed: Any  # uint64
+    position: Any  # int64
+
+
+class PenaltyLists(NamedTuple):
+    """Tokens with a penalty: row r owns starts[r] … starts[r + 1] − 1 of tokens and counts."""
+
+    starts: Any  # [R + 1] int64
+    tokens: Any  # int64
+    counts: Any  # float32
+
+
+class SampleRow(NamedTuple):
+    """What decides one draw besides the logits."""
+
+    params: SamplingParams
+    position: int
+    """Index of the new token in its sequence; with the seed it keys the generator."""
+    penalties: PenaltyCounts | None
+
+
+class Sampler:
+    """Holds the buffers; the choice itself depends on its arguments alone."""
+
+    def __init__(self, vocab_size: int, team: Team) -> None:
+        self._vocab_size = vocab_size
+        self._team = team
+        self._bins = np.zeros((team.threads, BINS), dtype=np.float64)
+
+    def sample(self, logits: npt.NDArray[np.float32], rows: list[SampleRow]) -> list[int]:
+        """One token (or NO_TOKEN) for each row of logits [R, ≥ V], which are overwritten."""
+        tokens = np.empty(len(rows), dtype=np.int64)
+        args = (logits, self._vocab_size, _row_params(rows), _penalty_lists(rows))
+        self._team.run(sample_rows, *args, self._bins, tokens)
+        return [int(token) for token in tokens]
+
+    def compile(self) -> None:
+        """Compile or load the kernel on the calling thread."""
+        logits = np.zeros((1, self._vocab_size), dtype=np.float32)
+        row = SampleRow(SamplingParams(max_tokens=1, seed=0), 0, None)
+        args = (logits, self._vocab_size, _row_params([row]), _penalty_lists([row]))
+        Team(1).run(sample_rows, *args, self._bins, np.empty(1, dtype=np.int64))
+
+
+def needs_counts(params: SamplingParams) -> bool:
+    """Whether any penalty acts."""
+    return (
+        params.presence_penalty != 0
+        or params.frequency_penalty != 0
+        or params.repetition_penalty != 1
+    )
+
+
+def _row_params(rows: list[SampleRow]) -> RowParams:
+    params = [row.params for row in rows]
+    return RowParams(
+        temperature=np.array([p.temperature for p in params], dtype=np.float64),
+        top_k=np.array([p.top_k for p in params], dtype=np.int64),
+        top_p=np.array([p.top_p for p in params], dtype=np.float64),
+        presence=np.array([p.presence_penalty for p in params], dtype=np.float32),
+        frequency=np.array([p.frequency_penalty for p in params], dtype=np.float32),
+        repetition=np.array([p.repetition_penalty for p in params], dtype=np.float32),
+        seed=np.array([p.seed for p in params], dtype=np.uint64),
+        position=np.array([row.position for row in rows], dtype=np.int64),
+    )
+
+
+def _penalty_lists(rows: list[SampleRow]) -> PenaltyLists:
+    lists = [row.penalties for row in rows if row.penalties is not None]
+    lengths = [0 if row.penalties is None else len(row.penalties.tokens) for row in rows]
+    empty_tokens, empty_counts = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
+    return PenaltyLists(
+        starts=np.cumsum([0, *lengths], dtype=np.int64),
+        tokens=np.concatenate([empty_tokens, *(counts.tokens for counts in lists)]),
+        counts=np.concatenate([empty_counts, *(counts.counts for counts in lists)]),
+    )

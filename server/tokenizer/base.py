@@ -1,0 +1,39 @@
+"""What every tokenizer does."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+
+class TokenizerError(ValueError):
+    """One line that names the tokenizer or template and what is wrong with it."""
+
+    def __init__(self, message: str) -> None:
+        # Messages quote untrusted files: keep them to one printable line.
+        line = " ".join(message[:600].split())
+        super().__init__("".join(c if c.isprintable() else "�" for c in line))
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back. Safe to share between threads."""
+
+    @property
+    def vocab_size(self) -> int:
+        """All ids are below it."""
+
+    @property
+    def eos_id(self) -> int:
+        """The id that ends a document."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the text. Never a special token, whatever the text says."""
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that a token stands for; empty for special and unknown ids."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of whole ids; bytes that are not UTF-8 become U+FFFD."""
+
+
+def utf8(text: str) -> bytes:
+    """UTF-8 of any string; half surrogate pairs, which JSON can smuggle in, become "?"."""
+    return text.encode("utf-8", "replace")

@@ -1,0 +1,24 @@
+"""The tokenizer of byte-level models: an id is a byte."""
+
+from collections.abc import Iterable
+
+from server.tokenizer.base import utf8
+
+
+class ByteTokenizer:
+    """256 ids. Byte 0 doubles as the end of a document."""
+
+    vocab_size = 256
+    eos_id = 0
+
+    def encode(self, text: str) -> list[int]:
+        """The bytes of the text, without NUL: it would be the end of the document."""
+        return list(utf8(text).replace(b"\0", b""))
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """One byte; none for the end of document and for ids that do not exist."""
+        return bytes((token_id,)) if 0 < token_id < 256 else b""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of whole ids; bytes that are not UTF-8 become U+FFFD."""
+        return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")

@@ -1,0 +1,77 @@
+"""Everything that crosses a process boundary, as tagged msgpack structs.
+
+API → worker: Generate, Abort, Shutdown. Worker → API: Progress, Ready, Failed, Outputs.
+"""
+
+import msgspec
+
+from server.engine.outputs import FinishReason as FinishReason
+from server.engine.outputs import RequestOutput as RequestOutput
+from server.sampling.params import SamplingParams
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """What a worker is told when it starts, as JSON on its standard input."""
+
+    name: str
+    """Routing id of the worker's socket."""
+    address: str
+    """Where the pool listens."""
+    threads: int
+    settings: str
+    """The settings tree as JSON."""
+
+
+class Generate(msgspec.Struct, frozen=True, tag=True):
+    """Start one request. A worker answers with Outputs until one has a finish reason."""
+
+    request_id: str
+    prompt_ids: list[int]
+    params: SamplingParams
+
+
+class Abort(msgspec.Struct, frozen=True, tag=True):
+    """Drop a request at whatever stage it is. It is not answered."""
+
+    request_id: str
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag=True):
+    """End the worker process."""
+
+
+class Progress(msgspec.Struct, frozen=True, tag=True):
+    """What a starting worker is doing: `done` of `total` (total 0: unknown)."""
+
+    stage: str
+    done: int
+    total: int
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """The worker accepts requests."""
+
+    dtype: str
+    threads: int
+    load_seconds: float
+    compile_seconds: float
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The worker cannot start: one line for the user. It exits after this."""
+
+    error: str
+
+
+class Outputs(msgspec.Struct, frozen=True, tag=True):
+    """All news of one engine step."""
+
+    outputs: list[RequestOutput]
+
+
+ToWorker = Generate | Abort | Shutdown
+FromWorker = Progress | Ready | Failed | Outputs
+
+encode = msgspec.msgpack.Encoder().encode
+decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
+decode_from_worker = msgspec.msgpack.Decoder(FromWorker).decode

@@ -1,0 +1,107 @@
+"""A worker process: `python -m server.workers.worker`, started by the pool.
+
+Its standard input carries one line of JSON (the Assignment) and then stays open for as long as the
+API process lives: when it closes, the worker has nobody to work for and ends.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+
+import msgspec
+import zmq
+
+from server.checkpoints.checkpoint import CheckpointError
+from server.checkpoints.locate import locate
+from server.config import Settings
+from server.engine.build import BuiltEngine, build_engine
+from server.engine.engine import Engine
+from server.logs import setup_logging
+from server.tokenizer.base import TokenizerError
+from server.workers.messages import (
+    Abort,
+    Assignment,
+    Failed,
+    FromWorker,
+    Generate,
+    Outputs,
+    Progress,
+    Ready,
+    decode_to_worker,
+    encode,
+)
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Load, announce, and serve until told to stop. Returns the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the API process decides when to stop
+    assignment = msgspec.json.decode(sys.stdin.buffer.readline(), type=Assignment)
+    threading.Thread(target=_end_with_parent, name="lifeline", daemon=True).start()
+    settings = Settings.model_validate_json(assignment.settings)
+    setup_logging(settings.logging)
+    context = zmq.Context()
+    socket = context.socket(zmq.DEALER)
+    socket.set(zmq.ROUTING_ID, assignment.name.encode())
+    socket.set(zmq.SNDHWM, 0)  # bounded by the requests that the API process admits
+    socket.set(zmq.RCVHWM, 0)
+    socket.connect(assignment.address)
+    try:
+        return _serve(socket, settings, assignment.threads)
+    finally:
+        socket.close(linger=2000)
+        context.term()
+
+
+def _end_with_parent() -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os._exit(1)
+
+
+def _serve(socket: "zmq.Socket[bytes]", settings: Settings, threads: int) -> int:
+    def send(message: FromWorker) -> None:
+        socket.send(encode(message))
+
+    def on_progress(stage: str, done: int, total: int) -> None:
+        send(Progress(stage, done, total))
+
+    try:
+        files = locate(settings.model.path, settings.model.tokenizer)
+        built = build_engine(files, settings.model.dtype, settings.engine, threads, on_progress)
+    except (CheckpointError, TokenizerError, OSError, MemoryError) as error:
+        send(Failed(str(error) or type(error).__name__))
+        return 2
+    send(_ready(built))
+    _loop(socket, built.engine)
+    return 0
+
+
+def _ready(built: BuiltEngine) -> Ready:
+    return Ready(built.dtype, built.threads, built.load_seconds, built.compile_seconds)
+
+
+def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
+    """Take in what has come, compute a step, send its outputs; sleep only when idle."""
+    while True:
+        if not engine.has_work:
+            socket.poll()
+        while socket.poll(0):
+            message = decode_to_worker(socket.recv())
+            if isinstance(message, Generate):
+                engine.add(message.request_id, message.prompt_ids, message.params)
+            elif isinstance(message, Abort):
+                engine.abort(message.request_id)
+            else:
+                return
+        if engine.has_work:
+            outputs = engine.step()
+            if outputs:
+                socket.send(encode(Outputs(outputs)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""The API over fakes: in process for most tests, on a socket where the network matters."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from server.api.app import create_app
+from server.api.served_model import ServedModel
+from server.config import Settings
+from server.workers.client import EngineClient
+from tests.fakes import FakeTemplate, FakeTokenizer, FakeWorker
+
+MODEL = "org/tiny"
+CREATED = 1_700_000_000
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+
+
+class Harness:
+    """An app, its engine client, and one fake worker; keywords are the worker's and sections."""
+
+    def __init__(
+        self,
+        sections: dict[str, dict[str, Any]] | None = None,
+        template_error: Exception | None = None,
+        **worker: Any,
+    ) -> None:
+        self.settings = Settings.model_validate(sections or {})
+        self.client = EngineClient(self.settings.limits.max_requests)
+        self.worker = FakeWorker(self.client, **worker)
+        self.template = FakeTemplate(template_error)
+        self.served = ServedModel(
+            id=MODEL,
+            created=CREATED,
+            tokenizer=FakeTokenizer(),
+            chat_template=self.template,  # type: ignore[arg-type]
+            generation="rwkv7",
+            system_fingerprint="fp_test",
+        )
+        self.app: FastAPI = create_app(self.settings, self.served, self.client)
+
+    def http(self) -> httpx.AsyncClient:
+        """A client that calls the app without a network; it gets bodies only when complete."""
+        transport = httpx.ASGITransport(self.app)
+        return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+    async def post(self, path: str, **body: Any) -> httpx.Response:
+        """POST a JSON body, without a network."""
+        async with self.http() as http:
+            return await http.post(path, json=body)
+
+    async def post_bytes(self, path: str, content: bytes) -> httpx.Response:
+        """POST bytes that claim to be JSON."""
+        async with self.http() as http:
+            headers = {"content-type": "application/json"}
+            return await http.post(path, content=content, headers=headers)
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[str]:
+    """Serve the app on a free port, in this event loop; gives the base URL."""
+    config = uvicorn.Config(app, port=0, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    # Only the part of serve() that takes no signals from the test runner.
+    config.load()
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    port = server.servers[0].sockets[0].getsockname()[1]
+    ticking = asyncio.create_task(server.main_loop())
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        await ticking
+        await server.shutdown()
+
+
+def events(body: str) -> list[str]:
+    """The payloads of a stream's data events, without comments."""
+    return [event[6:] for event in body.split("\n\n") if event.startswith("data: ")]
+
+
+def assert_error(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The response has OpenAI's error shape, exactly; gives the inner object."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-request-id"]
+    body = response.json()
+    assert list(body) == ["error"]
+    error: dict[str, Any] = body["error"]
+    assert list(error) == ["message", "type", "param", "code"]
+    assert error["code"] == code
+    assert error["message"]
+    return error

@@ -1,0 +1,23 @@
+"""Chunks for news that a worker's timing makes hard to provoke."""
+
+import pytest
+
+from server.api.chunks import ChatChunks, Chunks, CompletionChunks
+from server.api.generation import News
+
+BOTH = [CompletionChunks({}, False), ChatChunks({}, False, 1)]
+
+
+@pytest.mark.parametrize("chunks", BOTH)
+def test_text_that_is_held_back_makes_no_chunk(chunks: Chunks) -> None:
+    assert chunks.news(News(0, "", None)) == []
+
+
+@pytest.mark.parametrize("chunks", BOTH)
+def test_the_last_text_may_come_with_the_finish_reason(chunks: Chunks) -> None:
+    made = [chunk["choices"][0] for chunk in chunks.news(News(2, "end", "stop"))]
+    texts = [choice["text"] if "text" in choice else choice["delta"] for choice in made]
+    assert texts in (["end"], [{"content": "end"}, {}])
+    assert [choice["index"] for choice in made] == [2] * len(made)
+    assert [choice["finish_reason"] for choice in made[:-1]] == [None] * (len(made) - 1)
+    assert made[-1]["finish_reason"] == "stop"

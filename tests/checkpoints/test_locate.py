@@ -1,0 +1,71 @@
+"""From a path to the files of a model."""
+
+import json
+
+import pytest
+
+from server.checkpoints import locate as locate_module
+from server.checkpoints.checkpoint import CheckpointError
+from server.checkpoints.locate import ModelFiles, choose_tokenizer, locate
+
+
+def test_file_and_folder(tmp_path):
+    checkpoint = tmp_path / "rwkv7-g1-0.1b.pth"
+    checkpoint.write_bytes(b"")
+    assert locate(str(checkpoint)) == ModelFiles("rwkv7-g1-0.1b", checkpoint)
+    assert locate(str(tmp_path)) == ModelFiles(tmp_path.name, checkpoint)
+    assert locate(str(tmp_path), "world").tokenizer == "world"
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert locate(str(tmp_path)).tokenizer == str(tmp_path / "tokenizer.json")
+    assert locate(str(tmp_path), "bytes").tokenizer == "bytes"
+
+
+def test_folder_of_none_or_several(tmp_path):
+    with pytest.raises(CheckpointError, match="no such file or folder"):
+        locate(str(tmp_path / "missing"))
+    with pytest.raises(CheckpointError, match="no checkpoint in it"):
+        locate(str(tmp_path))
+    for name in ("b.st", "a.pth", "readme.md"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"name one: a\.pth, b\.st"):
+        locate(str(tmp_path))
+
+
+def test_embedded(tmp_path, monkeypatch):
+    monkeypatch.setattr(locate_module, "EMBEDDED", tmp_path / "embedded")
+    with pytest.raises(CheckpointError, match="not in this installation"):
+        locate("")
+    (tmp_path / "embedded").mkdir()
+    (tmp_path / "embedded" / "model.safetensors").write_bytes(b"")
+    assert locate("").name == "rwkv-embedded"
+
+
+def test_chat_template(tmp_path):
+    (tmp_path / "m.st").write_bytes(b"")
+    config = {"chat_template": "one", "bos_token": {"content": "<s>"}, "eos_token": "</s>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    files = locate(str(tmp_path))
+    assert (files.chat_template, files.bos_token, files.eos_token) == ("one", "<s>", "</s>")
+    several = [{"name": "tool", "template": "x"}, {"name": "default", "template": "two"}, 3]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": several}))
+    assert locate(str(tmp_path)).chat_template == "two"
+    (tmp_path / "chat_template.jinja").write_text("three")
+    assert locate(str(tmp_path)).chat_template == "three"
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b"[" * 100_000])
+def test_broken_tokenizer_config(tmp_path, content):
+    (tmp_path / "m.st").write_bytes(b"")
+    (tmp_path / "tokenizer_config.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match="tokenizer_config"):
+        locate(str(tmp_path))
+
+
+def test_choose_tokenizer(tmp_path):
+    files = ModelFiles("m", tmp_path / "m.st")
+    assert choose_tokenizer(files, 256) == "bytes"
+    assert choose_tokenizer(files, 65_536) == "world"
+    assert choose_tokenizer(files, 65_530) == "world"
+    with pytest.raises(CheckpointError, match="--tokenizer"):
+        choose_tokenizer(files, 50_277)
+    assert choose_tokenizer(ModelFiles("m", tmp_path, "x.json"), 256) == "x.json"

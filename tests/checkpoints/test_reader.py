@@ -1,0 +1,44 @@
+"""Formats are told by content, and files that are not checkpoints by one line."""
+
+import numpy as np
+import pytest
+
+from server.checkpoints.checkpoint import CheckpointError
+from server.checkpoints.reader import open_checkpoint
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"", "empty"),
+        (b"GGUF" + bytes(60), "GGUF file, which is not supported yet"),
+        (b"fmgg" + bytes(60), "rwkv.cpp"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "before 1.6"),
+        (b"PK\x03\x04", "broken or truncated zip"),
+        (b"#!/bin/sh\necho hello", "not a known checkpoint"),
+        (b"<html>", "not a known checkpoint"),
+        (bytes(100), "not a known checkpoint"),
+    ],
+)
+def test_foreign_files(tmp_path, content, match):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=match):
+        open_checkpoint(path)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(CheckpointError, match="No such file"):
+        open_checkpoint(tmp_path / "missing")
+    with pytest.raises(CheckpointError, match="directory"):
+        open_checkpoint(tmp_path)
+
+
+def test_trained_fixture(fixtures_dir):
+    folder = fixtures_dir / "tiny-rwkv"
+    checkpoint = open_checkpoint(folder / "tiny-rwkv-7v0-834K.safetensors")
+    embedding = checkpoint.tensors["emb.weight"]
+    assert embedding.shape == (256, 64)
+    assert np.isfinite(embedding.to_float32()).all()
+    with pytest.raises(CheckpointError, match=r"rwkv\.cpp"):
+        open_checkpoint(folder / "tiny-rwkv-7v0-834K-FP16.bin")

@@ -1,0 +1,98 @@
+"""A real rwkv-server process on a free loopback port."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+import psutil
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 240  # the kernels may have to be compiled first
+STOP_SECONDS = 30
+
+
+class ServerProcess:
+    """Starts `python -m server serve ARGS --port 0`; a context that ends what it started."""
+
+    def __init__(self, *args, **environment):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "server", "serve", *args, "--port", "0"],
+            cwd=ROOT,
+            env={**os.environ, **{name: str(value) for name, value in environment.items()}},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines = []
+        self.url = ""
+        self._listening, self._ready = threading.Event(), threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self._process.stderr:
+            self.lines.append(line.rstrip("\n"))
+            if found := re.search(r"listening on (http://\S+),", line):
+                self.url = found[1]
+                self._listening.set()
+            if "serving " in line:
+                self._ready.set()
+        self._listening.set()
+        self._ready.set()
+
+    def wait_until_listening(self):
+        assert self._listening.wait(START_SECONDS)
+        assert self.url, self.lines
+        return self
+
+    def wait_until_ready(self):
+        assert self._ready.wait(START_SECONDS)
+        assert self._process.poll() is None, self.lines
+        return self
+
+    def workers(self):
+        """The worker processes."""
+        return psutil.Process(self._process.pid).children()
+
+    def send_signal(self, number):
+        self._process.send_signal(number)
+
+    def wait(self):
+        """Wait for the end; returns the exit code."""
+        code = self._process.wait(START_SECONDS)
+        self._reader.join(STOP_SECONDS)
+        return code
+
+    def client(self, **options):
+        return httpx.Client(base_url=self.url, timeout=60, **options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+def run_cli(*args, **environment):
+    """Run a command that ends; returns (exit code, standard output, standard error)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "server", *args],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr

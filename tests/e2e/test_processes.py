@@ -1,0 +1,166 @@
+"""Starting, stopping, and processes that end when nobody expects it."""
+
+import json
+import signal
+import socket
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.server_process import STOP_SECONDS, ServerProcess, run_cli
+
+ENDLESS = {"prompt": "Once", "max_tokens": 60000, "ignore_eos": True, "stream": True}
+
+
+def test_requests_while_loading_are_told_to_come_back(tmp_path):
+    # An empty kernel cache makes loading long enough to be seen.
+    with ServerProcess(RWKV_SERVER_ENGINE_CACHE_DIR=tmp_path) as server:
+        with server.wait_until_listening().client() as client:
+            assert client.get("/health").status_code == 200
+            assert client.get("/ready").status_code == 503
+            reply = client.post("/v1/completions", json={"prompt": "x"})
+            assert reply.status_code == 503
+            assert int(reply.headers["retry-after"]) >= 1
+            assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
+        workers = server.workers()
+        server.send_signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert not any(worker.is_running() for worker in workers)
+
+
+def test_a_client_that_leaves_makes_room_for_the_next():
+    with ServerProcess(RWKV_SERVER_LIMITS_MAX_REQUESTS=1) as server:
+        server.wait_until_ready()
+        with server.client() as client:
+            with client.stream("POST", "/v1/completions", json=ENDLESS) as reply:
+                lines = reply.iter_lines()  # kept: its end would close the connection
+                assert next(lines).startswith("data: ")
+                full = client.post("/v1/completions", json={"prompt": "x"})
+                assert full.status_code == 429
+                assert full.json()["error"]["code"] == "queue_full"
+                assert int(full.headers["retry-after"]) >= 1
+            for _ in range(200):  # the server notices the end of a connection on its own time
+                after = client.post("/v1/completions", json={"prompt": "x", "max_tokens": 2})
+                if after.status_code == 200:
+                    break
+            assert after.status_code == 200
+
+
+def test_a_killed_worker_ends_its_requests_and_the_server():
+    with ServerProcess() as server:
+        server.wait_until_ready()
+        with (
+            server.client() as client,
+            client.stream("POST", "/v1/completions", json=ENDLESS) as reply,
+        ):
+            lines = (line for line in reply.iter_lines() if line.startswith("data: "))
+            next(lines)
+            (worker,) = server.workers()
+            worker.send_signal(signal.SIGKILL)
+            events = [json.loads(line.removeprefix("data: ")) for line in lines]
+        assert events[-1]["error"]["code"] == "engine_error"
+        assert server.wait() == 1
+        assert any("ended by signal 9" in line for line in server.lines)
+
+
+def test_workers_do_not_outlive_a_killed_server():
+    with ServerProcess() as server:
+        server.wait_until_ready()
+        workers = server.workers()
+        assert workers
+        server.send_signal(signal.SIGKILL)
+        assert server.wait() == -signal.SIGKILL
+        _, alive = psutil.wait_procs(workers, timeout=STOP_SECONDS)
+        assert not alive
+
+
+def test_sigterm_lets_a_stream_end_within_the_grace_period():
+    body = {**ENDLESS, "max_tokens": 30}
+    with ServerProcess() as server:
+        server.wait_until_ready()
+        with (
+            server.client() as client,
+            client.stream("POST", "/v1/completions", json=body) as reply,
+        ):
+            lines = (line for line in reply.iter_lines() if line.startswith("data: "))
+            next(lines)
+            server.send_signal(signal.SIGTERM)
+            assert list(lines)[-1] == "data: [DONE]"
+        assert server.wait() == 0
+
+
+def test_two_workers_serve_and_agree():
+    with ServerProcess("--workers", "2", "--threads", "1") as server:
+        server.wait_until_ready()
+        assert len(server.workers()) == 2
+        body = {"prompt": ["Once upon"] * 8, "max_tokens": 8, "temperature": 0}
+        with server.client() as client:
+            choices = client.post("/v1/completions", json=body).json()["choices"]
+        assert len({choice["text"] for choice in choices}) == 1
+
+
+def test_a_real_byte_level_model(fixtures_dir):
+    path = fixtures_dir / "tiny-rwkv" / "tiny-rwkv-7v0-834K.safetensors"
+    with ServerProcess(str(path), "--name", "tiny/rwkv") as server:
+        server.wait_until_ready()
+        body = {"model": "tiny/rwkv", "prompt": '"in', "max_tokens": 8, "temperature": 0}
+        with server.client() as client:
+            assert client.get("/v1/models/tiny/rwkv").json()["id"] == "tiny/rwkv"
+            as_text = client.post("/v1/completions", json=body).json()
+            as_ids = client.post("/v1/completions", json={**body, "prompt": list(b'"in')}).json()
+        assert as_text["choices"] == as_ids["choices"]
+        assert as_text["usage"]["prompt_tokens"] == 3
+        assert as_text["choices"][0]["text"].startswith(" ")
+
+
+def one_error_line(code, out, err):
+    assert code == 2
+    assert out == ""
+    (line,) = [line for line in err.splitlines() if "INFO" not in line]
+    assert line.startswith("error: ")
+    return line
+
+
+def test_port_in_use():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert port in one_error_line(*run_cli("serve", "--port", port))
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"PK\x03\x04 not a zip", b"\xff" * 8 + b"{"])
+def test_hostile_model_files(tmp_path, content):
+    path = tmp_path / "model.pth"
+    path.write_bytes(content)
+    assert "model.pth" in one_error_line(*run_cli("serve", str(path)))
+
+
+def test_what_only_the_worker_can_find_out_is_one_line_too(tmp_path):
+    source = run_cli("init", "--layers", "1", "--dim", "64", str(tmp_path / "a.safetensors"))
+    assert source[0] == 0
+    path = tmp_path / "a.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-4:] = b"\xff\xff\xff\xff"  # a NaN in the last tensor
+    path.write_bytes(data)
+    code, _, err = run_cli("serve", str(path), "--port", "0")
+    assert code == 2
+    assert "Traceback" not in err
+    assert "not finite" in err.splitlines()[-1]
+
+
+def test_unknown_options_and_settings(tmp_path):
+    assert run_cli("serve", "--prot", "1")[0] == 2
+    config = tmp_path / "server.toml"
+    config.write_text("[http]\nprot = 1\n")
+    assert "http.prot" in one_error_line(*run_cli("serve", "--config", str(config)))
+    assert "model.dtype" in one_error_line(*run_cli("serve", RWKV_SERVER_MODEL_DTYPE="int3"))
+
+
+def test_nothing_listens_after_the_end():
+    with ServerProcess() as server:
+        server.wait_until_ready()
+        url = server.url
+        server.send_signal(signal.SIGINT)
+        assert server.wait() == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/health")

@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+
+from server.engine.engine import Engine
+from server.engine.model_runner import ModelRunner
+from server.engine.output_processor import OutputProcessor
+from server.engine.scheduler import Scheduler
+from server.sampling.params import SamplingParams
+from server.sampling.sampler import Sampler
+from server.tokenizer.bytes import ByteTokenizer
+from tests.model.random_models import load_model, random_tensors, write_model
+
+MAX_BATCH = 4
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    tensors = random_tensors(layers=2, dim=48, vocab_size=256, head_size=16)
+    return write_model(tmp_path_factory.mktemp("model") / "random.safetensors", tensors)
+
+
+def build(checkpoint, threads=1, step_tokens=16, max_batch=MAX_BATCH):
+    model = load_model(checkpoint, threads=threads, max_tokens=32, max_rows=max_batch)
+    runner = ModelRunner(model, Sampler(256, model.team))
+    processor = OutputProcessor(ByteTokenizer())
+    return Engine(Scheduler(max_batch, step_tokens), runner, processor), runner
+
+
+def params(i=0, **changes):
+    common = {"max_tokens": 12, "ignore_eos": True, "temperature": 1.2, "top_p": 0.95}
+    return SamplingParams(**{**common, "seed": 1000 + i, **changes})
+
+
+PROMPTS = [[int(t) for t in np.random.default_rng(i).integers(1, 256, 5 + 7 * i)] for i in range(9)]
+PARAMS = [
+    params(i, temperature=0 if i == 3 else 1.2, frequency_penalty=0.3 * (i % 3), top_k=i * 4)
+    for i in range(9)
+]
+
+
+def run(engine, on_step=None):
+    """Step until idle; returns name → (ids, text, finish reason)."""
+    results = {}
+    for step in range(500):
+        if not engine.has_work:
+            return results
+        for output in engine.step():
+            ids, text, _ = results.get(output.request_id, ([], "", None))
+            results[output.request_id] = (
+                ids + output.token_ids,
+                text + output.text,
+                output.finish_reason,
+            )
+        if on_step:
+            on_step(step)
+    raise AssertionError("the engine does not come to an end")
+
+
+@pytest.fixture(scope="module")
+def alone(checkpoint):
+    """What each request gives when it has the engine for itself."""
+    engine, _ = build(checkpoint)
+    results = {}
+    for i in range(9):
+        engine.add(f"r{i}", PROMPTS[i], PARAMS[i])
+        results |= run(engine)
+    return results
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("step_tokens", [1, 5, 32])
+def test_under_load_every_request_gives_the_bytes_it_gives_alone(
+    checkpoint, alone, threads, step_tokens
+):
+    engine, runner = build(checkpoint, threads, step_tokens)
+    engine.add("r0", PROMPTS[0], PARAMS[0])
+    arrivals = iter(range(1, 9))
+
+    def join(step):
+        if step % 2 == 0 and (i := next(arrivals, None)) is not None:
+            engine.add(f"r{i}", PROMPTS[i], PARAMS[i])
+
+    assert run(engine, join) == alone
+    assert runner.free_slots == MAX_BATCH
+
+
+def test_seeds_matter_and_repeat(checkpoint):
+    engine, _ = build(checkpoint)
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        engine.add(name, PROMPTS[0], params(seed=seed))
+    results = run(engine)
+    assert results["a"] == results["b"]
+    assert results["a"] != results["c"]
+
+
+def test_abort_frees_at_every_stage(checkpoint, alone):
+    engine, runner = build(checkpoint, step_tokens=4)
+    for i in range(7):
+        engine.add(f"r{i}", PROMPTS[i], PARAMS[i])
+    engine.step()  # r0 … r3 have slots, the rest wait
+    assert runner.free_slots < MAX_BATCH
+    engine.abort("r6")  # waiting
+    engine.abort("r2")  # prefilling
+    for _ in range(8):
+        engine.step()
+    engine.abort("r0")  # decoding
+    engine.abort("r0")  # twice
+    engine.abort("nobody")
+    results = run(engine)
+    for name in ("r1", "r3", "r4", "r5"):
+        assert results[name][1] == alone[name][1][-len(results[name][1]) :]
+        assert results[name][2] == "length"
+    assert not {"r2", "r6"} & results.keys()
+    assert runner.free_slots == MAX_BATCH
+    engine.add("again", PROMPTS[0], PARAMS[0])
+    assert run(engine)["again"] == alone["r0"]
+
+
+def test_finish_reasons_and_limits(checkpoint):
+    engine, _ = build(checkpoint)
+    engine.add("one", PROMPTS[1], params(max_tokens=1))
+    engine.add("twenty", PROMPTS[1], params(max_tokens=20))
+    results = run(engine)
+    assert len(results["one"][0]) == 1
+    assert len(results["twenty"][0]) == 20
+    assert results["twenty"][0][:1] == results["one"][0]
+    assert {reason for _, _, reason in results.values()} == {"length"}
+
+
+def test_a_model_that_overflows_ends_the_request_and_spares_the_others(tmp_path):
+    tensors = random_tensors(layers=2, dim=48, vocab_size=256, head_size=16)
+    tensors["emb.weight"][65] = 3e38
+    path = write_model(tmp_path / "overflow.safetensors", tensors)
+    engine, runner = build(path)
+    engine.add("bad", [65], params())
+    engine.add("good", [66], params())
+    results = run(engine)
+    assert results["bad"][2] == "error"
+    assert results["good"][2] == "length"
+    assert runner.free_slots == MAX_BATCH

@@ -1,0 +1,135 @@
+"""Stand-ins at the seams: a tokenizer of bytes, a chat template, a worker that follows a script."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from server.workers.client import EngineClient, WorkerLink
+from server.workers.messages import Abort, FinishReason, Generate, RequestOutput, ToWorker
+
+PATIENCE = 20.0  # seconds until a test that waits for something gives up
+
+
+class FakeTokenizer:
+    """Id 0 ends a document, id b + 1 is the byte b."""
+
+    vocab_size = 257
+    eos_id = 0
+
+    def encode(self, text: str) -> list[int]:
+        """The text's UTF-8 bytes, each plus one."""
+        return [byte + 1 for byte in text.encode()]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The inverse of encode()."""
+        return b"".join(self.token_bytes(ident) for ident in ids).decode(errors="replace")
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """One byte, or none for the end of a document."""
+        return bytes([token_id - 1]) if token_id else b""
+
+
+class FakeTemplate:
+    """`role: content` paragraphs."""
+
+    stop = ("\n\nuser:",)
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.rendered: list[list[dict[str, Any]]] = []
+
+    def render(self, messages: list[dict[str, Any]], add_generation_prompt: bool = True) -> str:
+        """Keeps the messages for the test to look at; refuses them if it has an error."""
+        if self.error:
+            raise self.error
+        self.rendered.append(messages)
+        paragraphs = [f"{message['role']}: {message['content']}" for message in messages]
+        if add_generation_prompt:
+            paragraphs.append("assistant:")
+        return "\n\n".join(paragraphs)
+
+
+def greet(_: Generate) -> list[str]:
+    """The usual script: three tokens."""
+    return ["Hello", ", ", "wörld"]
+
+
+class FakeWorker:
+    """A ready worker of `client`, in its event loop: one piece of the script is one token.
+
+    With `hold_after` = n each request waits for release() after n pieces: 0 looks like a request
+    that is queued or in prefill, more like one that is decoding. It ends with `finish`, or with
+    "length" when the script is longer than max_tokens.
+    """
+
+    def __init__(
+        self,
+        client: EngineClient,
+        script: Callable[[Generate], list[str]] = greet,
+        hold_after: int | None = None,
+        finish: FinishReason = "stop",
+        error: str | None = None,
+    ) -> None:
+        self.client = client
+        self.link = WorkerLink(self._receive, ready=True)
+        client.links.append(self.link)
+        self.script = script
+        self.hold_after = hold_after
+        self.finish = finish
+        self.error = error
+        self.generated: list[Generate] = []
+        self.aborted: list[str] = []
+        self.pieces_sent = 0
+        self.finished = 0
+        self._released = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def release(self) -> None:
+        """Let all held requests go on."""
+        self._released.set()
+
+    def failure(self, number: int) -> RequestOutput:
+        """What ends the given request with an error."""
+        return RequestOutput(self.generated[number].request_id, "", [], "error", "out of luck")
+
+    def send_nonsense(self) -> None:
+        """Give the oldest request a text that is none, as a bug might."""
+        text: Any = object()
+        self._deliver(RequestOutput(self.generated[0].request_id, text, []))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the worker's records meet a condition; one waiter at a time."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _receive(self, message: ToWorker) -> None:
+        if isinstance(message, Generate):
+            self.generated.append(message)
+            self._tasks[message.request_id] = asyncio.create_task(self._answer(message))
+        elif isinstance(message, Abort):
+            self.aborted.append(message.request_id)
+            self._tasks[message.request_id].cancel()
+        self._changed.set()
+
+    async def _answer(self, request: Generate) -> None:
+        pieces = self.script(request)
+        for number, piece in enumerate(pieces[: request.params.max_tokens]):
+            await self._hold(number)
+            self._deliver(RequestOutput(request.request_id, piece, [number]))
+            self.pieces_sent += 1
+            await asyncio.sleep(0)  # the reader's turn
+        await self._hold(len(pieces))
+        finish = "length" if len(pieces) > request.params.max_tokens else self.finish
+        self.finished += 1
+        self._deliver(RequestOutput(request.request_id, "", [], finish, self.error))
+
+    async def _hold(self, number: int) -> None:
+        if number == self.hold_after:
+            await self._released.wait()
+
+    def _deliver(self, output: RequestOutput) -> None:
+        self.client.deliver(self.link, [output])
+        self._changed.set()

@@ -1,0 +1,41 @@
+"""Small random RWKV-7 models on disk, with every parameter away from its trivial value."""
+
+import numpy as np
+
+from server.checkpoints.checkpoint import float32_to_bfloat16
+from server.checkpoints.reader import open_checkpoint
+from server.checkpoints.writer import write_safetensors
+from server.kernels.team import Team
+from server.model.config import read_config
+from server.model.initialize import initialize
+from server.model.loading import load_weights
+from server.model.model import Model
+
+
+def random_tensors(layers=3, dim=60, vocab_size=97, head_size=20, seed=1):
+    """Name → float32 array: the official initialisation, shaken so that nothing is zero or one."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: (values + 0.1 * rng.standard_normal(values.shape)).astype(np.float32)
+        for name, values in initialize(layers, dim, vocab_size, seed, head_size)
+    }
+
+
+def write_model(path, tensors, dtype="float32"):
+    """Write as safetensors; returns the path."""
+    stored = {
+        name: (dtype, float32_to_bfloat16(values) if dtype == "bfloat16" else values)
+        for name, values in tensors.items()
+    }
+    write_safetensors(path, stored, {"generation": "rwkv7"})
+    return path
+
+
+def load_model(path, dtype="float32", threads=1, max_tokens=64, max_rows=16):
+    """A model that is ready to compute."""
+    checkpoint = open_checkpoint(path)
+    config = read_config(checkpoint)
+    weights = load_weights(checkpoint, config, dtype, lambda *_: None)
+    model = Model(config, weights, Team(threads), max_tokens, max_rows)
+    model.compile()
+    return model

@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+
+from server.checkpoints.checkpoint import (
+    CheckpointError,
+    bfloat16_to_float32,
+    float32_to_bfloat16,
+)
+from server.checkpoints.reader import open_checkpoint
+from server.model.model import pack_batch
+from server.model.state import StatePool
+from tests import naive
+from tests.model.random_models import load_model, random_tensors, write_model
+
+PROMPT = [int(t) for t in np.random.default_rng(0).integers(0, 97, 45)]
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    return random_tensors()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tensors, tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("model") / "random.safetensors", tensors)
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint):
+    return load_model(checkpoint)
+
+
+def read(model, chunks, slot=0, pool=None):
+    """Logits after the chunks, read one after another."""
+    pool = pool or StatePool(model.config, 4)
+    for chunk in chunks:
+        logits = model.forward(pack_batch([(chunk, slot, True)]), pool.state)
+    return logits[0, : model.config.vocab_size].copy(), pool
+
+
+def states_of(pool, slot=0):
+    return b"".join(array[slot].tobytes() for array in pool.state)
+
+
+def test_logits_are_the_twins(model, tensors):
+    logits, _ = read(model, [PROMPT])
+    np.testing.assert_allclose(logits, naive.Rwkv7(tensors).read(PROMPT), atol=1e-4)
+
+
+def test_bfloat16_is_the_twin_of_the_rounded_weights(checkpoint, tensors):
+    matrices = ("emb", "head", "receptance", "key", "value", "output")
+    rounded = {
+        name: bfloat16_to_float32(float32_to_bfloat16(values))
+        if name.endswith(".weight") and name.split(".")[-2] in matrices
+        else values
+        for name, values in tensors.items()
+    }
+    logits, _ = read(load_model(checkpoint, "bfloat16"), [PROMPT])
+    np.testing.assert_allclose(logits, naive.Rwkv7(rounded).read(PROMPT), atol=1e-4)
+
+
+def test_a_single_layer_has_no_value_residual(tmp_path):
+    tensors = random_tensors(layers=1, dim=32, vocab_size=16, head_size=16)
+    model = load_model(write_model(tmp_path / "one.safetensors", tensors))
+    logits, _ = read(model, [[3, 1, 4, 1, 5]])
+    np.testing.assert_allclose(logits, naive.Rwkv7(tensors).read([3, 1, 4, 1, 5]), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_chunks_tokens_neighbours_and_threads_give_the_same_bits(checkpoint, dtype):
+    whole, pool = read(load_model(checkpoint, dtype), [PROMPT])
+    expected = (whole.tobytes(), states_of(pool))
+    for threads in (1, 2, 3):
+        model = load_model(checkpoint, dtype, threads=threads)
+        for sizes in ([1] * 45, [44, 1], [1, 44], [7, 8, 9, 21], [16, 29]):
+            ends = np.cumsum(sizes)
+            chunks = [PROMPT[e - s : e] for s, e in zip(sizes, ends, strict=True)]
+            logits, pool = read(model, chunks)
+            assert (logits.tobytes(), states_of(pool)) == expected
+        assert _among_others(model) == expected
+
+
+def _among_others(model):
+    """The prompt in uneven chunks, batched with two other sequences."""
+    pool = StatePool(model.config, 4)
+    rng = np.random.default_rng(7)
+    done = 0
+    while done < len(PROMPT):
+        size = min(int(rng.integers(1, 9)), len(PROMPT) - done)
+        others = [list(rng.integers(0, 97, int(n))) for n in rng.integers(1, 12, 2)]
+        batch = [(others[0], 3, False), (PROMPT[done : done + size], 1, True), (others[1], 2, True)]
+        logits = model.forward(pack_batch(batch), pool.state)[0, :97].copy()
+        done += size
+    return logits.tobytes(), states_of(pool, slot=1)
+
+
+def test_only_wanted_rows_get_logits(model):
+    pool = StatePool(model.config, 4)
+    batch = [([1, 2], 0, False), ([3], 1, True), ([4, 5, 6], 2, False)]
+    assert model.forward(pack_batch(batch), pool.state).shape[0] == 1
+
+
+def test_the_real_model_has_the_expected_logits(fixtures_dir):
+    path = fixtures_dir / "tiny-rwkv" / "tiny-rwkv-7v0-834K.safetensors"
+    expected = np.fromfile(path.with_name("expected-logits-7v0-834K.bin"), dtype="<f4")
+    for threads in (1, 2):
+        logits, _ = read(load_model(path, threads=threads), [list(b'"in')])
+        np.testing.assert_allclose(logits, expected, atol=1e-4)
+    twin = naive.Rwkv7({n: t.to_float32() for n, t in open_checkpoint(path).tensors.items()})
+    np.testing.assert_allclose(twin.read(b'"in'), expected, atol=1e-4)
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, tensors):
+    broken = {name: values.copy() for name, values in tensors.items()}
+    broken["blocks.1.ffn.key.weight"][3, 2] = np.nan
+    path = write_model(tmp_path / "nan.safetensors", broken)
+    with pytest.raises(CheckpointError, match=r"blocks\.1\.ffn\.key\.weight"):
+        load_model(path)
+
+
+def test_a_slot_starts_empty_again(model):
+    pool = StatePool(model.config, 2)
+    slot = pool.acquire()
+    first, _ = read(model, [PROMPT], slot, pool)
+    pool.release(slot)
+    assert pool.acquire() == slot
+    again, _ = read(model, [PROMPT], slot, pool)
+    assert again.tobytes() == first.tobytes()
+    assert pool.free == 1

@@ -1,0 +1,137 @@
+"""The rules of docs/architecture.md that a program can check."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SERVER = ROOT / "server"
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(SERVER.rglob("*.py"))
+}
+
+# Each layer may import itself and what its set names.
+LEAVES = {"config", "logs", "version"}
+ALLOWED = {
+    "version": set(),
+    "config": set(),
+    "logs": {"config"},
+    "kernels": set(),
+    "checkpoints": set(),
+    "assets": set(),
+    "model": {"kernels", "checkpoints"},
+    "tokenizer": set(),
+    "sampling": {"kernels"},
+    "engine": {"model", "tokenizer", "sampling", "checkpoints", "kernels", "config"},
+    "workers": LEAVES | {"engine", "checkpoints", "tokenizer", "sampling"},
+    "api": LEAVES | {"workers", "tokenizer", "sampling"},
+    "startup_display": {"workers"},
+    "serve": LEAVES | {"api", "workers", "checkpoints", "model", "tokenizer", "startup_display"},
+    "cli": LEAVES | {"serve", "checkpoints", "model", "tokenizer"},
+    "__main__": {"cli"},
+}
+API_PROCESS = "server.cli"
+PLAIN_ENGINE_DATA = {"server.engine.outputs"}
+MAX_LINES, MAX_FUNCTION, MAX_KERNEL = 300, 40, 100
+
+
+def layer(module):
+    return module.split(".")[1]
+
+
+def imports(path):
+    """The modules of ours that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name in FILES and name != "server"}
+
+
+GRAPH = {module: imports(path) for module, path in FILES.items() if module != "server"}
+
+
+@pytest.mark.parametrize("module", GRAPH)
+def test_imports_point_down(module):
+    for imported in GRAPH[module]:
+        allowed = ALLOWED[layer(module)] | {layer(module)}
+        assert layer(imported) in allowed, f"{module} imports {imported}"
+
+
+def test_the_pool_and_client_import_only_plain_data_of_the_engine():
+    for module in ("server.workers.pool", "server.workers.client", "server.workers.messages"):
+        engine = {name for name in GRAPH[module] if layer(name) == "engine"}
+        assert engine <= PLAIN_ENGINE_DATA | {"server.engine"}, module
+
+
+def test_there_are_no_cycles():
+    done = set()
+
+    def visit(module, path):
+        assert module not in path, " → ".join([*path, module])
+        if module not in done:
+            for imported in GRAPH[module]:
+                visit(imported, [*path, module])
+            done.add(module)
+
+    for module in GRAPH:
+        visit(module, [])
+
+
+def test_the_api_process_never_imports_numba():
+    script = (
+        f"import sys, {API_PROCESS}; sys.exit('numba' in sys.modules or 'torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def test_the_server_never_imports_torch_or_training():
+    for path in FILES.values():
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module]
+            assert not {name.split(".")[0] for name in names} & {"torch", "training"}, path
+
+
+@pytest.mark.parametrize("path", FILES.values(), ids=list(FILES))
+def test_files_and_functions_are_short(path):
+    source = path.read_text()
+    assert len(source.splitlines()) <= MAX_LINES
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = node.end_lineno - node.lineno + 1
+            limit = MAX_KERNEL if path.parent.name == "kernels" else MAX_FUNCTION
+            assert length <= limit, f"{path}:{node.lineno} {node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", FILES.values(), ids=list(FILES))
+def test_imports_are_at_the_top_and_names_say_something(path):
+    assert not {"utils", "common", "misc", "helpers"} & set(path.with_suffix("").parts)
+    tree = ast.parse(path.read_text())
+    if path.name == "__init__.py":
+        assert path.read_text().strip() == ""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            inner = [n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)]
+            assert not inner, f"{path}:{node.lineno} imports inside {node.name}"
+
+
+def test_modules_and_public_names_have_docstrings():
+    for path in FILES.values():
+        tree = ast.parse(path.read_text())
+        if path.name in ("__init__.py", "__main__.py"):
+            continue
+        assert ast.get_docstring(tree), path
+        for node in tree.body:
+            is_definition = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            if is_definition and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{path}:{node.lineno} {node.name}"

@@ -1,0 +1,45 @@
+import msgspec
+import pytest
+
+from server.sampling.params import SamplingParams
+from server.workers.messages import (
+    Abort,
+    Failed,
+    Generate,
+    Outputs,
+    Progress,
+    Ready,
+    RequestOutput,
+    Shutdown,
+    decode_from_worker,
+    decode_to_worker,
+    encode,
+)
+
+PARAMS = SamplingParams(max_tokens=3, seed=2**64 - 1, stop=("a", "é"), stop_token_ids=(5,))
+
+
+@pytest.mark.parametrize(
+    "message", [Generate("r1", [1, 2, 65535], PARAMS), Abort("r1"), Shutdown()]
+)
+def test_to_worker_round_trip(message):
+    assert decode_to_worker(encode(message)) == message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Progress("loading weights", 3, 10),
+        Ready("float32", 2, 0.1, 3.5),
+        Failed("no such file"),
+        Outputs([RequestOutput("r1", "é", [7]), RequestOutput("r2", "", [], "error", "why")]),
+    ],
+)
+def test_from_worker_round_trip(message):
+    assert decode_from_worker(encode(message)) == message
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", encode(Abort("r1"))[:-1], encode({"type": "X"})])
+def test_garbage_is_an_error(data):
+    with pytest.raises(msgspec.DecodeError):
+        decode_to_worker(data)
