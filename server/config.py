@@ -85,6 +85,17 @@ class LimitsSettings(Section):
     max_choices: int = Field(16, ge=1, le=128, description="Largest n times prompts of a request.")
 
 
+class SamplingSettings(Section):
+    """What a request gets that does not say otherwise."""
+
+    temperature: float = Field(
+        1.0, ge=0, le=10, description="For requests without one; 0 takes the most likely token."
+    )
+    top_p: float = Field(
+        0.5, gt=0, le=1, description="For requests without one; RWKV writes best well below 1."
+    )
+
+
 class LoggingSettings(Section):
     """What is written to standard error."""
 
@@ -103,6 +114,7 @@ class Settings(Section):
     model: ModelSettings = ModelSettings()
     engine: EngineSettings = EngineSettings()
     limits: LimitsSettings = LimitsSettings()
+    sampling: SamplingSettings = SamplingSettings()
     logging: LoggingSettings = LoggingSettings()
 
 

@@ -74,6 +74,7 @@ class ChatChunks:
         fields = head | {"object": "chat.completion.chunk", "service_tier": "default"}
         self._head = ChunkHead(fields, include_usage)
         self._count = count
+        self._begun: set[int] = set()
 
     def opening(self) -> list[Chunk]:
         """The role of each choice, once: clients concatenate what they get twice."""
@@ -83,8 +84,11 @@ class ChatChunks:
     def news(self, news: News) -> list[Chunk]:
         """A chunk with text, then one with the finish reason and an empty delta."""
         chunks = []
-        if news.text:
-            chunks.append(self._choice(news.index, {"content": news.text}, None))
+        # Like the whole answer: without the space between "Assistant:" and the first word.
+        text = news.text if news.index in self._begun else news.text.lstrip()
+        if text:
+            self._begun.add(news.index)
+            chunks.append(self._choice(news.index, {"content": text}, None))
         if news.finish_reason is not None:
             chunks.append(self._choice(news.index, {}, news.finish_reason))
         return chunks

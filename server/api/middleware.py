@@ -14,6 +14,7 @@ from server.logs import request_id
 logger = logging.getLogger(__name__)
 access_log = logging.getLogger("server.api.access")
 
+PROBES = ("/health", "/ready")
 SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -96,4 +97,6 @@ def _log_access(scope: Scope, status: int, seconds: float) -> None:
     line = f"{scope['method']} {path} {status or '-'} {seconds * 1000:.0f} ms"
     if tokens := scope.get("state", {}).get("tokens"):
         line += f" {tokens.prompt}+{tokens.completion} tokens"
-    access_log.info("%s", line)
+    # Probes come every few seconds for ever.
+    level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
+    access_log.log(level, "%s", line)

@@ -11,7 +11,7 @@ from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.completions import CompletionRequest
 from server.api.schemas.generation import GenerationRequest
 from server.api.served_model import ServedModel
-from server.config import LimitsSettings
+from server.config import LimitsSettings, SamplingSettings, Settings
 from server.sampling.params import SamplingParams
 from server.tokenizer.base import Tokenizer, TokenizerError
 
@@ -27,10 +27,9 @@ class Plan:
     choices: list[tuple[list[int], SamplingParams]]
 
 
-async def plan_completion(
-    body: CompletionRequest, model: ServedModel, limits: LimitsSettings
-) -> Plan:
+async def plan_completion(body: CompletionRequest, model: ServedModel, settings: Settings) -> Plan:
     """Raises ApiError when the request asks for something that this model or server has not."""
+    limits = settings.limits
     _check_model(body, model)
     _check_choices(body, len(body.prompt), limits)
     max_tokens = _max_tokens(body.max_tokens, "max_tokens", limits)
@@ -43,13 +42,12 @@ async def plan_completion(
             _check_ids(ids, "prompt", model.tokenizer)
         _check_length(ids, "prompt", limits)
         prompts.append(ids)
-    return _plan(body, prompts, max_tokens, (), model)
+    return _plan(body, prompts, max_tokens, (), model, settings.sampling)
 
 
-async def plan_chat(
-    body: ChatCompletionRequest, model: ServedModel, limits: LimitsSettings
-) -> Plan:
+async def plan_chat(body: ChatCompletionRequest, model: ServedModel, settings: Settings) -> Plan:
     """Raises ApiError when the request asks for something that this model or server has not."""
+    limits = settings.limits
     _check_model(body, model)
     _check_choices(body, 1, limits)
     if body.max_completion_tokens is not None:
@@ -61,7 +59,8 @@ async def plan_chat(
     size = sum(len(message["content"]) for message in messages)
     ids = await _run(size, _encode_chat, messages, model)
     _check_length(ids, "messages", limits)
-    return _plan(body, [ids], max_tokens, model.chat_template.stop, model)
+    stop = model.chat_template.stop
+    return _plan(body, [ids], max_tokens, stop, model, settings.sampling)
 
 
 def _plan(
@@ -70,6 +69,7 @@ def _plan(
     max_tokens: int,
     template_stop: tuple[str, ...],
     model: ServedModel,
+    defaults: SamplingSettings,
 ) -> Plan:
     _check_ids(body.stop_token_ids, "stop_token_ids", model.tokenizer)
     choices = []
@@ -81,8 +81,8 @@ def _plan(
             params = SamplingParams(
                 max_tokens=max_tokens,
                 seed=(seed + number) % 2**64,
-                temperature=body.temperature,
-                top_p=body.top_p,
+                temperature=_given(body.temperature, defaults.temperature),
+                top_p=_given(body.top_p, defaults.top_p),
                 # A larger k keeps all as well, and may be too large for the message to a worker.
                 top_k=min(max(body.top_k, 0), model.tokenizer.vocab_size),
                 presence_penalty=body.presence_penalty,
@@ -95,6 +95,10 @@ def _plan(
             )
             choices.append((ids, params))
     return Plan(prompts, choices)
+
+
+def _given(value: float | None, default: float) -> float:
+    return default if value is None else value
 
 
 def _encode_chat(messages: list[dict[str, Any]], model: ServedModel) -> list[int]:

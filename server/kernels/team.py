@@ -91,8 +91,9 @@ class Team:
         self._meeting = np.zeros(_SIZE, dtype=np.int64)
         self._job: tuple[Callable[..., None], tuple[Any, ...]] | None = None
         self._error: BaseException | None = None
-        self._start = [threading.Semaphore(0) for _ in range(threads - 1)]
-        self._done = threading.Semaphore(0)
+        # Plain locks as binary semaphores: several times faster than threading.Semaphore.
+        self._start = [_closed_lock() for _ in range(threads - 1)]
+        self._done = [_closed_lock() for _ in range(threads - 1)]
         for index in range(1, threads):
             name = f"team-{index}"
             threading.Thread(target=self._work, args=(index,), name=name, daemon=True).start()
@@ -105,8 +106,8 @@ class Team:
         try:
             function(self._meeting, 0, self.threads, *args)
         finally:
-            for _ in self._start:
-                self._done.acquire()
+            for done in self._done:
+                done.acquire()
             self._job = None
         if self._error is not None:
             error, self._error = self._error, None
@@ -117,10 +118,10 @@ class Team:
         self._job = None
         for start in self._start:
             start.release()
-        self._start = []
+        self._start, self._done = [], []
 
     def _work(self, index: int) -> None:
-        start = self._start[index - 1]
+        start, done = self._start[index - 1], self._done[index - 1]
         while True:
             start.acquire()
             if self._job is None:
@@ -131,4 +132,10 @@ class Team:
             except BaseException as error:
                 self._error = error
             finally:
-                self._done.release()
+                done.release()
+
+
+def _closed_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock

@@ -94,14 +94,15 @@ async def test_all_sampling_fields_reach_the_worker() -> None:
 
 
 async def test_null_and_absent_fields_take_the_defaults() -> None:
-    api = Harness({"limits": {"default_output_tokens": 77}})
+    defaults = {"temperature": 0.7, "top_p": 0.4}
+    api = Harness({"limits": {"default_output_tokens": 77}, "sampling": defaults})
     names = ["max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "n", "stop"]
     names += ["presence_penalty", "seed", "stream", "stream_options", "logprobs", "tools", "model"]
     await api.post(CHAT, messages=HELLO, **dict.fromkeys(names))
     await api.post(CHAT, messages=HELLO)
     first, second = (request.params for request in api.worker.generated)
     assert first.max_tokens == second.max_tokens == 77
-    assert (first.temperature, first.top_p, first.top_k) == (1.0, 1.0, 0)
+    assert (first.temperature, first.top_p, first.top_k) == (0.7, 0.4, 0)
     assert first.stop == ("\n\nuser:",)
     assert first.seed != second.seed  # random without a seed
 
@@ -256,3 +257,15 @@ async def test_a_conversation_that_the_template_refuses() -> None:
     error = assert_error(await api.post(CHAT, messages=HELLO), 400, "invalid_value")
     assert error["param"] == "messages"
     assert error["message"] == "roles must alternate"
+
+
+async def test_the_space_before_the_first_word_is_not_part_of_the_answer() -> None:
+    def script(_: Generate) -> list[str]:
+        return [" ", "\n Hello", " you ", ""]
+
+    api = Harness(script=script)
+    body = {"messages": [{"role": "user", "content": "hi"}]}
+    whole = (await api.post(CHAT, **body)).json()["choices"][0]["message"]["content"]
+    stream = await api.post(CHAT, **body, stream=True)
+    deltas = [json.loads(data)["choices"][0]["delta"] for data in events(stream.text)[:-1]]
+    assert whole == "".join(delta.get("content", "") for delta in deltas) == "Hello you "

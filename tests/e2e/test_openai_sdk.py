@@ -36,6 +36,13 @@ def test_chat_answers_in_words(client):
     assert answer.choices[0].finish_reason in ("stop", "length")
 
 
+def test_the_embedded_model_knows_its_name(client):
+    question = [{"role": "user", "content": "Who are you?"}]
+    answer = chat(client, messages=question, temperature=0)
+    assert "RWKV" in answer.choices[0].message.content
+    assert answer.choices[0].finish_reason == "stop"
+
+
 def test_streamed_and_whole_are_the_same(client):
     whole = chat(client)
     chunks = list(chat(client, stream=True, stream_options={"include_usage": True}))

@@ -27,7 +27,7 @@ async def create_chat_completion(
 ) -> Response:
     """Answer a conversation."""
     client, model, settings = service.client, service.model, service.settings
-    plan = await plan_chat(body, model, settings.limits)
+    plan = await plan_chat(body, model, settings)
     head = {
         "id": f"chatcmpl-{uuid4().hex}",
         "created": int(time.time()),
@@ -44,7 +44,8 @@ async def create_chat_completion(
         choices=[
             ChatChoice(
                 index=index,
-                message=AssistantMessage(content=choice.text),
+                # The prompt ends in "Assistant:", so the first token brings a space.
+                message=AssistantMessage(content=choice.text.lstrip()),
                 finish_reason=choice.finish_reason,
             )
             for index, choice in enumerate(choices)

@@ -22,7 +22,7 @@ async def create_completion(
 ) -> Response:
     """Continue one prompt or several."""
     client, model, settings = service.client, service.model, service.settings
-    plan = await plan_completion(body, model, settings.limits)
+    plan = await plan_completion(body, model, settings)
     head = {
         "id": f"cmpl-{uuid4().hex}",
         "created": int(time.time()),

@@ -61,8 +61,12 @@ class GenerationRequest(BaseModel):
 
     model: str = Field("", description="The id of a served model; the only one if absent.")
     max_tokens: int | None = Field(None, ge=1)
-    temperature: float = Field(1.0, ge=0, le=10, description="0 takes the most likely token.")
-    top_p: float = Field(1.0, gt=0, le=1)
+    temperature: float | None = Field(
+        None, ge=0, le=10, description="0 takes the most likely token; the server's if absent."
+    )
+    top_p: float | None = Field(
+        None, gt=0, le=1, description="1 keeps all tokens; the server's if absent."
+    )
     top_k: int = Field(0, ge=-1, description="0 or -1 keeps all tokens.")
     presence_penalty: float = Field(0.0, ge=-2, le=2)
     frequency_penalty: float = Field(0.0, ge=-2, le=2)
