@@ -7,8 +7,9 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 import uvicorn
@@ -32,6 +33,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
+_CLOSING_SECONDS = 5  # for clients to take in the end of their streams
 _SAMPLES = 64
 _SAMPLE_BYTES = 1 << 16
 
@@ -70,7 +72,11 @@ async def _run(
     client = EngineClient(settings.limits.max_requests)
     display = StartupDisplay()
     pool = WorkerPool(settings, client, display.update)
-    server = _Server(_uvicorn_config(settings, create_app(settings, served, client)))
+    server = _Server(
+        _uvicorn_config(settings, create_app(settings, served, client)),
+        settings.http.shutdown_seconds,
+        lambda: client.fail_all("the server is shutting down"),
+    )
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
     host, port = listener.getsockname()[:2]
@@ -108,9 +114,23 @@ async def _first(task: "asyncio.Task[T]", serving: "asyncio.Task[None]") -> T | 
 class _Server(uvicorn.Server):
     """Uvicorn without its signal handling: the workers have to be ended too."""
 
+    def __init__(
+        self, config: uvicorn.Config, grace_seconds: float, end_requests: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._grace_seconds = grace_seconds
+        self._end_requests = end_requests
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop accepting, give running requests their time; a second SIGINT gives them none."""
+        name = signal.Signals(sig).name
+        log.info("stopping on %s; running requests have %g s", name, self._grace_seconds)
+        asyncio.get_running_loop().call_later(self._grace_seconds, self._end_requests)
+        super().handle_exit(sig, frame)
 
 
 def _uvicorn_config(settings: Settings, app: object) -> uvicorn.Config:
@@ -121,7 +141,7 @@ def _uvicorn_config(settings: Settings, app: object) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         lifespan="off",
-        timeout_graceful_shutdown=int(settings.http.shutdown_seconds),
+        timeout_graceful_shutdown=int(settings.http.shutdown_seconds) + _CLOSING_SECONDS,
     )
 
 

@@ -142,3 +142,8 @@ class EngineClient:
         for request_id, stream in link.streams.items():
             stream.put(RequestOutput(request_id, "", [], "error", error))
         link.streams.clear()
+
+    def fail_all(self, error: str) -> None:
+        """End every request: the server is about to."""
+        for link in self.links:
+            self.fail(link, error)

@@ -90,6 +90,22 @@ def test_sigterm_lets_a_stream_end_within_the_grace_period():
         assert server.wait() == 0
 
 
+def test_sigterm_cuts_a_stream_after_the_grace_period():
+    with ServerProcess(RWKV_SERVER_HTTP_SHUTDOWN_SECONDS=1) as server:
+        server.wait_until_ready()
+        with (
+            server.client() as client,
+            client.stream("POST", "/v1/completions", json=ENDLESS) as reply,
+        ):
+            lines = (line for line in reply.iter_lines() if line.startswith("data: "))
+            next(lines)
+            server.send_signal(signal.SIGTERM)
+            *_, last = lines
+        assert "shutting down" in json.loads(last.removeprefix("data: "))["error"]["message"]
+        assert server.wait() == 0
+        assert not any("Traceback" in line for line in server.lines)
+
+
 def test_two_workers_serve_and_agree():
     with ServerProcess("--workers", "2", "--threads", "1") as server:
         server.wait_until_ready()
