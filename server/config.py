@@ -6,6 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 ENV_PREFIX = "RWKV_SERVER_"
 CONFIG_VARIABLE = "RWKV_SERVER_CONFIG"
@@ -107,8 +114,17 @@ class LoggingSettings(Section):
     )
 
 
-class Settings(Section):
+class Settings(BaseSettings):
     """All settings. Sections and their fields are the keys of config/server.toml."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix=ENV_PREFIX,
+        # RWKV_SERVER_SECTION_KEY: the first "_" after the prefix ends the section.
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+    )
 
     http: HttpSettings = HttpSettings()
     model: ModelSettings = ModelSettings()
@@ -117,38 +133,48 @@ class Settings(Section):
     sampling: SamplingSettings = SamplingSettings()
     logging: LoggingSettings = LoggingSettings()
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments only: load_settings() reads the other sources, to say which one is wrong."""
+        return (init_settings,)
+
 
 def load_settings(
-    config: Path | None = None,
-    overrides: dict[str, dict[str, Any]] | None = None,
-    environ: dict[str, str] | None = None,
+    config: Path | None = None, overrides: dict[str, dict[str, Any]] | None = None
 ) -> Settings:
     """Merge defaults ← file ← environment ← overrides (section → key → value; None is unset).
 
     Raises SettingsError with one line that names the file or variable and the key.
     """
-    environ = dict(os.environ) if environ is None else environ
-    if config is None and environ.get(CONFIG_VARIABLE):
-        config = Path(environ[CONFIG_VARIABLE])
+    if config is None and os.environ.get(CONFIG_VARIABLE):
+        config = Path(os.environ[CONFIG_VARIABLE])
     layers: list[tuple[str, dict[str, Any]]] = []
     if config is not None:
         layers.append((str(config), _read_toml(config)))
-    layers.append(("environment", _read_environment(environ)))
+    layers.append(("environment", _read_environment()))
     layers.append(("command line", overrides or {}))
     merged: dict[str, dict[str, Any]] = {}
+    settings = Settings()
     for source, layer in layers:
         for section, values in layer.items():
             if not isinstance(values, dict):
                 raise SettingsError(f"{source}: {section} must be a section, [{section}]")
             given = {key: value for key, value in values.items() if value is not None}
             merged[section] = {**merged.get(section, {}), **given}
-        _validate(merged, source)
-    return _validate(merged, "settings")
+        settings = _validate(merged, source)
+    return settings
 
 
-def _validate(values: dict[str, dict[str, Any]], source: str) -> Settings:
+def _validate(values: dict[str, Any], source: str) -> Settings:
     try:
-        return Settings.model_validate(values)
+        return Settings(**values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -159,25 +185,22 @@ def _validate(values: dict[str, dict[str, Any]], source: str) -> Settings:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        path.stat()  # the source takes a file that is not there for an empty one
+        return TomlConfigSettingsSource(Settings, path)()
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from None
 
 
-def _read_environment(environ: dict[str, str]) -> dict[str, Any]:
-    """RWKV_SERVER_<SECTION>_<KEY>=value, e.g. RWKV_SERVER_HTTP_PORT=8080."""
-    found: dict[str, Any] = {}
-    for name, value in environ.items():
-        if not name.startswith(ENV_PREFIX) or name == CONFIG_VARIABLE:
-            continue
+def _read_environment() -> dict[str, Any]:
+    for name in os.environ:
         section, _, key = name.removeprefix(ENV_PREFIX).lower().partition("_")
-        if section not in Settings.model_fields or not key:
+        known = section in Settings.model_fields and key
+        if name.startswith(ENV_PREFIX) and name != CONFIG_VARIABLE and not known:
             sections = ", ".join(field.upper() for field in Settings.model_fields)
             raise SettingsError(
                 f"environment: unknown variable {name} (want {ENV_PREFIX}SECTION_KEY, "
                 f"SECTION one of {sections})"
             )
-        found.setdefault(section, {})[key] = value
-    return found
+    return EnvSettingsSource(Settings)()
