@@ -52,8 +52,10 @@ def serve_model(
         int | None, typer.Option(help="Port to listen on; 0: a free one. [8000]")
     ] = None,
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16"] | None,
-        typer.Option(help="How weights are kept. [auto: bfloat16 for bfloat16 checkpoints]"),
+        Literal["auto", "float32", "bfloat16", "int8"] | None,
+        typer.Option(
+            help="How weights are kept. [auto: int8 from 50 M parameters on, else as stored]"
+        ),
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes. [1]")] = None,
     threads: Annotated[

@@ -53,8 +53,9 @@ class ModelSettings(Section):
         "",
         description="A tokenizer.json, `world` or `bytes`; empty finds it beside the checkpoint.",
     )
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="How weights are kept; auto: bfloat16 for bfloat16 checkpoints."
+    dtype: Literal["auto", "float32", "bfloat16", "int8"] = Field(
+        "auto",
+        description="How weights are kept; auto: int8 from 50 M parameters on, else as stored.",
     )
 
 

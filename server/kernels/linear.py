@@ -1,61 +1,81 @@
-"""y = W x for any number of tokens, W packed in blocks of 16 rows (see pack.py)."""
+"""Matrix products of a model whose weights may be float32, bfloat16 or 8-bit.
 
-from server.kernels.jit import kernel
-from server.kernels.simd import LANES, make_tile
+A step is written once: which kernel a product takes is decided when the step is compiled, by the
+type of its weights.
+"""
 
-_tile_2x8 = make_tile(2, 8)
-_tile_2x4 = make_tile(2, 4)
-_tile_2x2 = make_tile(2, 2)
-_tile_2x1 = make_tile(2, 1)
-_tile_1x8 = make_tile(1, 8)
-_tile_1x1 = make_tile(1, 1)
+from typing import Any, NamedTuple
 
+from numba.extending import overload
 
-@kernel
-def linear(w, x, y, tokens, begin, end):
-    """Row blocks begin … end − 1 of y[t] = W x[t] for t < tokens.
-
-    w [blocks, K, 16] float32 or bfloat16 bits, x [≥ tokens, ≥ K] and y [≥ tokens, ≥ 16 · blocks]
-    float32. Bitwise the same for a token whatever its neighbours and whatever the block range.
-    """
-    k = w.shape[1]
-    w_stride = k * LANES * w.itemsize
-    x_stride, y_stride = x.shape[1], y.shape[1]
-    x_at, y_at = x.ctypes.data, y.ctypes.data
-    block = begin
-    while block + 2 <= end:
-        w_at = w.ctypes.data + block * w_stride
-        _two_blocks(w, w_at, x_at, x_stride, y_at + block * LANES * 4, y_stride, tokens)
-        block += 2
-    if block < end:
-        w_at = w.ctypes.data + block * w_stride
-        _one_block(w, w_at, x_at, x_stride, y_at + block * LANES * 4, y_stride, tokens)
+from server.kernels.linear_float import linear_float
+from server.kernels.linear_int8 import linear_int8, quantize_row
 
 
-@kernel
-def _two_blocks(w, w_at, x_at, x_stride, y_at, y_stride, tokens):
-    x_step, y_step = x_stride * 4, y_stride * 4
-    t = 0
-    while t + 8 <= tokens:
-        _tile_2x8(w, w_at, x_at + t * x_step, x_stride, y_at + t * y_step, y_stride)
-        t += 8
-    if t + 4 <= tokens:
-        _tile_2x4(w, w_at, x_at + t * x_step, x_stride, y_at + t * y_step, y_stride)
-        t += 4
-    if t + 2 <= tokens:
-        _tile_2x2(w, w_at, x_at + t * x_step, x_stride, y_at + t * y_step, y_stride)
-        t += 2
-    if t < tokens:
-        _tile_2x1(w, w_at, x_at + t * x_step, x_stride, y_at + t * y_step, y_stride)
+class FloatMatrix(NamedTuple):
+    """One matrix of each layer, packed by pack.pack_rows."""
+
+    codes: Any  # [L, blocks, K, 16] float32 or bfloat16 bits
 
 
-@kernel
-def _one_block(w, w_at, x_at, x_stride, y_at, y_stride, tokens):
-    x_step, y_step = x_stride * 4, y_stride * 4
-    t = 0
-    while t + 8 <= tokens:
-        _tile_1x8(w, w_at, x_at + t * x_step, x_stride, y_at + t * y_step, y_stride)
-        t += 8
-    while t < tokens:
-        _tile_1x1(w, w_at, x_at + t * x_step, x_stride, y_at + t * y_step, y_stride)
-        t += 1
+class Int8Matrix(NamedTuple):
+    """One matrix of each layer, quantised by pack.pack_int8."""
+
+    codes: Any  # [L, blocks, K / 4, 16, 4] uint8, weight / scale + 128
+    scales: Any  # [L, blocks, K / 32, 16] float16 bits
+
+
+class Activations(NamedTuple):
+    """Inputs of matrix products in several slots; the last three are used for 8-bit weights."""
+
+    values: Any  # [slots, T, K] float32, K a multiple of 32, zero where there is no channel
+    codes: Any  # [slots, T, K] int8
+    scales: Any  # [slots, T, K / 32] float32
+    sums: Any  # [slots, T, K / 32] int32, −128 times the sum of a group's codes
+
+
+def linear(w, layer, inputs, slot, y, tokens, begin, end):
+    """Row blocks begin … end − 1 of y[t] = W x[t] for t < tokens; in compiled code only."""
+    raise NotImplementedError
+
+
+def quantize(w, inputs, slot, begin, end):
+    """Prepare tokens begin … end − 1 of a slot for products with w; in compiled code only."""
+    raise NotImplementedError
+
+
+@overload(linear)
+def _linear(w, layer, inputs, slot, y, tokens, begin, end):
+    if w.instance_class is Int8Matrix:
+
+        def int8(w, layer, inputs, slot, y, tokens, begin, end):
+            codes, scales, sums = inputs.codes[slot], inputs.scales[slot], inputs.sums[slot]
+            linear_int8(w.codes[layer], w.scales[layer], codes, scales, sums, y, tokens, begin, end)
+
+        return int8
+
+    def floats(w, layer, inputs, slot, y, tokens, begin, end):
+        linear_float(w.codes[layer], inputs.values[slot], y, tokens, begin, end)
+
+    return floats
+
+
+@overload(quantize)
+def _quantize(w, inputs, slot, begin, end):
+    if w.instance_class is Int8Matrix:
+
+        def int8(w, inputs, slot, begin, end):
+            for t in range(begin, end):
+                quantize_row(
+                    inputs.values[slot, t],
+                    inputs.codes[slot, t],
+                    inputs.scales[slot, t],
+                    inputs.sums[slot, t],
+                )
+
+        return int8
+
+    def nothing(w, inputs, slot, begin, end):
+        pass
+
+    return nothing

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.kernels.simd import LANES
+from server.kernels.simd_int8 import GROUP, OFFSET
 
 _ALIGNMENT = 64
 
@@ -17,9 +18,9 @@ def aligned_empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[n
     return buffer[start : start + size].view(dtype).reshape(shape)
 
 
-def padded(rows: int) -> int:
-    """The next multiple of 16: how wide a buffer for `rows` outputs must be."""
-    return -(-rows // LANES) * LANES
+def padded(rows: int, multiple: int = LANES) -> int:
+    """The next multiple: how wide a buffer for `rows` outputs (or, of 32, inputs) must be."""
+    return -(-rows // multiple) * multiple
 
 
 def pack_rows(weights: npt.NDArray[np.generic], out: npt.NDArray[np.generic]) -> None:
@@ -31,3 +32,27 @@ def pack_rows(weights: npt.NDArray[np.generic], out: npt.NDArray[np.generic]) ->
     if rows % LANES:
         out[whole] = 0
         out[whole, :, : rows % LANES] = weights[whole * LANES :].T
+
+
+def pack_int8(
+    weights: npt.NDArray[np.float32],
+    codes: npt.NDArray[np.uint8],
+    scales: npt.NDArray[np.uint16],
+) -> None:
+    """Quantise [N, K] into codes [blocks, groups · 8, 16, 4] and scales [blocks, groups, 16].
+
+    There are ⌈N/16⌉ blocks and ⌈K/32⌉ groups. The scale of 32 inputs of a row makes their largest
+    magnitude ±127; it is rounded to float16 and given as bits. Missing rows and inputs are zero.
+    """
+    rows, columns = weights.shape
+    blocks, groups = scales.shape[:2]
+    padded_weights = np.zeros((blocks * LANES, groups * GROUP), dtype=np.float32)
+    padded_weights[:rows, :columns] = weights
+    grouped = padded_weights.reshape(-1, groups, GROUP)
+    halves = (np.abs(grouped).max(axis=2) / 127).astype(np.float16)  # [N, groups]
+    # A scale that underflows to zero stands for weights below 1e-5: they become zero.
+    divisors = np.where(halves == 0, np.inf, halves).astype(np.float32)
+    rounded = np.clip(np.rint(grouped / divisors[:, :, None]), -127, 127) + OFFSET
+    as_blocks = rounded.astype(np.uint8).reshape(blocks, LANES, groups * GROUP // 4, 4)
+    codes[:] = as_blocks.transpose(0, 2, 1, 3)
+    scales[:] = halves.view(np.uint16).reshape(blocks, LANES, groups).transpose(0, 2, 1)

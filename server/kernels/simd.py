@@ -23,31 +23,38 @@ _V16I16 = ir.VectorType(_I16, LANES)
 _V16I32 = ir.VectorType(_I32, LANES)
 
 
-def _const(value: int) -> ir.Constant:
+def const(value: int) -> ir.Constant:
+    """An i64."""
     return ir.Constant(_I64, value)
 
 
-def _pointer(builder: Any, address: Any, to: Any) -> Any:
+def pointer(builder: Any, address: Any, to: Any) -> Any:
+    """An address as a pointer to a type."""
     return builder.inttoptr(address, ir.PointerType(to))
 
 
-def _offset(builder: Any, address: Any, index: Any, itemsize: int) -> Any:
-    return builder.add(address, builder.mul(index, _const(itemsize)))
+def offset(builder: Any, address: Any, index: Any, itemsize: int) -> Any:
+    """The address of an item of an array."""
+    return builder.add(address, builder.mul(index, const(itemsize)))
 
 
-def _splat(builder: Any, scalar: Any) -> Any:
-    undefined = ir.Constant(_V16F32, ir.Undefined)
+def splat(builder: Any, scalar: Any, lanes: int = LANES) -> Any:
+    """A vector with the scalar in every lane."""
+    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
     single = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(single, undefined, ir.Constant(_V16I32, [0] * LANES))
+    mask = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
+    return builder.shuffle_vector(single, undefined, mask)
 
 
-def _load(builder: Any, address: Any, vector: Any, align: int) -> Any:
-    value = builder.load(_pointer(builder, address, vector))
+def load(builder: Any, address: Any, vector: Any, align: int) -> Any:
+    """What is at an address, as a scalar or vector."""
+    value = builder.load(pointer(builder, address, vector))
     value.align = align
     return value
 
 
-def _call(builder: Any, name: str, result: Any, *args: Any) -> Any:
+def call(builder: Any, name: str, result: Any, *args: Any) -> Any:
+    """Call an LLVM intrinsic."""
     kind = ir.FunctionType(result, [arg.type for arg in args])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
 
@@ -55,8 +62,8 @@ def _call(builder: Any, name: str, result: Any, *args: Any) -> Any:
 def _load_weights(builder: Any, address: Any, is_bfloat16: bool) -> Any:
     """Sixteen weights as float32; a bfloat16 is the upper half of a float32."""
     if not is_bfloat16:
-        return _load(builder, address, _V16F32, 4 * LANES)
-    wide = builder.zext(_load(builder, address, _V16I16, 2 * LANES), _V16I32)
+        return load(builder, address, _V16F32, 4 * LANES)
+    wide = builder.zext(load(builder, address, _V16I16, 2 * LANES), _V16I32)
     return builder.bitcast(builder.shl(wide, ir.Constant(_V16I32, [16] * LANES)), _V16F32)
 
 
@@ -79,7 +86,7 @@ def make_tile(row_blocks: int, tokens: int) -> Any:
             array = context.make_array(signature.args[0])(context, builder, args[0])
             k = cgutils.unpack_tuple(builder, array.shape)[1]
             _, w_at, x_at, x_stride, y_at, y_stride = args
-            block = builder.mul(k, _const(LANES * itemsize))
+            block = builder.mul(k, const(LANES * itemsize))
             zero = ir.Constant(_V16F32, [0.0] * LANES)
             sums = [
                 [cgutils.alloca_once_value(builder, zero) for _ in range(tokens)]
@@ -88,21 +95,21 @@ def make_tile(row_blocks: int, tokens: int) -> Any:
             with cgutils.for_range(builder, k, intp=_I64) as loop:
                 weights = []
                 for r in range(row_blocks):
-                    at = builder.add(w_at, builder.mul(block, _const(r)))
-                    at = _offset(builder, at, loop.index, LANES * itemsize)
+                    at = builder.add(w_at, builder.mul(block, const(r)))
+                    at = offset(builder, at, loop.index, LANES * itemsize)
                     weights.append(_load_weights(builder, at, is_bfloat16))
                 for t in range(tokens):
-                    index = builder.add(builder.mul(x_stride, _const(t)), loop.index)
-                    value = _load(builder, _offset(builder, x_at, index, 4), _F32, 4)
-                    lanes = _splat(builder, value)
+                    index = builder.add(builder.mul(x_stride, const(t)), loop.index)
+                    value = load(builder, offset(builder, x_at, index, 4), _F32, 4)
+                    lanes = splat(builder, value)
                     for r in range(row_blocks):
                         total = builder.load(sums[r][t])
-                        total = _call(builder, "llvm.fma.v16f32", _V16F32, weights[r], lanes, total)
+                        total = call(builder, "llvm.fma.v16f32", _V16F32, weights[r], lanes, total)
                         builder.store(total, sums[r][t])
             for r in range(row_blocks):
                 for t in range(tokens):
-                    index = builder.add(builder.mul(y_stride, _const(t)), _const(r * LANES))
-                    target = _pointer(builder, _offset(builder, y_at, index, 4), _V16F32)
+                    index = builder.add(builder.mul(y_stride, const(t)), const(r * LANES))
+                    target = pointer(builder, offset(builder, y_at, index, 4), _V16F32)
                     builder.store(builder.load(sums[r][t]), target).align = 4
             return context.get_dummy_value()
 
@@ -119,15 +126,15 @@ def _make_lane_sum(term: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             address, n, shift = args
             total = cgutils.alloca_once_value(builder, ir.Constant(_V16F32, [0.0] * LANES))
-            shifts = _splat(builder, shift)
-            whole = builder.sdiv(n, _const(LANES))
+            shifts = splat(builder, shift)
+            whole = builder.sdiv(n, const(LANES))
             with cgutils.for_range(builder, whole, intp=_I64) as loop:
-                at = _offset(builder, address, loop.index, 4 * LANES)
-                value = term(builder, _load(builder, at, _V16F32, 4), shifts)
+                at = offset(builder, address, loop.index, 4 * LANES)
+                value = term(builder, load(builder, at, _V16F32, 4), shifts)
                 builder.store(builder.fadd(builder.load(total), value), total)
             scalar = cgutils.alloca_once_value(
                 builder,
-                _call(
+                call(
                     builder,
                     "llvm.vector.reduce.fadd.v16f32",
                     _F32,
@@ -135,10 +142,10 @@ def _make_lane_sum(term: Any) -> Any:
                     builder.load(total),
                 ),
             )
-            done = builder.mul(whole, _const(LANES))
+            done = builder.mul(whole, const(LANES))
             with cgutils.for_range(builder, builder.sub(n, done), intp=_I64) as loop:
-                at = _offset(builder, address, builder.add(done, loop.index), 4)
-                value = term(builder, _load(builder, at, _F32, 4), shift)
+                at = offset(builder, address, builder.add(done, loop.index), 4)
+                value = term(builder, load(builder, at, _F32, 4), shift)
                 builder.store(builder.fadd(builder.load(scalar), value), scalar)
             return builder.load(scalar)
 

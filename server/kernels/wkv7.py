@@ -5,6 +5,11 @@ import math
 import numpy as np
 
 from server.kernels.jit import kernel
+from server.kernels.simd import LANES
+from server.kernels.simd_wkv import make_wkv7_lanes
+
+_advance_64 = make_wkv7_lanes(4)
+_advance_16 = make_wkv7_lanes(1)
 
 
 @kernel
@@ -19,31 +24,41 @@ def normalize(x, out):
 
 
 @kernel
-def wkv7(state, r, decay, k, v, kk, a, out):
+def wkv7(state, r, decay, k, v, kk, rate, out):
     """Advance the state by one token and read it.
 
-    S ← S·diag(decay) − (S·kk)(kk ∘ a)ᵀ + v kᵀ, out = S·r. All vectors are [N] float32. The state
+    S ← S·diag(decay) − (S·kk)(kk ∘ rate)ᵀ + v kᵀ, out = S·r. All vectors are [N] float32. The state
     [N, N] float32 is kept transposed, keys by values: a lane is then one value channel, and no sum
     crosses lanes. `out` may not alias an input.
     """
     n = out.shape[0]
-    for i in range(n):
-        out[i] = np.float32(0)
-    for j in range(n):
-        key = kk[j]
-        row = state[j]
-        for i in range(n):
-            out[i] += row[i] * key
-    # From here until its second zeroing, `out` holds S·kk.
-    for j in range(n):
-        kept, added, removed = decay[j], k[j], kk[j] * a[j]
-        row = state[j]
-        for i in range(n):
-            row[i] = row[i] * kept + v[i] * added - out[i] * removed
-    for i in range(n):
-        out[i] = np.float32(0)
-    for j in range(n):
-        read = r[j]
-        row = state[j]
-        for i in range(n):
-            out[i] += row[i] * read
+    lane = 0
+    while lane + 64 <= n:
+        _advance_64(n, *_addresses(state, r, decay, k, v, kk, rate, out, lane))
+        lane += 64
+    while lane + LANES <= n:
+        _advance_16(n, *_addresses(state, r, decay, k, v, kk, rate, out, lane))
+        lane += LANES
+    for i in range(lane, n):
+        _advance_1(state, r, decay, k, v, kk, rate, out, i)
+
+
+@kernel
+def _addresses(state, r, decay, k, v, kk, rate, out, lane):
+    """What the lanes from `lane` on read and write, in the intrinsic's order."""
+    over_keys = (r.ctypes.data, decay.ctypes.data, k.ctypes.data, kk.ctypes.data, rate.ctypes.data)
+    at = lane * 4
+    return state.ctypes.data + at, *over_keys, v.ctypes.data + at, out.ctypes.data + at
+
+
+@kernel
+def _advance_1(state, r, decay, k, v, kk, rate, out, i):
+    removed = np.float32(0)
+    for j in range(out.shape[0]):
+        removed += state[j, i] * kk[j]
+    total = np.float32(0)
+    for j in range(out.shape[0]):
+        held = state[j, i] * decay[j] + v[i] * k[j] - removed * (kk[j] * rate[j])
+        state[j, i] = held
+        total += held * r[j]
+    out[i] = total

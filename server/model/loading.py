@@ -1,5 +1,6 @@
 """From a checkpoint's named tensors to the stacked and packed arrays that the kernels read."""
 
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -12,22 +13,32 @@ from server.checkpoints.checkpoint import (
     Tensor,
     float32_to_bfloat16,
 )
-from server.kernels.pack import aligned_empty, pack_rows, padded
+from server.kernels.linear import FloatMatrix, Int8Matrix
+from server.kernels.pack import aligned_empty, pack_int8, pack_rows, padded
 from server.kernels.simd import LANES
+from server.kernels.simd_int8 import GROUP
 from server.model.config import ModelConfig
-from server.model.rwkv7 import MIXES, Weights
+from server.model.rwkv7 import MIXES
+from server.model.rwkv7_arrays import Weights
 
-WeightType = Literal["float32", "bfloat16"]
+WeightType = Literal["float32", "bfloat16", "int8"]
 Array = npt.NDArray[Any]
+_LOW_RANK = re.compile(r"\.att\.[wavg][12]$")
+
+INT8_PARAMETERS = 50_000_000
+"""From this size on "auto" is int8: below it speed is not the memory's."""
+
 OnProgress = Callable[[int, int], None]
 """Called with (matrices done, matrices in all)."""
 
 
 def choose_dtype(wanted: str, config: ModelConfig) -> WeightType:
-    """Resolve "auto": bfloat16 for bfloat16 checkpoints, else float32, so nothing is rounded."""
+    """Resolve "auto": int8 for large models; for small ones what the checkpoint's values need."""
     if wanted == "auto":
+        if config.parameters >= INT8_PARAMETERS:
+            return "int8"
         return "bfloat16" if config.stored_dtype == "bfloat16" else "float32"
-    if wanted not in ("float32", "bfloat16"):
+    if wanted not in ("float32", "bfloat16", "int8"):
         raise ValueError(f"unknown weight type {wanted!r}")
     return wanted  # type: ignore[return-value]
 
@@ -86,6 +97,11 @@ class _Loader:
         self._config = config
         self._dtype = dtype
         self._on_progress = on_progress
+        self._exact_in_bfloat16 = dtype != "float32" and all(
+            tensor.dtype == "bfloat16"
+            for name, tensor in checkpoint.tensors.items()
+            if _LOW_RANK.search(name)
+        )
         self._total = 14 * config.layers + 2
         self._done = 0
 
@@ -107,57 +123,63 @@ class _Loader:
             result[layer] = self.vectors([f"blocks.{layer}.{name}"])[0]
         return result
 
-    def linear(self, name: str, rows: int, columns: int) -> Array:
-        """[L, ⌈rows/16⌉, columns, 16] of matrices stored as [rows, columns]."""
-        return self._pack_layers(name, rows, columns, self._dtype, transposed=False, first_layer=0)
+    def linear(self, name: str, rows: int, columns: int) -> FloatMatrix | Int8Matrix:
+        """A matrix of each layer, stored as [rows, columns]."""
+        names = [f"blocks.{layer}.{name}" for layer in range(self._config.layers)]
+        return self._matrix(names, rows, columns)
+
+    def head(self) -> FloatMatrix | Int8Matrix:
+        """The matrix [V, C] that makes logits."""
+        return self._matrix(["head.weight"], self._config.vocab_size, self._config.dim)
 
     def low_rank(self, name: str, rows: int, columns: int, first_layer: int = 0) -> Array:
-        """The same of matrices stored as [columns, rows]; always float32, they are small."""
-        return self._pack_layers(name, rows, columns, "float32", True, first_layer)
+        """[L, ⌈rows/16⌉, columns, 16], float32 or bfloat16, of matrices stored as [columns, rows].
 
-    def head(self) -> Array:
-        """[1, ⌈V/16⌉, C, 16]."""
-        config = self._config
-        packed = self._packed_zeros(1, config.vocab_size, config.dim, self._dtype)
-        self._pack("head.weight", packed[0], self._dtype, transposed=False)
+        They are few bytes and sensitive, so they are never rounded.
+        """
+        # A kernel never reads an empty matrix, but a block must exist to have an address.
+        dtype = np.uint16 if self._exact_in_bfloat16 else np.float32
+        packed = self._zeros(self._config.layers, max(rows, 1), max(columns, 1), dtype)
+        for layer in range(first_layer, self._config.layers):
+            tensor = self._checkpoint.tensors[f"blocks.{layer}.{name}"]
+            values = self._values(tensor)
+            pack_rows((tensor.data if self._exact_in_bfloat16 else values).T, packed[layer])
+            self._advance()
         return packed
 
     def embedding(self) -> Array:
-        """[V, C] float32 or bfloat16 bits."""
-        rows = self._typed(self._checkpoint.tensors["emb.weight"], self._dtype)
+        """[V, C] float32 or bfloat16 bits: one row is read for each token."""
+        rows = self._typed(self._checkpoint.tensors["emb.weight"])
         self._advance()
         return np.array(rows, order="C")
 
-    def _pack_layers(
-        self,
-        name: str,
-        rows: int,
-        columns: int,
-        dtype: WeightType,
-        transposed: bool,
-        first_layer: int,
-    ) -> Array:
-        layers = self._config.layers
-        packed = self._packed_zeros(layers, rows, columns, dtype)
-        for layer in range(first_layer, layers):
-            self._pack(f"blocks.{layer}.{name}", packed[layer], dtype, transposed)
-        return packed
+    def _matrix(self, names: list[str], rows: int, columns: int) -> FloatMatrix | Int8Matrix:
+        if self._dtype == "int8":
+            return self._int8_matrix(names, rows, columns)
+        dtype = np.uint16 if self._dtype == "bfloat16" else np.float32
+        packed = self._zeros(len(names), rows, columns, dtype)
+        for name, out in zip(names, packed, strict=True):
+            pack_rows(self._typed(self._checkpoint.tensors[name]), out)
+            self._advance()
+        return FloatMatrix(packed)
 
-    def _packed_zeros(self, layers: int, rows: int, columns: int, dtype: WeightType) -> Array:
-        # A kernel never reads an empty matrix, but a block must exist to have an address.
-        shape = (layers, max(padded(rows) // LANES, 1), max(columns, 1), LANES)
-        packed = aligned_empty(shape, np.uint16 if dtype == "bfloat16" else np.float32)
+    def _int8_matrix(self, names: list[str], rows: int, columns: int) -> Int8Matrix:
+        blocks, groups = padded(rows) // LANES, padded(columns, GROUP) // GROUP
+        codes = aligned_empty((len(names), blocks, groups * GROUP // 4, LANES, 4), np.uint8)
+        scales = aligned_empty((len(names), blocks, groups, LANES), np.uint16)
+        for name, out, out_scales in zip(names, codes, scales, strict=True):
+            pack_int8(self._values(self._checkpoint.tensors[name]), out, out_scales)
+            self._advance()
+        return Int8Matrix(codes, scales)
+
+    def _zeros(self, matrices: int, rows: int, columns: int, dtype: npt.DTypeLike) -> Array:
+        packed = aligned_empty((matrices, padded(rows) // LANES, columns, LANES), dtype)
         packed[:] = 0
         return packed
 
-    def _pack(self, name: str, out: Array, dtype: WeightType, transposed: bool) -> None:
-        values = self._typed(self._checkpoint.tensors[name], dtype)
-        pack_rows(values.T if transposed else values, out)
-        self._advance()
-
-    def _typed(self, tensor: Tensor, dtype: WeightType) -> Array:
+    def _typed(self, tensor: Tensor) -> Array:
         values = self._values(tensor)
-        if dtype == "float32":
+        if self._dtype == "float32":
             return values
         return tensor.data if tensor.dtype == "bfloat16" else float32_to_bfloat16(values)
 

@@ -5,10 +5,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from server.kernels.linear import Activations
 from server.kernels.pack import aligned_empty, padded
+from server.kernels.simd_int8 import GROUP
 from server.kernels.team import Team
 from server.model.config import ModelConfig
-from server.model.rwkv7 import Batch, Scratch, State, Weights, step
+from server.model.rwkv7 import INPUT_SLOTS, step
+from server.model.rwkv7_arrays import Batch, Scratch, State, Weights
 from server.model.state import StatePool
 
 
@@ -61,20 +64,29 @@ def _allocate(config: ModelConfig, tokens: int, rows: int) -> Scratch:
         array[:] = 0
         return array
 
+    def activations(slots: int, rows: int, width: int) -> Activations:
+        groups = padded(width, GROUP) // GROUP
+        return Activations(
+            values=buffer(slots, rows, groups * GROUP),
+            codes=np.zeros((slots, rows, groups * GROUP), dtype=np.int8),
+            scales=buffer(slots, rows, groups),
+            sums=np.zeros((slots, rows, groups), dtype=np.int32),
+        )
+
     wide = {
         name: buffer(tokens, padded(config.dim))
-        for name in ("r", "k", "v", "v_first", "decay", "rate", "first", "gate", "kk", "y", "out")
+        for name in ("r", "k", "v", "v_first", "decay", "rate", "first", "gate", "kk", "out")
     }
     return Scratch(
         x=buffer(tokens, config.dim),
         normed=buffer(tokens, config.dim),
-        mixed=buffer(6, tokens, config.dim),
+        inputs=activations(INPUT_SLOTS, tokens, config.dim),
         **wide,
         decay_hidden=buffer(tokens, padded(config.decay_rank)),
         rate_hidden=buffer(tokens, padded(config.a_rank)),
         first_hidden=buffer(tokens, padded(max(config.v_rank, 1))),
         gate_hidden=buffer(tokens, padded(config.gate_rank)),
-        channel_hidden=buffer(tokens, padded(config.ffn_dim)),
-        last=buffer(rows, config.dim),
+        channel_hidden=activations(1, tokens, config.ffn_dim),
+        last=activations(1, rows, config.dim),
         logits=buffer(rows, padded(config.vocab_size)),
     )

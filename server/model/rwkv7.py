@@ -2,16 +2,17 @@
 
 A batch is T tokens of S sequences, one after another. Only token shift and WKV look at the borders
 between sequences, so prefill, decode and any mixture of them are the same code.
-C channels, H heads of N channels, L layers, F hidden channels, V vocabulary, R rows with logits.
+The arrays are described in rwkv7_arrays.py.
 """
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 
+from server.kernels.activation import exp, sigmoid, tanh
 from server.kernels.jit import kernel
-from server.kernels.linear import linear
+from server.kernels.linear import linear, quantize
+from server.kernels.linear_float import linear_float
 from server.kernels.norm import layer_norm
 from server.kernels.simd import LANES, widen
 from server.kernels.team import barrier, share
@@ -22,87 +23,11 @@ LAYER_NORM_EPSILON = 1e-5
 GROUP_NORM_EPSILON = 64e-5
 DECAY_SCALE = math.exp(-0.5)
 MIXES = ("r", "w", "k", "v", "a", "g")
-_R, _W, _K, _V, _A, _G = range(6)
+# Slots of Scratch.inputs: the six mixes and what the output projection takes.
 # Typed, because Numba compiles a function once more for every literal argument.
+INPUT_SLOTS = 7
+_R, _W, _K, _V, _A, _G, _Y = np.arange(INPUT_SLOTS)
 _TIME, _CHANNEL, _FIRST = np.int64(0), np.int64(1), np.int64(0)
-
-
-class Weights(NamedTuple):
-    """All weights, stacked over layers. "packed" is [L, ⌈rows/16⌉, columns, 16], see pack.py."""
-
-    embedding: Any  # [V, C] float32 or bfloat16 bits
-    norm_weight: Any  # [2, C] ln0 and ln_out
-    norm_bias: Any  # [2, C]
-    block_norm_weight: Any  # [L, 2, C] ln1 and ln2
-    block_norm_bias: Any  # [L, 2, C]
-    mix: Any  # [L, 6, C] token shift of r, w, k, v, a, g
-    receptance: Any  # packed [C, C]
-    key: Any  # packed [C, C]
-    value: Any  # packed [C, C]
-    output: Any  # packed [C, C]
-    decay_base: Any  # [L, C] w0
-    decay_down: Any  # packed [rank, C] w1
-    decay_up: Any  # packed [C, rank] w2
-    rate_base: Any  # [L, C] a0, the in-context learning rate
-    rate_down: Any
-    rate_up: Any
-    first_base: Any  # [L, C] v0, how much of layer 0's value is mixed in
-    first_down: Any
-    first_up: Any
-    gate_down: Any
-    gate_up: Any
-    removal_scale: Any  # [L, C] k_k
-    rate_scale: Any  # [L, C] k_a
-    bonus: Any  # [L, C] r_k
-    group_norm_weight: Any  # [L, C] ln_x
-    group_norm_bias: Any  # [L, C]
-    channel_mix: Any  # [L, C]
-    channel_key: Any  # packed [F, C]
-    channel_value: Any  # packed [C, F]
-    head: Any  # packed [V, C], L = 1
-
-
-class State(NamedTuple):
-    """What the model remembers of the sequence in each slot."""
-
-    shift: Any  # [slots, L, 2, C] last normed input of time mixing and of channel mixing
-    wkv: Any  # [slots, L, H, N, N] keys by values
-
-
-class Batch(NamedTuple):
-    """What one step computes."""
-
-    tokens: Any  # [T] int64
-    sequences: Any  # [T] int64, which sequence a token belongs to
-    starts: Any  # [S + 1] int64, where sequences start and end in tokens
-    slots: Any  # [S] int64, where their states are
-    logit_rows: Any  # [R] int64, tokens whose logits are wanted
-
-
-class Scratch(NamedTuple):
-    """Buffers of one step, [T, …] float32; widths of outputs are padded to 16."""
-
-    x: Any
-    normed: Any
-    mixed: Any  # [6, T, C]
-    r: Any
-    k: Any
-    v: Any
-    v_first: Any
-    decay: Any
-    rate: Any
-    first: Any
-    gate: Any
-    kk: Any
-    y: Any
-    out: Any
-    decay_hidden: Any  # [T, rank]
-    rate_hidden: Any
-    first_hidden: Any
-    gate_hidden: Any
-    channel_hidden: Any  # [T, F]
-    last: Any  # [R, C]
-    logits: Any  # [R, V]
 
 
 @kernel
@@ -118,13 +43,15 @@ def step(team, thread, threads, weights, state, batch, scratch):
         barrier(team, threads)
         _channel_mixing(team, thread, threads, weights, layer, state, batch, scratch)
         barrier(team, threads)
+    channels = scratch.x.shape[1]
     begin, end = share(thread, threads, batch.logit_rows.shape[0])
     for row in range(begin, end):
-        x, out = scratch.x[batch.logit_rows[row]], scratch.last[row]
+        x, out = scratch.x[batch.logit_rows[row]], scratch.last.values[0, row, :channels]
         layer_norm(x, weights.norm_weight[1], weights.norm_bias[1], LAYER_NORM_EPSILON, out)
+    quantize(weights.head, scratch.last, _FIRST, begin, end)
     barrier(team, threads)
     rows = batch.logit_rows.shape[0]
-    _project(thread, threads, weights.head, _FIRST, scratch.last, scratch.logits, rows)
+    _project(thread, threads, weights.head, _FIRST, scratch.last, _FIRST, scratch.logits, rows)
 
 
 @kernel
@@ -165,66 +92,87 @@ def _remember_last(thread, threads, layer, which, state, batch, scratch):
 
 
 @kernel
-def _project(thread, threads, w, layer, x, y, tokens):
+def _project(thread, threads, w, layer, inputs, slot, y, tokens):
     """This thread's share of y = W x; returns which outputs it computed."""
-    begin, end = share(thread, threads, w.shape[1])
-    linear(w[layer], x, y, tokens, begin, end)
+    begin, end = share(thread, threads, w.codes.shape[1])
+    linear(w, layer, inputs, slot, y, tokens, begin, end)
     return begin * LANES, end * LANES
 
 
 @kernel
-def _sigmoid(x):
-    return np.float32(1) / (np.float32(1) + np.float32(math.exp(-x)))
+def _project_low_rank(thread, threads, w, layer, x, y, tokens):
+    begin, end = share(thread, threads, w.shape[1])
+    linear_float(w[layer], x, y, tokens, begin, end)
+    return begin * LANES, end * LANES
 
 
 @kernel
 def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
     tokens = batch.tokens.shape[0]
+    inputs = scratch.inputs
     begin, end = share(thread, threads, tokens)
     for t in range(begin, end):
         previous = _previous(t, layer, _TIME, state, batch, scratch)
         for m in range(6):
-            token_shift(scratch.normed[t], previous, weights.mix[layer, m], scratch.mixed[m, t])
+            token_shift(scratch.normed[t], previous, weights.mix[layer, m], inputs.values[m, t])
+    quantize(weights.receptance, inputs, _R, begin, end)
+    quantize(weights.key, inputs, _K, begin, end)
+    quantize(weights.value, inputs, _V, begin, end)
     barrier(team, threads)
     # Nobody reads the old shift state any more.
     _remember_last(thread, threads, layer, _TIME, state, batch, scratch)
-    mixed = scratch.mixed
-    _project(thread, threads, weights.receptance, layer, mixed[_R], scratch.r, tokens)
-    _project(thread, threads, weights.key, layer, mixed[_K], scratch.k, tokens)
-    _project(thread, threads, weights.value, layer, mixed[_V], scratch.v, tokens)
+    _project(thread, threads, weights.receptance, layer, inputs, _R, scratch.r, tokens)
+    _project(thread, threads, weights.key, layer, inputs, _K, scratch.k, tokens)
+    _project(thread, threads, weights.value, layer, inputs, _V, scratch.v, tokens)
     _low_rank_down(thread, threads, weights, layer, scratch, tokens)
     barrier(team, threads)
-    _project(thread, threads, weights.decay_up, layer, scratch.decay_hidden, scratch.decay, tokens)
-    _project(thread, threads, weights.rate_up, layer, scratch.rate_hidden, scratch.rate, tokens)
-    _project(thread, threads, weights.gate_up, layer, scratch.gate_hidden, scratch.gate, tokens)
-    if layer > 0:
-        hidden = scratch.first_hidden
-        _project(thread, threads, weights.first_up, layer, hidden, scratch.first, tokens)
+    _low_rank_up(thread, threads, weights, layer, scratch, tokens)
     barrier(team, threads)
     heads = state.wkv.shape[2]
-    begin, end = share(thread, threads, batch.slots.shape[0] * heads)
-    for item in range(begin, end):
+    first, last = share(thread, threads, batch.slots.shape[0] * heads)
+    for item in range(first, last):
         _head(weights, layer, item % heads, item // heads, state, batch, scratch)
     barrier(team, threads)
-    begin, end = _project(thread, threads, weights.output, layer, scratch.y, scratch.out, tokens)
+    quantize(weights.output, inputs, _Y, begin, end)
+    barrier(team, threads)
+    w, out = weights.output, scratch.out
+    begin, end = _project(thread, threads, w, layer, inputs, _Y, out, tokens)
     _add_residual(scratch, tokens, begin, end)
 
 
 @kernel
 def _low_rank_down(thread, threads, weights, layer, scratch, tokens):
-    mixed, decay, gate = scratch.mixed, scratch.decay_hidden, scratch.gate_hidden
-    begin, end = _project(thread, threads, weights.decay_down, layer, mixed[_W], decay, tokens)
+    mixed, decay, gate = scratch.inputs.values, scratch.decay_hidden, scratch.gate_hidden
+    w = weights.decay_down
+    begin, end = _project_low_rank(thread, threads, w, layer, mixed[_W], decay, tokens)
     for t in range(tokens):
-        for i in range(begin, end):
-            decay[t, i] = math.tanh(decay[t, i])
-    begin, end = _project(thread, threads, weights.gate_down, layer, mixed[_G], gate, tokens)
+        row = decay[t, begin:end]
+        for i in range(row.shape[0]):
+            row[i] = tanh(row[i])
+    w = weights.gate_down
+    begin, end = _project_low_rank(thread, threads, w, layer, mixed[_G], gate, tokens)
     for t in range(tokens):
-        for i in range(begin, end):
-            gate[t, i] = _sigmoid(gate[t, i])
-    _project(thread, threads, weights.rate_down, layer, mixed[_A], scratch.rate_hidden, tokens)
+        row = gate[t, begin:end]
+        for i in range(row.shape[0]):
+            row[i] = sigmoid(row[i])
+    w, rate, first = weights.rate_down, scratch.rate_hidden, scratch.first_hidden
+    _project_low_rank(thread, threads, w, layer, mixed[_A], rate, tokens)
+    if layer > 0:
+        w = weights.first_down
+        _project_low_rank(thread, threads, w, layer, mixed[_V], first, tokens)
+
+
+@kernel
+def _low_rank_up(thread, threads, weights, layer, scratch, tokens):
+    hidden = scratch.decay_hidden
+    _project_low_rank(thread, threads, weights.decay_up, layer, hidden, scratch.decay, tokens)
+    hidden = scratch.rate_hidden
+    _project_low_rank(thread, threads, weights.rate_up, layer, hidden, scratch.rate, tokens)
+    hidden = scratch.gate_hidden
+    _project_low_rank(thread, threads, weights.gate_up, layer, hidden, scratch.gate, tokens)
     if layer > 0:
         hidden = scratch.first_hidden
-        _project(thread, threads, weights.first_down, layer, mixed[_V], hidden, tokens)
+        _project_low_rank(thread, threads, weights.first_up, layer, hidden, scratch.first, tokens)
 
 
 @kernel
@@ -238,7 +186,7 @@ def _head(weights, layer, head, sequence, state, batch, scratch):
     for t in range(batch.starts[sequence], batch.starts[sequence + 1]):
         _prepare(weights, layer, t, first, last, scratch)
         r, k = scratch.r[t, first:last], scratch.k[t, first:last]
-        v, y = scratch.v[t, first:last], scratch.y[t, first:last]
+        v, y = scratch.v[t, first:last], scratch.inputs.values[_Y, t, first:last]
         decay, rate = scratch.decay[t, first:last], scratch.rate[t, first:last]
         wkv7(wkv_state, r, decay, k, v, scratch.kk[t, first:last], rate, y)
         layer_norm(y, norm_weight, norm_bias, GROUP_NORM_EPSILON, y)
@@ -251,40 +199,57 @@ def _head(weights, layer, head, sequence, state, batch, scratch):
 
 @kernel
 def _prepare(weights, layer, t, first, last, scratch):
-    """Turn the projections of one token and head into decay, rate, key, value and removal key."""
-    k, v, rate, kk = scratch.k[t], scratch.v[t], scratch.rate[t], scratch.kk[t]
-    for i in range(first, last):
-        decay = _sigmoid(weights.decay_base[layer, i] + scratch.decay[t, i])
-        scratch.decay[t, i] = math.exp(np.float32(-DECAY_SCALE) * decay)
-        rate[i] = _sigmoid(weights.rate_base[layer, i] + rate[i])
-        kk[i] = k[i] * weights.removal_scale[layer, i]
-        k[i] *= np.float32(1) + (rate[i] - np.float32(1)) * weights.rate_scale[layer, i]
-        if layer == 0:
-            scratch.v_first[t, i] = v[i]
-        else:
-            share_of_first = _sigmoid(weights.first_base[layer, i] + scratch.first[t, i])
-            v[i] += (scratch.v_first[t, i] - v[i]) * share_of_first
-    normalize(kk[first:last], kk[first:last])
+    """Turn the projections of one token and head into decay, rate, key, value and removal key.
+
+    In short loops over few arrays, which LLVM turns into vector code.
+    """
+    decay, base = scratch.decay[t, first:last], weights.decay_base[layer, first:last]
+    for i in range(decay.shape[0]):
+        decay[i] = exp(np.float32(-DECAY_SCALE) * sigmoid(base[i] + decay[i]))
+    rate, base = scratch.rate[t, first:last], weights.rate_base[layer, first:last]
+    for i in range(rate.shape[0]):
+        rate[i] = sigmoid(base[i] + rate[i])
+    k, kk = scratch.k[t, first:last], scratch.kk[t, first:last]
+    removal, scale = weights.removal_scale[layer, first:last], weights.rate_scale[layer, first:last]
+    for i in range(k.shape[0]):
+        kk[i] = k[i] * removal[i]
+    normalize(kk, kk)
+    for i in range(k.shape[0]):
+        k[i] *= np.float32(1) + (rate[i] - np.float32(1)) * scale[i]
+    v, v_first = scratch.v[t, first:last], scratch.v_first[t, first:last]
+    if layer == 0:
+        for i in range(v.shape[0]):
+            v_first[i] = v[i]
+    else:
+        mix, base = scratch.first[t, first:last], weights.first_base[layer, first:last]
+        for i in range(v.shape[0]):
+            v[i] += (v_first[i] - v[i]) * sigmoid(base[i] + mix[i])
 
 
 @kernel
 def _channel_mixing(team, thread, threads, weights, layer, state, batch, scratch):
     tokens = batch.tokens.shape[0]
-    mixed, hidden = scratch.mixed[0], scratch.channel_hidden
-    begin, end = share(thread, threads, tokens)
-    for t in range(begin, end):
+    inputs, hidden = scratch.inputs, scratch.channel_hidden
+    first, last = share(thread, threads, tokens)
+    for t in range(first, last):
         previous = _previous(t, layer, _CHANNEL, state, batch, scratch)
-        token_shift(scratch.normed[t], previous, weights.channel_mix[layer], mixed[t])
+        mix, out = weights.channel_mix[layer], inputs.values[_K, t]
+        token_shift(scratch.normed[t], previous, mix, out)
+    quantize(weights.channel_key, inputs, _K, first, last)
     barrier(team, threads)
     _remember_last(thread, threads, layer, _CHANNEL, state, batch, scratch)
-    begin, end = _project(thread, threads, weights.channel_key, layer, mixed, hidden, tokens)
+    w, values = weights.channel_key, hidden.values[0]
+    begin, end = _project(thread, threads, w, layer, inputs, _K, values, tokens)
     for t in range(tokens):
-        for i in range(begin, end):
-            positive = max(hidden[t, i], np.float32(0))
-            hidden[t, i] = positive * positive
+        row = values[t, begin:end]
+        for i in range(row.shape[0]):
+            positive = max(row[i], np.float32(0))
+            row[i] = positive * positive
+    barrier(team, threads)
+    quantize(weights.channel_value, hidden, _FIRST, first, last)
     barrier(team, threads)
     w = weights.channel_value
-    begin, end = _project(thread, threads, w, layer, hidden, scratch.out, tokens)
+    begin, end = _project(thread, threads, w, layer, hidden, _FIRST, scratch.out, tokens)
     _add_residual(scratch, tokens, begin, end)
 
 
@@ -292,5 +257,6 @@ def _channel_mixing(team, thread, threads, weights, layer, state, batch, scratch
 def _add_residual(scratch, tokens, begin, end):
     last = min(end, scratch.x.shape[1])
     for t in range(tokens):
-        for i in range(begin, last):
-            scratch.x[t, i] += scratch.out[t, i]
+        x, out = scratch.x[t, begin:last], scratch.out[t, begin:last]
+        for i in range(x.shape[0]):
+            x[i] += out[i]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from server.model.config import ModelConfig
-from server.model.rwkv7 import State
+from server.model.rwkv7_arrays import State
 
 
 class StatePool:
