@@ -20,10 +20,23 @@ def wkv7(state, r, decay, k, v, kk, a):
     return state, state @ r
 
 
-class Rwkv7:
-    """One sequence of RWKV-7, token by token. tensors: BlinkDL name → array."""
+def rounded_to_int8(x, scale_dtype):
+    """Each 32 values of the last axis (padded with zeros) as whole multiples of their scale."""
+    size = x.shape[-1]
+    grouped = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -size % 32)]).reshape(*x.shape[:-1], -1, 32)
+    scale = (np.abs(grouped).max(-1, keepdims=True) / 127).astype(scale_dtype).astype(np.float64)
+    codes = np.rint(np.divide(grouped, scale, out=np.zeros_like(grouped), where=scale > 0))
+    return (codes * scale).reshape(*x.shape[:-1], -1)[..., :size]
 
-    def __init__(self, tensors):
+
+class Rwkv7:
+    """One sequence of RWKV-7, token by token. tensors: BlinkDL name → array.
+
+    With `int8` the large matrices have 8 bits (float16 scales), and so has what they multiply.
+    """
+
+    def __init__(self, tensors, int8=False):
+        self.int8 = int8
         self.w = {name: np.asarray(t, dtype=np.float64).squeeze() for name, t in tensors.items()}
         self.w = {  # squeeze() must not touch matrices that happen to have one row or column
             name: t.reshape(tensors[name].shape) if t.ndim < 2 <= _rank(tensors[name]) else t
@@ -35,6 +48,11 @@ class Rwkv7:
         self.time_shift = np.zeros((self.layers, dim))
         self.channel_shift = np.zeros((self.layers, dim))
         self.state = np.zeros((self.layers, self.heads, self.head_size, self.head_size))
+
+    def product(self, matrix, x):
+        if self.int8:
+            return rounded_to_int8(matrix, np.float16) @ rounded_to_int8(x, np.float32)
+        return matrix @ x
 
     def read(self, tokens):
         """Logits [V] after the last of the tokens."""
@@ -55,8 +73,10 @@ class Rwkv7:
             xn = layer_norm(x, w[b + "ln2.weight"], w[b + "ln2.bias"], 1e-5)
             xk = xn + (self.channel_shift[i] - xn) * w[b + "ffn.x_k"]
             self.channel_shift[i] = xn
-            x = x + w[b + "ffn.value.weight"] @ np.maximum(w[b + "ffn.key.weight"] @ xk, 0) ** 2
-        return w["head.weight"] @ layer_norm(x, w["ln_out.weight"], w["ln_out.bias"], 1e-5)
+            hidden = np.maximum(self.product(w[b + "ffn.key.weight"], xk), 0) ** 2
+            x = x + self.product(w[b + "ffn.value.weight"], hidden)
+        x = layer_norm(x, w["ln_out.weight"], w["ln_out.bias"], 1e-5)
+        return self.product(w["head.weight"], x)
 
     def _time_mixing(self, i, x, v_first):
         p = {n.split("att.")[1]: t for n, t in self.w.items() if n.startswith(f"blocks.{i}.att.")}
@@ -64,9 +84,9 @@ class Rwkv7:
         self.time_shift[i] = x
         xr, xw, xk, xv, xa, xg = (x + delta * p[f"x_{name}"] for name in "rwkvag")
         r, k, v = (
-            p["receptance.weight"] @ xr,
-            p["key.weight"] @ xk,
-            p["value.weight"] @ xv,
+            self.product(p["receptance.weight"], xr),
+            self.product(p["key.weight"], xk),
+            self.product(p["value.weight"], xv),
         )
         decay = np.exp(-np.exp(-0.5) * sigmoid(p["w0"] + np.tanh(xw @ p["w1"]) @ p["w2"]))
         a = sigmoid(p["a0"] + xa @ p["a1"] @ p["a2"])
@@ -84,7 +104,7 @@ class Rwkv7:
             self.state[i, h], out = wkv7(self.state[i, h], r[c], decay[c], k[c], v[c], kk[h], a[c])
             out = layer_norm(out, p["ln_x.weight"][c], p["ln_x.bias"][c], 64e-5)
             y[c] = out + (r[c] * k[c] * p["r_k"][h]).sum() * v[c]
-        return p["output.weight"] @ (y * g), v_first
+        return self.product(p["output.weight"], y * g), v_first
 
 
 def _rank(tensor):

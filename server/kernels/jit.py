@@ -17,6 +17,8 @@ import llvmlite.binding as llvm
 import numba
 import numba.extending
 
+from server.kernels.isa import choose_tier
+
 _SERVER = Path(__file__).parent.parent
 COMPILED_PACKAGES = ("kernels", "model")
 
@@ -28,7 +30,8 @@ def source_hash() -> str:
         for path in sorted((_SERVER / package).glob("*.py")):
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     features = llvm.get_host_cpu_features().flatten()
-    for part in (numba.__version__, platform.python_version(), llvm.get_host_cpu_name(), features):
+    cpu = llvm.get_host_cpu_name(), features, choose_tier()
+    for part in (numba.__version__, platform.python_version(), *cpu):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:16]
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from server.kernels.jit import kernel
-from server.kernels.simd import LANES
+from server.kernels.simd import LANES, sum_of_squares
 from server.kernels.simd_wkv import make_wkv7_lanes
 
 _advance_64 = make_wkv7_lanes(4)
@@ -15,9 +15,7 @@ _advance_16 = make_wkv7_lanes(1)
 @kernel
 def normalize(x, out):
     """out = x / max(‖x‖₂, 1e-12), both [N] float32; out may be x."""
-    total = np.float32(0)
-    for i in range(x.shape[0]):
-        total += x[i] * x[i]
+    total = sum_of_squares(x.ctypes.data, x.shape[0], np.float32(0))
     scale = np.float32(1) / max(np.float32(math.sqrt(total)), np.float32(1e-12))
     for i in range(x.shape[0]):
         out[i] = x[i] * scale

@@ -10,11 +10,12 @@ import math
 import numpy as np
 
 from server.kernels.activation import exp, sigmoid, tanh
+from server.kernels.borrow import borrowed
 from server.kernels.jit import kernel
 from server.kernels.linear import linear, quantize
 from server.kernels.linear_float import linear_float
 from server.kernels.norm import layer_norm
-from server.kernels.simd import LANES, widen
+from server.kernels.simd import LANES, sum_of_differences, widen
 from server.kernels.team import barrier, share
 from server.kernels.token_shift import token_shift
 from server.kernels.wkv7 import normalize, wkv7
@@ -33,6 +34,8 @@ _TIME, _CHANNEL, _FIRST = np.int64(0), np.int64(1), np.int64(0)
 @kernel
 def step(team, thread, threads, weights, state, batch, scratch):
     """Read batch.tokens, advance the states, and write scratch.logits for batch.logit_rows."""
+    weights, state = borrowed(weights), borrowed(state)
+    batch, scratch = borrowed(batch), borrowed(scratch)
     _embed(thread, threads, weights, batch, scratch)
     for layer in range(weights.mix.shape[0]):
         _norm(thread, threads, weights, layer, _TIME, batch, scratch)
@@ -128,6 +131,9 @@ def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
     barrier(team, threads)
     _low_rank_up(thread, threads, weights, layer, scratch, tokens)
     barrier(team, threads)
+    for t in range(begin, end):
+        _prepare(weights, layer, t, scratch)
+    barrier(team, threads)
     heads = state.wkv.shape[2]
     first, last = share(thread, threads, batch.slots.shape[0] * heads)
     for item in range(first, last):
@@ -176,6 +182,36 @@ def _low_rank_up(thread, threads, weights, layer, scratch, tokens):
 
 
 @kernel
+def _prepare(weights, layer, t, scratch):
+    """Turn the projections of one token into decay, rate, removal key, key and value.
+
+    In short loops over few arrays, which LLVM turns into vector code.
+    """
+    decay, base = scratch.decay[t], weights.decay_base[layer]
+    for i in range(base.shape[0]):
+        decay[i] = exp(np.float32(-DECAY_SCALE) * sigmoid(base[i] + decay[i]))
+    rate, base = scratch.rate[t], weights.rate_base[layer]
+    for i in range(base.shape[0]):
+        rate[i] = sigmoid(base[i] + rate[i])
+    k, kk, removal = scratch.k[t], scratch.kk[t], weights.removal_scale[layer]
+    for i in range(removal.shape[0]):
+        kk[i] = k[i] * removal[i]
+    scale = weights.rate_scale[layer]
+    for i in range(scale.shape[0]):
+        k[i] *= np.float32(1) + (rate[i] - np.float32(1)) * scale[i]
+    v, v_first, mix = scratch.v[t], scratch.v_first[t], scratch.first[t]
+    if layer == 0:
+        for i in range(v.shape[0]):
+            v_first[i] = v[i]
+        return
+    base = weights.first_base[layer]
+    for i in range(base.shape[0]):
+        mix[i] = sigmoid(base[i] + mix[i])
+    for i in range(base.shape[0]):
+        v[i] += (v_first[i] - v[i]) * mix[i]
+
+
+@kernel
 def _head(weights, layer, head, sequence, state, batch, scratch):
     """WKV, group norm, bonus and gate of one head for all tokens of one sequence."""
     wkv_state = state.wkv[batch.slots[sequence], layer, head]  # [N, N]
@@ -184,46 +220,18 @@ def _head(weights, layer, head, sequence, state, batch, scratch):
     norm_weight = weights.group_norm_weight[layer, first:last]
     norm_bias = weights.group_norm_bias[layer, first:last]
     for t in range(batch.starts[sequence], batch.starts[sequence + 1]):
-        _prepare(weights, layer, t, first, last, scratch)
         r, k = scratch.r[t, first:last], scratch.k[t, first:last]
         v, y = scratch.v[t, first:last], scratch.inputs.values[_Y, t, first:last]
         decay, rate = scratch.decay[t, first:last], scratch.rate[t, first:last]
-        wkv7(wkv_state, r, decay, k, v, scratch.kk[t, first:last], rate, y)
+        kk, gate = scratch.kk[t, first:last], scratch.gate[t, first:last]
+        normalize(kk, kk)
+        wkv7(wkv_state, r, decay, k, v, kk, rate, y)
         layer_norm(y, norm_weight, norm_bias, GROUP_NORM_EPSILON, y)
-        current = np.float32(0)
+        for i in range(kk.shape[0]):
+            kk[i] = r[i] * k[i] * bonus[i]
+        current = sum_of_differences(kk.ctypes.data, kk.shape[0], np.float32(0))
         for i in range(y.shape[0]):
-            current += r[i] * k[i] * bonus[i]
-        for i in range(y.shape[0]):
-            y[i] = (y[i] + current * v[i]) * scratch.gate[t, first + i]
-
-
-@kernel
-def _prepare(weights, layer, t, first, last, scratch):
-    """Turn the projections of one token and head into decay, rate, key, value and removal key.
-
-    In short loops over few arrays, which LLVM turns into vector code.
-    """
-    decay, base = scratch.decay[t, first:last], weights.decay_base[layer, first:last]
-    for i in range(decay.shape[0]):
-        decay[i] = exp(np.float32(-DECAY_SCALE) * sigmoid(base[i] + decay[i]))
-    rate, base = scratch.rate[t, first:last], weights.rate_base[layer, first:last]
-    for i in range(rate.shape[0]):
-        rate[i] = sigmoid(base[i] + rate[i])
-    k, kk = scratch.k[t, first:last], scratch.kk[t, first:last]
-    removal, scale = weights.removal_scale[layer, first:last], weights.rate_scale[layer, first:last]
-    for i in range(k.shape[0]):
-        kk[i] = k[i] * removal[i]
-    normalize(kk, kk)
-    for i in range(k.shape[0]):
-        k[i] *= np.float32(1) + (rate[i] - np.float32(1)) * scale[i]
-    v, v_first = scratch.v[t, first:last], scratch.v_first[t, first:last]
-    if layer == 0:
-        for i in range(v.shape[0]):
-            v_first[i] = v[i]
-    else:
-        mix, base = scratch.first[t, first:last], weights.first_base[layer, first:last]
-        for i in range(v.shape[0]):
-            v[i] += (v_first[i] - v[i]) * sigmoid(base[i] + mix[i])
+            y[i] = (y[i] + current * v[i]) * gate[i]
 
 
 @kernel

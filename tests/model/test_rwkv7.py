@@ -59,6 +59,17 @@ def test_bfloat16_is_the_twin_of_the_rounded_weights(checkpoint, tensors):
     np.testing.assert_allclose(logits, naive.Rwkv7(rounded).read(PROMPT), atol=1e-4)
 
 
+def test_int8_is_the_twin_with_rounded_weights_and_inputs(checkpoint, tensors):
+    # The embedding is kept in bfloat16 with 8-bit weights.
+    embedding = bfloat16_to_float32(float32_to_bfloat16(tensors["emb.weight"]))
+    twin = naive.Rwkv7({**tensors, "emb.weight": embedding}, int8=True).read(PROMPT)
+    exact = naive.Rwkv7(tensors).read(PROMPT)
+    logits, _ = read(load_model(checkpoint, "int8"), [PROMPT])
+    # An input close to the middle between two codes may be rounded to the other one.
+    assert np.abs(logits - twin).max() < 0.3 * np.abs(twin - exact).max()
+    assert np.linalg.norm(logits - exact) < 0.05 * np.linalg.norm(exact)
+
+
 def test_a_single_layer_has_no_value_residual(tmp_path):
     tensors = random_tensors(layers=1, dim=32, vocab_size=16, head_size=16)
     model = load_model(write_model(tmp_path / "one.safetensors", tensors))
@@ -66,7 +77,7 @@ def test_a_single_layer_has_no_value_residual(tmp_path):
     np.testing.assert_allclose(logits, naive.Rwkv7(tensors).read([3, 1, 4, 1, 5]), atol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_chunks_tokens_neighbours_and_threads_give_the_same_bits(checkpoint, dtype):
     whole, pool = read(load_model(checkpoint, dtype), [PROMPT])
     expected = (whole.tobytes(), states_of(pool))

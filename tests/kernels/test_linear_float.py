@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from server.checkpoints.checkpoint import bfloat16_to_float32, float32_to_bfloat16
-from server.kernels.linear import linear
+from server.kernels.linear_float import linear_float
 from server.kernels.pack import aligned_empty, pack_rows, padded
 
 SHAPES = [(16, 32), (1, 1), (17, 33), (48, 7), (70, 65), (257, 96)]
@@ -18,7 +18,7 @@ def packed(weights):
 def multiply(w, x, rows, blocks=None):
     y = np.full((len(x), padded(rows)), np.nan, dtype=np.float32)
     for begin, end in blocks or [(0, len(w))]:
-        linear(w, x, y, len(x), begin, end)
+        linear_float(w, x, y, len(x), begin, end)
     return y[:, :rows]
 
 
