@@ -2,8 +2,8 @@
 
     python -m benchmarks.perplexity TEXT [MODEL]
 
-TEXT is a UTF-8 file; MODEL a file or folder, by default the embedded model. The last line is one JSON
-object; the ratios are to float32.
+TEXT is a UTF-8 file; MODEL a file or folder, by default the embedded model. The last line is one
+JSON object; the ratios are to float32.
 """
 
 import argparse

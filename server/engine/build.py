@@ -11,7 +11,6 @@ from server.engine.engine import Engine
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.scheduler import Scheduler
-from server.kernels.jit import is_compiled
 from server.kernels.team import Team
 from server.model.config import read_config
 from server.model.loading import choose_dtype, load_weights
@@ -50,8 +49,7 @@ def build_engine(
 
     weights = load_weights(checkpoint, config, weight_type, on_matrix)
     loaded = time.monotonic()
-    stage = "loading kernels" if is_compiled() else "compiling kernels for this CPU, once"
-    on_progress(stage, 0, 0)
+    on_progress(f"preparing {weight_type} kernels (compiled once for each CPU)", 0, 0)
     team = Team(threads)
     step_tokens = max(settings.step_tokens, settings.max_batch)
     model = Model(config, weights, team, step_tokens, settings.max_batch)

@@ -64,11 +64,6 @@ intrinsic: Any = numba.extending.intrinsic
 """Numba's decorator, whose stubs know nothing of the arguments of what it makes."""
 
 
-def is_compiled() -> bool:
-    """Whether an earlier run has left machine code of this content."""
-    return any(Path(numba.config.CACHE_DIR).rglob("*.nbi"))  # type: ignore[attr-defined]
-
-
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile without the GIL, without checks, and without licence to reorder arithmetic.
 

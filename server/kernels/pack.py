@@ -7,6 +7,7 @@ from server.kernels.simd import LANES
 from server.kernels.simd_int8 import GROUP, OFFSET
 
 _ALIGNMENT = 64
+_BLOCKS_AT_ONCE = 16  # so that quantising needs little memory besides its result
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
@@ -46,13 +47,18 @@ def pack_int8(
     """
     rows, columns = weights.shape
     blocks, groups = scales.shape[:2]
-    padded_weights = np.zeros((blocks * LANES, groups * GROUP), dtype=np.float32)
-    padded_weights[:rows, :columns] = weights
-    grouped = padded_weights.reshape(-1, groups, GROUP)
-    halves = (np.abs(grouped).max(axis=2) / 127).astype(np.float16)  # [N, groups]
-    # A scale that underflows to zero stands for weights below 1e-5: they become zero.
-    divisors = np.where(halves == 0, np.inf, halves).astype(np.float32)
-    rounded = np.clip(np.rint(grouped / divisors[:, :, None]), -127, 127) + OFFSET
-    as_blocks = rounded.astype(np.uint8).reshape(blocks, LANES, groups * GROUP // 4, 4)
-    codes[:] = as_blocks.transpose(0, 2, 1, 3)
-    scales[:] = halves.view(np.uint16).reshape(blocks, LANES, groups).transpose(0, 2, 1)
+    for first in range(0, blocks, _BLOCKS_AT_ONCE):
+        last = min(first + _BLOCKS_AT_ONCE, blocks)
+        part = np.zeros(((last - first) * LANES, groups * GROUP), dtype=np.float32)
+        source = weights[first * LANES : min(last * LANES, rows)]
+        part[: len(source), :columns] = source
+        grouped = part.reshape(-1, groups, GROUP)
+        halves = (np.abs(grouped).max(axis=2) / 127).astype(np.float16)  # [rows, groups]
+        # A scale that underflows to zero stands for weights below 4e-6: they become zero.
+        divisors = np.where(halves == 0, np.inf, halves).astype(np.float32)
+        rounded = np.rint(grouped / divisors[:, :, None])
+        unsigned = (np.clip(rounded, -127, 127) + OFFSET).astype(np.uint8)
+        packed = unsigned.reshape(last - first, LANES, groups * GROUP // 4, 4)
+        codes[first:last] = packed.transpose(0, 2, 1, 3)
+        bits = halves.view(np.uint16).reshape(last - first, LANES, groups)
+        scales[first:last] = bits.transpose(0, 2, 1)

@@ -1,7 +1,7 @@
 """Choosing the next token of each row: penalties, temperature, top-k, top-p, draw.
 
 Thresholds are found by radix selection over the bits of the probabilities, so nothing is sorted.
-Sums run in float64 in the order of the ids: the same row gives the same token in any batch.
+Sums run in a fixed order over the ids: the same row gives the same token in any batch.
 """
 
 import math
@@ -9,17 +9,21 @@ import math
 import numpy as np
 from numba import uint64
 
+from server.kernels.activation import exp
 from server.kernels.jit import kernel
+from server.kernels.simd import largest_finite, sum_of_differences
 from server.kernels.team import share
 
-BINS = 2048
 NO_TOKEN = -1
 """What is sampled from a row without a single finite logit."""
 
-_BIN_BITS = 11
-# Probabilities are float32 in [0, 1]: their bits order as integers and need 30 of the 32 bits.
-_LEVELS = 3
-_KEY_BITS = _BIN_BITS * _LEVELS
+BINS = 2048
+PART = 256
+"""Ids whose weights are summed together."""
+
+# Weights are float32 in [0, 1]: their bits order as integers of 30 bits, taken in 11, 11 and 8.
+_SHIFTS = (19, 8, 0)
+_LOW_MASKS = (BINS - 1, BINS - 1, 255)
 
 
 @kernel
@@ -39,27 +43,29 @@ def _mix(z):
 
 
 @kernel
-def sample_rows(team, thread, threads, logits, vocab, rows, penalties, bins, tokens):
+def sample_rows(team, thread, threads, logits, vocab, rows, penalties, work, tokens):
     """Sample one token for each row; every thread does some rows.
 
-    logits [R, ≥ vocab] float32 are overwritten. rows: RowParams arrays of length R. penalties:
-    PenaltyLists. bins [threads, 2048] float64 is scratch. tokens [R] int64 is the result.
+    logits [R, ≥ vocab] float32 are overwritten. rows: RowParams of length R; penalties:
+    PenaltyLists; work: a SamplingWork with a row for each thread. tokens [R] int64 is the result.
     """
     begin, end = share(thread, threads, tokens.shape[0])
+    bins, parts, chosen = work.bins[thread], work.parts[thread], work.candidates[thread]
     for r in range(begin, end):
         row = logits[r, :vocab]
         first, last = penalties.starts[r], penalties.starts[r + 1]
         _penalize(row, penalties, first, last, rows, r)
-        best = _argmax(row)
-        if best == NO_TOKEN or rows.temperature[r] == 0:
-            tokens[r] = best
+        largest = largest_finite(row.ctypes.data, vocab)
+        if rows.temperature[r] == 0 or not math.isfinite(largest):
+            tokens[r] = _first_equal(row, largest)
             continue
-        _to_weights(row, row[best], rows.temperature[r])
+        # Bounded, because zero times infinity is not a number.
+        _to_weights(row, largest, np.float32(min(1 / rows.temperature[r], 1e30)))
         if 0 < rows.top_k[r] < vocab:
-            _keep(row, float(rows.top_k[r]), False, bins[thread])
+            _keep(row, float(rows.top_k[r]), False, bins, chosen)
         if rows.top_p[r] < 1:
-            _keep(row, rows.top_p[r] * _total(row), True, bins[thread])
-        tokens[r] = _draw(row, uniform(rows.seed[r], rows.position[r]))
+            _keep(row, rows.top_p[r] * _sum_parts(row, parts), True, bins, chosen)
+        tokens[r] = _draw(row, parts, uniform(rows.seed[r], rows.position[r]))
 
 
 @kernel
@@ -74,87 +80,110 @@ def _penalize(row, penalties, first, last, rows, r):
 
 
 @kernel
-def _argmax(row):
-    """The lowest id with the largest finite logit."""
-    best = NO_TOKEN
+def _first_equal(row, value):
     for i in range(row.shape[0]):
-        if math.isfinite(row[i]) and (best == NO_TOKEN or row[i] > row[best]):
-            best = i
-    return best
+        if row[i] == value and math.isfinite(value):
+            return i
+    return NO_TOKEN
 
 
 @kernel
-def _to_weights(row, largest, temperature):
+def _to_weights(row, largest, inverse_temperature):
     """Unnormalised probabilities, 1 for the largest; what is not finite gets 0."""
-    inverse = 1.0 / temperature
+    infinity = np.float32(math.inf)
     for i in range(row.shape[0]):
-        if math.isfinite(row[i]):
-            row[i] = np.float32(math.exp((float(row[i]) - float(largest)) * inverse))
-        else:
-            row[i] = np.float32(0)
+        value = row[i]
+        weight = exp((value - largest) * inverse_temperature)
+        row[i] = weight if abs(value) < infinity else np.float32(0)
 
 
 @kernel
-def _total(row):
-    total = 0.0
-    for i in range(row.shape[0]):
-        total += row[i]
-    return total
-
-
-@kernel
-def _keep(row, want, by_mass, bins):
+def _keep(row, want, by_mass, bins, candidates):
     """Zero all but the largest weights whose number (or, by mass, whose sum) reaches `want`.
 
     Of weights that are equal at the border the lowest ids stay.
     """
-    threshold, above = _threshold(row, want, by_mass, bins)
-    ties = math.ceil((want - above) / threshold) if by_mass else want - above
-    for i in range(row.shape[0]):
-        if row[i] > threshold:
-            continue
-        if row[i] == threshold and ties > 0:
-            ties -= 1
-            continue
-        row[i] = np.float32(0)
-
-
-@kernel
-def _threshold(row, want, by_mass, bins):
-    """The weight at which the descending sum reaches `want`, and the sum of all above it."""
+    count, prefix, above = _first_level(row, want, by_mass, bins, candidates)
     keys = row.view(np.uint32)
-    prefix, above = 0, 0.0
-    for level in range(_LEVELS):
-        shift = _KEY_BITS - _BIN_BITS * (level + 1)
+    for level in range(1, 3):
+        shift, mask = _SHIFTS[level], _LOW_MASKS[level]
         bins[:] = 0.0
-        for i in range(row.shape[0]):
-            key = np.int64(keys[i])
-            if key != 0 and key >> (shift + _BIN_BITS) == prefix:
-                bins[(key >> shift) & (BINS - 1)] += row[i] if by_mass else 1.0
-        chosen = -1
-        for b in range(BINS - 1, -1, -1):
-            if bins[b] == 0.0:
-                continue
-            # The last filled bin is taken even if rounding leaves its sum just short of `want`.
-            if chosen >= 0:
-                above += bins[chosen]
-            chosen = b
-            if above + bins[b] >= want:
-                break
-        prefix = (prefix << _BIN_BITS) | max(chosen, 0)
+        for c in range(count):
+            key = np.int64(keys[candidates[c]])
+            if key >> _SHIFTS[level - 1] == prefix:
+                bins[(key >> shift) & mask] += row[candidates[c]] if by_mass else 1.0
+        chosen, above = _descend(bins, want, above)
+        prefix = (prefix << (_SHIFTS[level - 1] - shift)) | chosen
     bins.view(np.int64)[0] = prefix
-    return bins.view(np.float32)[0], above
+    threshold = bins.view(np.float32)[0]
+    for i in range(row.shape[0]):
+        row[i] = row[i] if row[i] >= threshold else np.float32(0)
+    ties = math.ceil((want - above) / threshold) if by_mass else want - above
+    for c in range(count):
+        if row[candidates[c]] == threshold:
+            if ties <= 0:
+                row[candidates[c]] = np.float32(0)
+            ties -= 1
 
 
 @kernel
-def _draw(row, u):
-    """The first id at which the running sum of weights exceeds u of the whole."""
-    target = u * _total(row)
-    running, last = 0.0, NO_TOKEN
+def _first_level(row, want, by_mass, bins, candidates):
+    """The bin of leading bits in which the border lies: its ids, itself, and the sum above it."""
+    keys = row.view(np.uint32)
+    bins[:] = 0.0
     for i in range(row.shape[0]):
+        bins[keys[i] >> np.uint32(_SHIFTS[0])] += row[i] if by_mass else 1.0
+    chosen, above = _descend(bins, want, 0.0)
+    count = 0
+    for i in range(row.shape[0]):
+        if keys[i] >> np.uint32(_SHIFTS[0]) == chosen:
+            candidates[count] = i
+            count += 1
+    return count, chosen, above
+
+
+@kernel
+def _descend(bins, want, above):
+    """The bin at which the descending sum reaches `want`, and the sum above it."""
+    chosen, passed = -1, 0.0
+    for b in range(BINS - 1, -1, -1):
+        if bins[b] > 0.0:
+            # The last filled bin is taken even if rounding leaves its sum just short of `want`.
+            above += passed
+            chosen, passed = b, bins[b]
+            if above + passed >= want:
+                break
+    return max(chosen, 0), above
+
+
+@kernel
+def _sum_parts(row, parts):
+    """The sum of all weights; parts[p] becomes that of ids 256 · p to 256 · p + 255."""
+    total = 0.0
+    for p in range(parts.shape[0]):
+        first = p * PART
+        size = min(PART, row.shape[0] - first)
+        parts[p] = sum_of_differences(row[first:].ctypes.data, size, np.float32(0))
+        total += parts[p]
+    return total
+
+
+@kernel
+def _draw(row, parts, u):
+    """The first id at which the running sum of weights exceeds u of the whole."""
+    target = u * _sum_parts(row, parts)
+    running, last_part = 0.0, 0
+    for p in range(parts.shape[0]):
+        if parts[p] > 0:
+            last_part = p
+            if running + parts[p] > target:
+                break
+            running += parts[p]
+    chosen = NO_TOKEN
+    for i in range(last_part * PART, min((last_part + 1) * PART, row.shape[0])):
         if row[i] > 0:
+            chosen = i
             running += row[i]
-            last = i
             if running > target:
                 break
-    return last
+    return chosen

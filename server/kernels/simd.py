@@ -171,6 +171,40 @@ sum_of_squares = _make_lane_sum(_squared_difference)
 
 
 @intrinsic
+def largest_finite(typing: Any, address: Any, n: Any):
+    """(address, n) → the largest finite x[i], float32; −inf if there is none."""
+    infinity = float("inf")
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def larger(best: Any, value: Any, unbounded: Any) -> Any:
+            # Neither comparison holds for NaN.
+            is_better = builder.and_(
+                builder.fcmp_ordered(">", value, best), builder.fcmp_ordered("<", value, unbounded)
+            )
+            return builder.select(is_better, value, best)
+
+        address, n = args
+        lowest = ir.Constant(_V16F32, [-infinity] * LANES)
+        unbounded = ir.Constant(_V16F32, [infinity] * LANES)
+        bests = cgutils.alloca_once_value(builder, lowest)
+        whole = builder.sdiv(n, const(LANES))
+        with cgutils.for_range(builder, whole, intp=_I64) as loop:
+            value = load(builder, offset(builder, address, loop.index, 4 * LANES), _V16F32, 4)
+            builder.store(larger(builder.load(bests), value, unbounded), bests)
+        best = call(builder, "llvm.vector.reduce.fmax.v16f32", _F32, builder.load(bests))
+        best = cgutils.alloca_once_value(builder, best)
+        done = builder.mul(whole, const(LANES))
+        with cgutils.for_range(builder, builder.sub(n, done), intp=_I64) as loop:
+            at = offset(builder, address, builder.add(done, loop.index), 4)
+            value = load(builder, at, _F32, 4)
+            bound = ir.Constant(_F32, infinity)
+            builder.store(larger(builder.load(best), value, bound), best)
+        return builder.load(best)
+
+    return types.float32(types.int64, types.int64), codegen
+
+
+@intrinsic
 def widen(typing: Any, value: Any):
     """A float32 as it is, or the float32 of bfloat16 bits (uint16)."""
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from server.kernels.sampling import BINS, sample_rows
+from server.kernels.sampling import BINS, PART, sample_rows
 from server.kernels.team import Team
 from server.sampling.params import SamplingParams
 from server.sampling.penalties import PenaltyCounts
@@ -32,6 +32,14 @@ class PenaltyLists(NamedTuple):
     counts: Any  # float32
 
 
+class SamplingWork(NamedTuple):
+    """Scratch memory, a row for each thread."""
+
+    bins: Any  # [threads, BINS] float64
+    parts: Any  # [threads, ⌈V / PART⌉] float64
+    candidates: Any  # [threads, V] int64
+
+
 class SampleRow(NamedTuple):
     """What decides one draw besides the logits."""
 
@@ -47,13 +55,17 @@ class Sampler:
     def __init__(self, vocab_size: int, team: Team) -> None:
         self._vocab_size = vocab_size
         self._team = team
-        self._bins = np.zeros((team.threads, BINS), dtype=np.float64)
+        self._work = SamplingWork(
+            bins=np.zeros((team.threads, BINS), dtype=np.float64),
+            parts=np.zeros((team.threads, -(-vocab_size // PART)), dtype=np.float64),
+            candidates=np.zeros((team.threads, vocab_size), dtype=np.int64),
+        )
 
     def sample(self, logits: npt.NDArray[np.float32], rows: list[SampleRow]) -> list[int]:
         """One token (or NO_TOKEN) for each row of logits [R, ≥ V], which are overwritten."""
         tokens = np.empty(len(rows), dtype=np.int64)
         args = (logits, self._vocab_size, _row_params(rows), _penalty_lists(rows))
-        self._team.run(sample_rows, *args, self._bins, tokens)
+        self._team.run(sample_rows, *args, self._work, tokens)
         return [int(token) for token in tokens]
 
     def compile(self) -> None:
@@ -61,7 +73,7 @@ class Sampler:
         logits = np.zeros((1, self._vocab_size), dtype=np.float32)
         row = SampleRow(SamplingParams(max_tokens=1, seed=0), 0, None)
         args = (logits, self._vocab_size, _row_params([row]), _penalty_lists([row]))
-        Team(1).run(sample_rows, *args, self._bins, np.empty(1, dtype=np.int64))
+        Team(1).run(sample_rows, *args, self._work, np.empty(1, dtype=np.int64))
 
 
 def needs_counts(params: SamplingParams) -> bool:

@@ -77,8 +77,17 @@ def test_values_that_are_not_finite_are_never_drawn(temperature):
     assert draw(np.full(4, np.nan), temperature=temperature) == NO_TOKEN
 
 
-def test_tiny_temperature_does_not_overflow():
-    assert draw(np.array([1e30, 2e30, -1e30]), temperature=1e-6) == 1
+@pytest.mark.parametrize("temperature", [1e-6, 1e-300])
+def test_tiny_temperature_does_not_overflow(temperature):
+    assert draw(np.array([1e30, 2e30, -1e30]), temperature=temperature) == 1
+    assert draw(np.array([0.0, 1e-3, 0.5]), temperature=temperature) == 2
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 257, 5000])
+def test_vocabularies_of_any_size(size):
+    logits = np.zeros(size)
+    logits[-1] = 20
+    assert {draw(logits, position, top_p=0.9) for position in range(20)} == {size - 1}
 
 
 def test_penalties_match_the_twin():
