@@ -18,7 +18,7 @@ from server.checkpoints.checkpoint import CheckpointError, float32_to_bfloat16
 from server.checkpoints.locate import ModelFiles, choose_tokenizer, locate
 from server.checkpoints.reader import open_checkpoint
 from server.checkpoints.writer import stream_safetensors
-from server.config import SettingsError, load_settings
+from server.config import LogLevel, SettingsError, WeightChoice, load_settings
 from server.logs import setup_logging
 from server.model.config import ModelConfig, read_config, rwkv7_shapes
 from server.model.initialize import design, initialize
@@ -52,10 +52,7 @@ def serve_model(
         int | None, typer.Option(help="Port to listen on; 0: a free one. [8000]")
     ] = None,
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "int8"] | None,
-        typer.Option(
-            help="How weights are kept. [auto: int8 from 50 M parameters on, else as stored]"
-        ),
+        WeightChoice | None, typer.Option(help="Weights. [auto: int8 from 50 M parameters on]")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes. [1]")] = None,
     threads: Annotated[
@@ -68,8 +65,7 @@ def serve_model(
         str | None, typer.Option(help="A tokenizer.json, `world` or `bytes`. [found by the model]")
     ] = None,
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"] | None,
-        typer.Option(help="The least severe level that is logged. [info]"),
+        LogLevel | None, typer.Option(help="The least severe level that is logged. [info]")
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="A TOML file with settings, see config/server.toml.")

@@ -18,6 +18,10 @@ ENV_PREFIX = "RWKV_SERVER_"
 CONFIG_VARIABLE = "RWKV_SERVER_CONFIG"
 
 
+WeightChoice = Literal["auto", "float32", "bfloat16", "int8"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
 class SettingsError(ValueError):
     """One line that names the setting and what is wrong with it."""
 
@@ -53,7 +57,7 @@ class ModelSettings(Section):
         "",
         description="A tokenizer.json, `world` or `bytes`; empty finds it beside the checkpoint.",
     )
-    dtype: Literal["auto", "float32", "bfloat16", "int8"] = Field(
+    dtype: WeightChoice = Field(
         "auto",
         description="How weights are kept; auto: int8 from 50 M parameters on, else as stored.",
     )
@@ -107,9 +111,7 @@ class SamplingSettings(Section):
 class LoggingSettings(Section):
     """What is written to standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least severe level that is logged."
-    )
+    level: LogLevel = Field("info", description="The least severe level that is logged.")
     format: Literal["human", "json"] = Field(
         "human", description="Lines for people, or one JSON object a line."
     )
