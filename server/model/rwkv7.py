@@ -11,7 +11,7 @@ import numpy as np
 
 from server.kernels.activation import exp, sigmoid, tanh
 from server.kernels.borrow import borrowed
-from server.kernels.jit import kernel
+from server.kernels.jit import inner_kernel, kernel
 from server.kernels.linear import linear, quantize
 from server.kernels.linear_float import linear_float
 from server.kernels.norm import layer_norm
@@ -57,7 +57,7 @@ def step(team, thread, threads, weights, state, batch, scratch):
     _project(thread, threads, weights.head, _FIRST, scratch.last, _FIRST, scratch.logits, rows)
 
 
-@kernel
+@inner_kernel
 def _embed(thread, threads, weights, batch, scratch):
     begin, end = share(thread, threads, batch.tokens.shape[0])
     for t in range(begin, end):
@@ -67,7 +67,7 @@ def _embed(thread, threads, weights, batch, scratch):
         layer_norm(x, weights.norm_weight[0], weights.norm_bias[0], LAYER_NORM_EPSILON, x)
 
 
-@kernel
+@inner_kernel
 def _norm(thread, threads, weights, layer, which, batch, scratch):
     begin, end = share(thread, threads, batch.tokens.shape[0])
     weight, bias = weights.block_norm_weight[layer, which], weights.block_norm_bias[layer, which]
@@ -75,7 +75,7 @@ def _norm(thread, threads, weights, layer, which, batch, scratch):
         layer_norm(scratch.x[t], weight, bias, LAYER_NORM_EPSILON, scratch.normed[t])
 
 
-@kernel
+@inner_kernel
 def _previous(t, layer, which, state, batch, scratch):
     """The normed input of the token before token t in its sequence."""
     sequence = batch.sequences[t]
@@ -84,7 +84,7 @@ def _previous(t, layer, which, state, batch, scratch):
     return scratch.normed[t - 1]
 
 
-@kernel
+@inner_kernel
 def _remember_last(thread, threads, layer, which, state, batch, scratch):
     begin, end = share(thread, threads, batch.slots.shape[0])
     for s in range(begin, end):
@@ -94,7 +94,7 @@ def _remember_last(thread, threads, layer, which, state, batch, scratch):
             shift[i] = normed[i]
 
 
-@kernel
+@inner_kernel
 def _project(thread, threads, w, layer, inputs, slot, y, tokens):
     """This thread's share of y = W x; returns which outputs it computed."""
     begin, end = share(thread, threads, w.codes.shape[1])
@@ -102,14 +102,14 @@ def _project(thread, threads, w, layer, inputs, slot, y, tokens):
     return begin * LANES, end * LANES
 
 
-@kernel
+@inner_kernel
 def _project_low_rank(thread, threads, w, layer, x, y, tokens):
     begin, end = share(thread, threads, w.shape[1])
     linear_float(w[layer], x, y, tokens, begin, end)
     return begin * LANES, end * LANES
 
 
-@kernel
+@inner_kernel
 def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
     tokens = batch.tokens.shape[0]
     inputs = scratch.inputs
@@ -146,7 +146,7 @@ def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
     _add_residual(scratch, tokens, begin, end)
 
 
-@kernel
+@inner_kernel
 def _low_rank_down(thread, threads, weights, layer, scratch, tokens):
     mixed, decay, gate = scratch.inputs.values, scratch.decay_hidden, scratch.gate_hidden
     w = weights.decay_down
@@ -168,7 +168,7 @@ def _low_rank_down(thread, threads, weights, layer, scratch, tokens):
         _project_low_rank(thread, threads, w, layer, mixed[_V], first, tokens)
 
 
-@kernel
+@inner_kernel
 def _low_rank_up(thread, threads, weights, layer, scratch, tokens):
     hidden = scratch.decay_hidden
     _project_low_rank(thread, threads, weights.decay_up, layer, hidden, scratch.decay, tokens)
@@ -181,7 +181,7 @@ def _low_rank_up(thread, threads, weights, layer, scratch, tokens):
         _project_low_rank(thread, threads, weights.first_up, layer, hidden, scratch.first, tokens)
 
 
-@kernel
+@inner_kernel
 def _prepare(weights, layer, t, scratch):
     """Turn the projections of one token into decay, rate, removal key, key and value.
 
@@ -211,7 +211,7 @@ def _prepare(weights, layer, t, scratch):
         v[i] += (v_first[i] - v[i]) * mix[i]
 
 
-@kernel
+@inner_kernel
 def _head(weights, layer, head, sequence, state, batch, scratch):
     """WKV, group norm, bonus and gate of one head for all tokens of one sequence."""
     wkv_state = state.wkv[batch.slots[sequence], layer, head]  # [N, N]
@@ -234,7 +234,7 @@ def _head(weights, layer, head, sequence, state, batch, scratch):
             y[i] = (y[i] + current * v[i]) * gate[i]
 
 
-@kernel
+@inner_kernel
 def _channel_mixing(team, thread, threads, weights, layer, state, batch, scratch):
     tokens = batch.tokens.shape[0]
     inputs, hidden = scratch.inputs, scratch.channel_hidden
@@ -261,7 +261,7 @@ def _channel_mixing(team, thread, threads, weights, layer, state, batch, scratch
     _add_residual(scratch, tokens, begin, end)
 
 
-@kernel
+@inner_kernel
 def _add_residual(scratch, tokens, begin, end):
     last = min(end, scratch.x.shape[1])
     for t in range(tokens):
