@@ -104,7 +104,10 @@ class SamplingSettings(Section):
         1.0, ge=0, le=10, description="For requests without one; 0 takes the most likely token."
     )
     top_p: float = Field(
-        0.5, gt=0, le=1, description="For requests without one; RWKV writes best well below 1."
+        0.5,
+        gt=0,
+        le=1,
+        description="For requests without one; a choice after custom, not measured.",
     )
 
 
