@@ -19,8 +19,7 @@ from server.checkpoints.reader import open_checkpoint
 from server.kernels.team import Team
 from server.model.config import read_config
 from server.model.loading import WeightType, load_weights
-from server.model.model import Model
-from server.model.rwkv7_arrays import Batch
+from server.model.model import Model, pack_batch
 from server.model.state import StatePool
 from server.tokenizer.load import load_tokenizer
 from server.workers.cores import usable_cores
@@ -57,15 +56,9 @@ def _nats(model: Model, ids: list[int]) -> float:
     state = StatePool(model.config, 1).state
     total = 0.0
     for start in range(0, len(ids) - 1, CHUNK):
-        chunk = np.array(ids[start : start + CHUNK][: len(ids) - 1 - start], dtype=np.int64)
+        chunk = ids[start : start + CHUNK][: len(ids) - 1 - start]
         count = len(chunk)
-        batch = Batch(
-            tokens=chunk,
-            sequences=np.zeros(count, dtype=np.int64),
-            starts=np.array([0, count], dtype=np.int64),
-            slots=np.zeros(1, dtype=np.int64),
-            logit_rows=np.arange(count, dtype=np.int64),
-        )
+        batch = pack_batch([(chunk, 0, True)])._replace(logit_rows=np.arange(count))
         logits = model.forward(batch, state)[:, : model.config.vocab_size].astype(np.float64)
         logits -= logits.max(axis=1, keepdims=True)
         targets = np.array(ids[start + 1 : start + 1 + count])

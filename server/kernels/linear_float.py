@@ -1,6 +1,6 @@
 """y = W x with float32 or bfloat16 weights, packed in blocks of 16 rows (see pack.py)."""
 
-from server.kernels.jit import kernel
+from server.kernels.jit import inner_kernel, kernel
 from server.kernels.simd import LANES, make_tile
 
 _tile_2x8 = make_tile(2, 8)
@@ -32,7 +32,7 @@ def linear_float(w, x, y, tokens, begin, end):
         _one_block(w, w_at, x_at, x_stride, y_at + block * LANES * 4, y_stride, tokens)
 
 
-@kernel
+@inner_kernel
 def _two_blocks(w, w_at, x_at, x_stride, y_at, y_stride, tokens):
     x_step, y_step = x_stride * 4, y_stride * 4
     t = 0
@@ -49,7 +49,7 @@ def _two_blocks(w, w_at, x_at, x_stride, y_at, y_stride, tokens):
         _tile_2x1(w, w_at, x_at + t * x_step, x_stride, y_at + t * y_step, y_stride)
 
 
-@kernel
+@inner_kernel
 def _one_block(w, w_at, x_at, x_stride, y_at, y_stride, tokens):
     x_step, y_step = x_stride * 4, y_stride * 4
     t = 0

@@ -10,7 +10,7 @@ import numpy as np
 from numba import uint64
 
 from server.kernels.activation import exp
-from server.kernels.jit import kernel
+from server.kernels.jit import inner_kernel, kernel
 from server.kernels.simd import largest_finite, sum_of_differences
 from server.kernels.team import share
 
@@ -35,7 +35,7 @@ def uniform(seed, position):
     return float(mixed >> uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@kernel
+@inner_kernel
 def _mix(z):
     z = (z ^ (z >> uint64(30))) * uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> uint64(27))) * uint64(0x94D049BB133111EB)
@@ -68,7 +68,7 @@ def sample_rows(team, thread, threads, logits, vocab, rows, penalties, work, tok
         tokens[r] = _draw(row, parts, uniform(rows.seed[r], rows.position[r]))
 
 
-@kernel
+@inner_kernel
 def _penalize(row, penalties, first, last, rows, r):
     for i in range(first, last):
         token, count = penalties.tokens[i], penalties.counts[i]
@@ -79,7 +79,7 @@ def _penalize(row, penalties, first, last, rows, r):
         row[token] -= rows.presence[r] + rows.frequency[r] * count
 
 
-@kernel
+@inner_kernel
 def _first_equal(row, value):
     for i in range(row.shape[0]):
         if row[i] == value and math.isfinite(value):
@@ -87,7 +87,7 @@ def _first_equal(row, value):
     return NO_TOKEN
 
 
-@kernel
+@inner_kernel
 def _to_weights(row, largest, inverse_temperature):
     """Unnormalised probabilities, 1 for the largest; what is not finite gets 0."""
     infinity = np.float32(math.inf)
@@ -97,7 +97,7 @@ def _to_weights(row, largest, inverse_temperature):
         row[i] = weight if abs(value) < infinity else np.float32(0)
 
 
-@kernel
+@inner_kernel
 def _keep(row, want, by_mass, bins, candidates):
     """Zero all but the largest weights whose number (or, by mass, whose sum) reaches `want`.
 
@@ -126,7 +126,7 @@ def _keep(row, want, by_mass, bins, candidates):
             ties -= 1
 
 
-@kernel
+@inner_kernel
 def _first_level(row, want, by_mass, bins, candidates):
     """The bin of leading bits in which the border lies: its ids, itself, and the sum above it."""
     keys = row.view(np.uint32)
@@ -142,7 +142,7 @@ def _first_level(row, want, by_mass, bins, candidates):
     return count, chosen, above
 
 
-@kernel
+@inner_kernel
 def _descend(bins, want, above):
     """The bin at which the descending sum reaches `want`, and the sum above it."""
     chosen, passed = -1, 0.0
@@ -156,7 +156,7 @@ def _descend(bins, want, above):
     return max(chosen, 0), above
 
 
-@kernel
+@inner_kernel
 def _sum_parts(row, parts):
     """The sum of all weights; parts[p] becomes that of ids 256 · p to 256 · p + 255."""
     total = 0.0
@@ -168,7 +168,7 @@ def _sum_parts(row, parts):
     return total
 
 
-@kernel
+@inner_kernel
 def _draw(row, parts, u):
     """The first id at which the running sum of weights exceeds u of the whole."""
     target = u * _sum_parts(row, parts)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from server.kernels.jit import kernel
+from server.kernels.jit import inner_kernel, kernel
 from server.kernels.simd import LANES, sum_of_squares
 from server.kernels.simd_wkv import make_wkv7_lanes
 
@@ -41,7 +41,7 @@ def wkv7(state, r, decay, k, v, kk, rate, out):
         _advance_1(state, r, decay, k, v, kk, rate, out, i)
 
 
-@kernel
+@inner_kernel
 def _addresses(state, r, decay, k, v, kk, rate, out, lane):
     """What the lanes from `lane` on read and write, in the intrinsic's order."""
     over_keys = (r.ctypes.data, decay.ctypes.data, k.ctypes.data, kk.ctypes.data, rate.ctypes.data)
@@ -49,7 +49,7 @@ def _addresses(state, r, decay, k, v, kk, rate, out, lane):
     return state.ctypes.data + at, *over_keys, v.ctypes.data + at, out.ctypes.data + at
 
 
-@kernel
+@inner_kernel
 def _advance_1(state, r, decay, k, v, kk, rate, out, i):
     removed = np.float32(0)
     for j in range(out.shape[0]):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ def choose_dtype(wanted: str, config: ModelConfig) -> WeightType:
         if config.parameters >= INT8_PARAMETERS:
             return "int8"
         return "bfloat16" if config.stored_dtype == "bfloat16" else "float32"
-    if wanted not in ("float32", "bfloat16", "int8"):
+    if wanted not in get_args(WeightType):
         raise ValueError(f"unknown weight type {wanted!r}")
     return wanted  # type: ignore[return-value]
 
@@ -102,7 +102,8 @@ class _Loader:
             for name, tensor in checkpoint.tensors.items()
             if _LOW_RANK.search(name)
         )
-        self._total = 14 * config.layers + 2
+        # 6 large and 8 low-rank matrices a layer; layer 0 lacks two, embedding and head add two.
+        self._total = 14 * config.layers
         self._done = 0
 
     def vectors(self, names: list[str]) -> Array:
@@ -193,4 +194,4 @@ class _Loader:
 
     def _advance(self) -> None:
         self._done += 1
-        self._on_progress(min(self._done, self._total), self._total)
+        self._on_progress(self._done, self._total)

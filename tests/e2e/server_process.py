@@ -1,5 +1,6 @@
 """A real rwkv-server process on a free loopback port."""
 
+import contextlib
 import os
 import re
 import signal
@@ -70,6 +71,16 @@ class ServerProcess:
 
     def client(self, **options):
         return httpx.Client(base_url=self.url, timeout=60, **options)
+
+    @contextlib.contextmanager
+    def streaming(self, body):
+        """The data of a completion's stream, after its first event has come."""
+        with self.client() as client, client.stream("POST", "/v1/completions", json=body) as reply:
+            # The generator must live: its end closes the connection.
+            lines = (line for line in reply.iter_lines() if line.startswith("data: "))
+            events = (line.removeprefix("data: ") for line in lines)
+            next(events)
+            yield events
 
     def __enter__(self):
         return self

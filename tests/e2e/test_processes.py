@@ -33,9 +33,7 @@ def test_a_client_that_leaves_makes_room_for_the_next():
     with ServerProcess(RWKV_SERVER_LIMITS_MAX_REQUESTS=1) as server:
         server.wait_until_ready()
         with server.client() as client:
-            with client.stream("POST", "/v1/completions", json=ENDLESS) as reply:
-                lines = reply.iter_lines()  # kept: its end would close the connection
-                assert next(lines).startswith("data: ")
+            with server.streaming(ENDLESS):
                 full = client.post("/v1/completions", json={"prompt": "x"})
                 assert full.status_code == 429
                 assert full.json()["error"]["code"] == "queue_full"
@@ -50,16 +48,11 @@ def test_a_client_that_leaves_makes_room_for_the_next():
 def test_a_killed_worker_ends_its_requests_and_the_server():
     with ServerProcess() as server:
         server.wait_until_ready()
-        with (
-            server.client() as client,
-            client.stream("POST", "/v1/completions", json=ENDLESS) as reply,
-        ):
-            lines = (line for line in reply.iter_lines() if line.startswith("data: "))
-            next(lines)
+        with server.streaming(ENDLESS) as events:
             (worker,) = server.workers()
             worker.send_signal(signal.SIGKILL)
-            events = [json.loads(line.removeprefix("data: ")) for line in lines]
-        assert events[-1]["error"]["code"] == "engine_error"
+            *_, last = events
+        assert json.loads(last)["error"]["code"] == "engine_error"
         assert server.wait() == 1
         assert any("ended by signal 9" in line for line in server.lines)
 
@@ -79,29 +72,19 @@ def test_sigterm_lets_a_stream_end_within_the_grace_period():
     body = {**ENDLESS, "max_tokens": 30}
     with ServerProcess() as server:
         server.wait_until_ready()
-        with (
-            server.client() as client,
-            client.stream("POST", "/v1/completions", json=body) as reply,
-        ):
-            lines = (line for line in reply.iter_lines() if line.startswith("data: "))
-            next(lines)
+        with server.streaming(body) as events:
             server.send_signal(signal.SIGTERM)
-            assert list(lines)[-1] == "data: [DONE]"
+            assert list(events)[-1] == "[DONE]"
         assert server.wait() == 0
 
 
 def test_sigterm_cuts_a_stream_after_the_grace_period():
     with ServerProcess(RWKV_SERVER_HTTP_SHUTDOWN_SECONDS=1) as server:
         server.wait_until_ready()
-        with (
-            server.client() as client,
-            client.stream("POST", "/v1/completions", json=ENDLESS) as reply,
-        ):
-            lines = (line for line in reply.iter_lines() if line.startswith("data: "))
-            next(lines)
+        with server.streaming(ENDLESS) as events:
             server.send_signal(signal.SIGTERM)
-            *_, last = lines
-        assert "shutting down" in json.loads(last.removeprefix("data: "))["error"]["message"]
+            *_, last = events
+        assert "shutting down" in json.loads(last)["error"]["message"]
         assert server.wait() == 0
         assert not any("Traceback" in line for line in server.lines)
 

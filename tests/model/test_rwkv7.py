@@ -7,6 +7,8 @@ from server.checkpoints.checkpoint import (
     float32_to_bfloat16,
 )
 from server.checkpoints.reader import open_checkpoint
+from server.model.config import read_config
+from server.model.loading import load_weights
 from server.model.model import pack_batch
 from server.model.state import StatePool
 from tests import naive
@@ -138,3 +140,12 @@ def test_a_slot_starts_empty_again(model):
     again, _ = read(model, [PROMPT], slot, pool)
     assert again.tobytes() == first.tobytes()
     assert pool.free == 1
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_loading_counts_every_matrix_once(tmp_path, layers):
+    tensors = random_tensors(layers=layers, dim=32, vocab_size=16, head_size=16)
+    checkpoint = open_checkpoint(write_model(tmp_path / "model.safetensors", tensors))
+    seen = []
+    load_weights(checkpoint, read_config(checkpoint), "int8", lambda *step: seen.append(step))
+    assert seen == [(done, 14 * layers) for done in range(1, 14 * layers + 1)]
