@@ -1,7 +1,7 @@
 """y = W x with 8-bit weights in groups of 32, and activations quantised in the same groups."""
 
 from server.kernels.isa import choose_tier
-from server.kernels.jit import inner_kernel, kernel
+from server.kernels.jit import kernel
 from server.kernels.simd import LANES
 from server.kernels.simd_int8 import GROUP, make_int8_tile, quantize_group
 
@@ -37,21 +37,22 @@ def linear_int8(w_codes, w_scales, codes, scales, sums, y, tokens, begin, end):
     [≥ tokens, K], scales and sums [≥ tokens, K / 32]; y [≥ tokens, ≥ 16 · blocks] float32. Bitwise
     the same for a token whatever its neighbours and whatever the block range.
     """
-    groups, stride = w_scales.shape[1], y.shape[1]
+    groups = w_scales.shape[1]
     block = begin
     while tokens == 1 and block + 4 <= end:
-        at_token = _token(codes, scales, sums, y, 0, block)
-        _tile_4x1(groups, *_block(w_codes, w_scales, block), *at_token, stride)
+        w_at, s_at = _block(w_codes, w_scales, block)
+        x_at, xs_at, xm_at, y_at = _token(codes, scales, sums, y, 0, block)
+        _tile_4x1(groups, w_at, s_at, x_at, xs_at, xm_at, groups, y_at, y.shape[1])
         block += 4
     while tokens > 1 and block + 2 <= end:
         _two_blocks(w_codes, w_scales, codes, scales, sums, y, tokens, block)
         block += 2
     while block < end:
-        _one_block(w_codes, w_scales, codes, scales, sums, y, 0, tokens, block)
+        _one_block(w_codes, w_scales, codes, scales, sums, y, tokens, block)
         block += 1
 
 
-@inner_kernel
+@kernel
 def _block(w_codes, w_scales, block):
     """Addresses of a row block's codes and scales."""
     groups = w_scales.shape[1]
@@ -59,7 +60,7 @@ def _block(w_codes, w_scales, block):
     return codes_at, w_scales.ctypes.data + block * groups * LANES * 2
 
 
-@inner_kernel
+@kernel
 def _token(codes, scales, sums, y, t, block):
     """Addresses of a token's codes, scales and sums, and of its output for a row block."""
     groups = scales.shape[1]
@@ -69,33 +70,45 @@ def _token(codes, scales, sums, y, t, block):
     return x_at, scales.ctypes.data + at, sums.ctypes.data + at, y_at
 
 
-@inner_kernel
+@kernel
 def _two_blocks(w_codes, w_scales, codes, scales, sums, y, tokens, block):
     groups, stride = w_scales.shape[1], y.shape[1]
-    at_block = _block(w_codes, w_scales, block)
+    w_at, s_at = _block(w_codes, w_scales, block)
     t = 0
     while t + 8 <= tokens:
-        _tile_2x8(groups, *at_block, *_token(codes, scales, sums, y, t, block), stride)
+        x_at, xs_at, xm_at, y_at = _token(codes, scales, sums, y, t, block)
+        _tile_2x8(groups, w_at, s_at, x_at, xs_at, xm_at, groups, y_at, stride)
         t += 8
     if t + 4 <= tokens:
-        _tile_2x4(groups, *at_block, *_token(codes, scales, sums, y, t, block), stride)
+        x_at, xs_at, xm_at, y_at = _token(codes, scales, sums, y, t, block)
+        _tile_2x4(groups, w_at, s_at, x_at, xs_at, xm_at, groups, y_at, stride)
         t += 4
     if t + 2 <= tokens:
-        _tile_2x2(groups, *at_block, *_token(codes, scales, sums, y, t, block), stride)
+        x_at, xs_at, xm_at, y_at = _token(codes, scales, sums, y, t, block)
+        _tile_2x2(groups, w_at, s_at, x_at, xs_at, xm_at, groups, y_at, stride)
         t += 2
     if t < tokens:
-        _one_block(w_codes, w_scales, codes, scales, sums, y, t, tokens, block)
-        _one_block(w_codes, w_scales, codes, scales, sums, y, t, tokens, block + 1)
+        _last_token(w_codes, w_scales, codes, scales, sums, y, t, block)
+        _last_token(w_codes, w_scales, codes, scales, sums, y, t, block + 1)
 
 
-@inner_kernel
-def _one_block(w_codes, w_scales, codes, scales, sums, y, t, tokens, block):
-    """Tokens t … tokens − 1."""
+@kernel
+def _one_block(w_codes, w_scales, codes, scales, sums, y, tokens, block):
     groups, stride = w_scales.shape[1], y.shape[1]
-    at_block = _block(w_codes, w_scales, block)
+    w_at, s_at = _block(w_codes, w_scales, block)
+    t = 0
     while t + 8 <= tokens:
-        _tile_1x8(groups, *at_block, *_token(codes, scales, sums, y, t, block), stride)
+        x_at, xs_at, xm_at, y_at = _token(codes, scales, sums, y, t, block)
+        _tile_1x8(groups, w_at, s_at, x_at, xs_at, xm_at, groups, y_at, stride)
         t += 8
     while t < tokens:
-        _tile_1x1(groups, *at_block, *_token(codes, scales, sums, y, t, block), stride)
+        _last_token(w_codes, w_scales, codes, scales, sums, y, t, block)
         t += 1
+
+
+@kernel
+def _last_token(w_codes, w_scales, codes, scales, sums, y, t, block):
+    groups = w_scales.shape[1]
+    w_at, s_at = _block(w_codes, w_scales, block)
+    x_at, xs_at, xm_at, y_at = _token(codes, scales, sums, y, t, block)
+    _tile_1x1(groups, w_at, s_at, x_at, xs_at, xm_at, groups, y_at, y.shape[1])

@@ -91,26 +91,26 @@ _DOTS: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
 def make_int8_tile(row_blocks: int, tokens: int, tier: str) -> Any:
     """An intrinsic that multiplies 16 × row_blocks rows of 8-bit weights with some tokens.
 
-    tile(groups, codes_at, scales_at, x_at, x_scales_at, x_sums_at, y_at, y_stride):
+    tile(groups, codes_at, scales_at, x_at, x_scales_at, x_sums_at, x_groups, y_at, y_stride):
     addresses of the first block's codes [K/4, 16, 4] and float16 scales [groups, 16], of the first
-    token's codes, scales and sums, and of its first output; all rows are `groups` groups long.
+    token's codes, scales and sums, whose rows are x_groups groups long, and of its first output.
     Within a group sums are exact; over groups there is one chain of fused multiply-adds.
     """
     dot = _DOTS[tier]
 
     @intrinsic
     def tile(typing: Any, groups: Any, codes_at: Any, scales_at: Any, x_at: Any, x_scales_at: Any,
-             x_sums_at: Any, y_at: Any, y_stride: Any):  # fmt: skip
-        signature = types.void(*([types.int64] * 8))
+             x_sums_at: Any, x_groups: Any, y_at: Any, y_stride: Any):  # fmt: skip
+        signature = types.void(*([types.int64] * 9))
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            groups, codes_at, scales_at, x_at, x_scales_at, x_sums_at, y_at, stride = args
+            groups, codes_at, scales_at, x_at, x_scales_at, x_sums_at, x_groups, y_at, stride = args
             zero = _constants(_V16F32, 0.0)
             cells = [(r, t) for r in range(row_blocks) for t in range(tokens)]
             sums = {cell: cgutils.alloca_once_value(builder, zero) for cell in cells}
             with cgutils.for_range(builder, groups, intp=_I64) as loop:
                 at_token = [
-                    builder.add(builder.mul(groups, const(t)), loop.index) for t in range(tokens)
+                    builder.add(builder.mul(x_groups, const(t)), loop.index) for t in range(tokens)
                 ]
                 starts = [
                     load(builder, offset(builder, x_sums_at, i, 4), _I32, 4) for i in at_token

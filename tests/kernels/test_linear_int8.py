@@ -92,7 +92,7 @@ def test_every_tier_gives_the_same_bits(tier, row_blocks, tokens):
         groups = w_scales.shape[1]
         tile(
             groups, codes.ctypes.data, w_scales.ctypes.data, x_codes.ctypes.data,
-            x_scales.ctypes.data, x_sums.ctypes.data, y.ctypes.data, y.shape[1],
+            x_scales.ctypes.data, x_sums.ctypes.data, groups, y.ctypes.data, y.shape[1],
         )  # fmt: skip
 
     rng = np.random.default_rng(tokens)
