@@ -42,8 +42,9 @@ def main() -> None:
     result: dict[str, object] = {"benchmark": "perplexity", "tokens": len(ids), "bytes": size}
     exact = 0.0
     for dtype in get_args(WeightType):
-        weights = load_weights(checkpoint, config, dtype, lambda *_: None)
-        model = Model(config, weights, Team(usable_cores()), CHUNK, CHUNK)
+        team = Team(usable_cores())
+        weights = load_weights(checkpoint, config, dtype, team, None, lambda *_: None)
+        model = Model(config, weights, team, CHUNK, CHUNK)
         model.compile()
         bits = _nats(model, [tokenizer.eos_id, *ids]) / math.log(2) / size
         exact = exact or bits

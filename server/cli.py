@@ -1,6 +1,7 @@
 """The command line: `rwkv-server COMMAND`. What the user got wrong is one line and exit code 2."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -21,7 +22,7 @@ from server.checkpoints.writer import stream_safetensors
 from server.config import LogLevel, SettingsError, WeightChoice, load_settings
 from server.logs import setup_logging
 from server.model.config import ModelConfig, read_config, rwkv7_shapes
-from server.model.initialize import design, initialize
+from server.model.initialize import SHAPES, design, initialize
 from server.serve import serve
 from server.tokenizer.base import TokenizerError
 from server.version import VERSION
@@ -104,6 +105,33 @@ def inspect(
         print(json.dumps(_describe(files, config, chosen)))
     else:
         Console(highlight=False).print(_table(files, config, chosen))
+
+
+@app.command()
+def bench(
+    model: Annotated[
+        str, typer.Argument(help="Checkpoint file or folder; without it the embedded model.")
+    ] = "",
+    shape: Annotated[
+        str,
+        typer.Option(help=f"Random weights of a model's shape instead: {', '.join(SHAPES)}."),
+    ] = "",
+    dtype: Annotated[
+        WeightChoice, typer.Option(help="Weights. [auto: int8 from 50 M parameters on]")
+    ] = "auto",
+    threads: Annotated[int, typer.Option(min=0, max=256, help="Threads; 0: the usable cores.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure prefill and decode, beside what this machine's memory and arithmetic allow."""
+    if model and shape:
+        raise typer.BadParameter("give a model or --shape, not both")
+    if shape and shape not in SHAPES:
+        raise typer.BadParameter(f"--shape {shape}: want one of {', '.join(SHAPES)}")
+    # A process of its own: this one stays without Numba.
+    command = [sys.executable, "-m", "server.bench", "--dtype", dtype, "--threads", str(threads)]
+    command += [f"--shape={shape}"] if shape else []
+    command += ["--json"] if as_json else []
+    raise typer.Exit(subprocess.call([*command, "--", model]))
 
 
 @app.command()

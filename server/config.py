@@ -18,7 +18,7 @@ ENV_PREFIX = "RWKV_SERVER_"
 CONFIG_VARIABLE = "RWKV_SERVER_CONFIG"
 
 
-WeightChoice = Literal["auto", "float32", "bfloat16", "int8"]
+WeightChoice = Literal["auto", "float32", "bfloat16", "int8", "int4"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -77,7 +77,13 @@ class EngineSettings(Section):
         256, ge=1, le=8192, description="Tokens per step: decode first, then chunks of prompts."
     )
     cache_dir: str = Field(
-        "", description="For compiled kernels; empty is rwkv-server in the user's cache folder."
+        "",
+        description="For compiled kernels and packed weights; empty: in the user's cache folder.",
+    )
+    weights_cache_bytes: int = Field(
+        64 << 30,
+        ge=0,
+        description="Most bytes of packed weights that are kept; 0 keeps none.",
     )
 
 

@@ -32,11 +32,12 @@ def rounded_to_int8(x, scale_dtype):
 class Rwkv7:
     """One sequence of RWKV-7, token by token. tensors: BlinkDL name → array.
 
-    With `int8` the large matrices have 8 bits (float16 scales), and so has what they multiply.
+    rounded(name, matrix) is what becomes of a large matrix; what it multiplies is then rounded to 8
+    bits.
     """
 
-    def __init__(self, tensors, int8=False):
-        self.int8 = int8
+    def __init__(self, tensors, rounded=None):
+        self.rounded = rounded
         self.w = {name: np.asarray(t, dtype=np.float64).squeeze() for name, t in tensors.items()}
         self.w = {  # squeeze() must not touch matrices that happen to have one row or column
             name: t.reshape(tensors[name].shape) if t.ndim < 2 <= _rank(tensors[name]) else t
@@ -49,10 +50,10 @@ class Rwkv7:
         self.channel_shift = np.zeros((self.layers, dim))
         self.state = np.zeros((self.layers, self.heads, self.head_size, self.head_size))
 
-    def product(self, matrix, x):
-        if self.int8:
-            return rounded_to_int8(matrix, np.float16) @ rounded_to_int8(x, np.float32)
-        return matrix @ x
+    def product(self, name, x):
+        if self.rounded is None:
+            return self.w[name] @ x
+        return self.rounded(name, self.w[name]) @ rounded_to_int8(x, np.float32)
 
     def read(self, tokens):
         """Logits [V] after the last of the tokens."""
@@ -73,20 +74,21 @@ class Rwkv7:
             xn = layer_norm(x, w[b + "ln2.weight"], w[b + "ln2.bias"], 1e-5)
             xk = xn + (self.channel_shift[i] - xn) * w[b + "ffn.x_k"]
             self.channel_shift[i] = xn
-            hidden = np.maximum(self.product(w[b + "ffn.key.weight"], xk), 0) ** 2
-            x = x + self.product(w[b + "ffn.value.weight"], hidden)
+            hidden = np.maximum(self.product(b + "ffn.key.weight", xk), 0) ** 2
+            x = x + self.product(b + "ffn.value.weight", hidden)
         x = layer_norm(x, w["ln_out.weight"], w["ln_out.bias"], 1e-5)
-        return self.product(w["head.weight"], x)
+        return self.product("head.weight", x)
 
     def _time_mixing(self, i, x, v_first):
-        p = {n.split("att.")[1]: t for n, t in self.w.items() if n.startswith(f"blocks.{i}.att.")}
+        b = f"blocks.{i}.att."
+        p = {n.removeprefix(b): t for n, t in self.w.items() if n.startswith(b)}
         delta = self.time_shift[i] - x
         self.time_shift[i] = x
         xr, xw, xk, xv, xa, xg = (x + delta * p[f"x_{name}"] for name in "rwkvag")
         r, k, v = (
-            self.product(p["receptance.weight"], xr),
-            self.product(p["key.weight"], xk),
-            self.product(p["value.weight"], xv),
+            self.product(b + "receptance.weight", xr),
+            self.product(b + "key.weight", xk),
+            self.product(b + "value.weight", xv),
         )
         decay = np.exp(-np.exp(-0.5) * sigmoid(p["w0"] + np.tanh(xw @ p["w1"]) @ p["w2"]))
         a = sigmoid(p["a0"] + xa @ p["a1"] @ p["a2"])
@@ -104,7 +106,7 @@ class Rwkv7:
             self.state[i, h], out = wkv7(self.state[i, h], r[c], decay[c], k[c], v[c], kk[h], a[c])
             out = layer_norm(out, p["ln_x.weight"][c], p["ln_x.bias"][c], 64e-5)
             y[c] = out + (r[c] * k[c] * p["r_k"][h]).sum() * v[c]
-        return self.product(p["output.weight"], y * g), v_first
+        return self.product(b + "output.weight", y * g), v_first
 
 
 def _rank(tensor):

@@ -51,6 +51,9 @@ class Tensor:
     shape: tuple[int, ...]
     data: npt.NDArray[np.generic]
     """[*shape], read-only view of the file, unaligned if the file is; bfloat16 is uint16 bits."""
+    mapped: mmap.mmap | None = None
+    offset: int = 0
+    """Where in which mapping the data begin; None if they are not of a file."""
 
     @property
     def nbytes(self) -> int:
@@ -63,6 +66,12 @@ class Tensor:
             return bfloat16_to_float32(self.data.view(np.uint16))
         with np.errstate(over="ignore"):  # a float64 beyond the range becomes inf
             return np.require(self.data.astype(np.float32, copy=False), None, ["C", "A"])
+
+    def forget(self) -> None:
+        """Let go of the memory that holds the data; they are read from the file again if needed."""
+        if self.mapped is not None and self.nbytes and hasattr(self.mapped, "madvise"):
+            begin = self.offset - self.offset % mmap.PAGESIZE
+            self.mapped.madvise(mmap.MADV_DONTNEED, begin, self.offset + self.nbytes - begin)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,4 +130,4 @@ def view_tensor(
         data = np.empty(shape, numpy_dtype)
     else:
         data = np.ndarray(shape, numpy_dtype, buffer=mapped, offset=offset)
-    return Tensor(name, dtype, shape, data)
+    return Tensor(name, dtype, shape, data, mapped, offset)

@@ -51,7 +51,7 @@ def stream_safetensors(
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
-    header, total = _header(layout, metadata or {})
+    header, total = safetensors_header(layout, metadata or {})
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -72,10 +72,10 @@ def stream_safetensors(
         raise
 
 
-def _header(
+def safetensors_header(
     layout: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str]
 ) -> tuple[bytes, int]:
-    """The length and the JSON, padded to the alignment; and how many bytes of data follow."""
+    """What a file begins with (length and JSON, padded), and how many bytes of data follow."""
     entries: dict[str, object] = {}
     if metadata:
         entries["__metadata__"] = dict(sorted(metadata.items()))

@@ -11,9 +11,10 @@ from server.engine.engine import Engine
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.scheduler import Scheduler
+from server.kernels.jit import cache_root
 from server.kernels.team import Team
 from server.model.config import read_config
-from server.model.loading import choose_dtype, load_weights
+from server.model.loading import WeightsCache, choose_dtype, load_weights
 from server.model.model import Model
 from server.sampling.sampler import Sampler
 from server.tokenizer.load import load_tokenizer
@@ -43,14 +44,12 @@ def build_engine(
     spec = choose_tokenizer(files, config.vocab_size)
     tokenizer = load_tokenizer(spec, config.vocab_size, files.eos_token)
     weight_type = choose_dtype(dtype, config)
-
-    def on_matrix(done: int, total: int) -> None:
-        on_progress("loading weights", done, total)
-
-    weights = load_weights(checkpoint, config, weight_type, on_matrix)
+    team = Team(threads)
+    limit = settings.weights_cache_bytes
+    cache = WeightsCache(cache_root() / "weights", limit) if limit else None
+    weights = load_weights(checkpoint, config, weight_type, team, cache, on_progress)
     loaded = time.monotonic()
     on_progress(f"preparing {weight_type} kernels (compiled once for each CPU)", 0, 0)
-    team = Team(threads)
     step_tokens = max(settings.step_tokens, settings.max_batch)
     model = Model(config, weights, team, step_tokens, settings.max_batch)
     model.compile()

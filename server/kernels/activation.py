@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 
 from server.kernels.jit import intrinsic, kernel
-from server.kernels.simd import call
+from server.kernels.simd import call, multiply_add
 
 _F32, _I32 = ir.FloatType(), ir.IntType(32)
 
@@ -36,7 +36,7 @@ def exp(typing: Any, x: Any):
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         def fma(a: Any, b: Any, c: Any) -> Any:
-            return call(builder, "llvm.fma.f32", _F32, a, b, c)
+            return multiply_add(builder, a, b, c)
 
         x, low, high = args[0], _constant(_SMALLEST), _constant(_LARGEST)
         x = builder.select(builder.fcmp_ordered("<", x, low), low, x)

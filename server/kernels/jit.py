@@ -17,29 +17,38 @@ import llvmlite.binding as llvm
 import numba
 import numba.extending
 
-from server.kernels.isa import choose_tier
+from server.kernels.isa import choose_target, choose_tier
 
 _SERVER = Path(__file__).parent.parent
 COMPILED_PACKAGES = ("kernels", "model")
 
 
-def source_hash() -> str:
-    """Hash of everything that decides the machine code: sources, Numba, Python, CPU."""
+def sources_hash() -> str:
+    """Hash of the modules that pack weights and compute with them."""
     digest = hashlib.sha256()
     for package in COMPILED_PACKAGES:
         for path in sorted((_SERVER / package).glob("*.py")):
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    features = llvm.get_host_cpu_features().flatten()
-    cpu = llvm.get_host_cpu_name(), features, choose_tier()
+    return digest.hexdigest()[:16]
+
+
+def machine_code_hash() -> str:
+    """Hash of everything that decides the machine code: sources, Numba, Python, CPU."""
+    digest = hashlib.sha256(sources_hash().encode())
+    cpu = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), choose_tier()
     for part in (numba.__version__, platform.python_version(), *cpu):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:16]
 
 
+def cache_root() -> Path:
+    """Where compiled kernels and packed weights are kept: NUMBA_CACHE_DIR, or the user's cache."""
+    return Path(os.environ.get("NUMBA_CACHE_DIR") or _user_cache() / "rwkv-server")
+
+
 def cache_folder() -> Path:
-    """The folder of this content, under NUMBA_CACHE_DIR if set; a temporary one if read-only."""
-    parent = Path(os.environ.get("NUMBA_CACHE_DIR") or _user_cache() / "rwkv-server" / "kernels")
-    folder = parent / source_hash()
+    """The folder of this machine code; a temporary one if the cache cannot be written."""
+    folder = cache_root() / "kernels" / machine_code_hash()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -58,6 +67,14 @@ def _user_cache() -> Path:
         return Path(tempfile.gettempdir())
 
 
+TIER = choose_tier()
+"""The instructions that kernels use."""
+
+TARGET = choose_target(TIER)
+
+if TARGET.cpu:
+    numba.config.CPU_NAME = TARGET.cpu  # type: ignore[attr-defined]
+    numba.config.CPU_FEATURES = TARGET.features  # type: ignore[attr-defined]
 numba.config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
 
 intrinsic: Any = numba.extending.intrinsic

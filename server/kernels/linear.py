@@ -1,41 +1,97 @@
-"""Matrix products of a model whose weights may be float32, bfloat16 or 8-bit.
+"""Matrix products with weights of any type.
 
-A step is written once: which kernel a product takes is decided when the step is compiled, by the
-type of its weights.
+A step is written once: which code a product becomes is decided when the step is compiled, by the
+type of its weights (matrices.py).
 """
-
-from typing import Any, NamedTuple
 
 from numba.extending import overload
 
-from server.kernels.linear_float import linear_float
-from server.kernels.linear_int8 import linear_int8, quantize_row
+from server.kernels.jit import TIER, inner_kernel, kernel
+from server.kernels.matrices import Activations, FloatMatrix
+from server.kernels.quantize import GROUP
+from server.kernels.simd_quantize import quantize_group
+from server.kernels.team import share
+from server.kernels.tile import make_tile
+
+# For many tokens: as many sums as fit into the registers, 32 of 64 bytes or 16 of 32 bytes.
+ROW_BLOCKS, WIDEST = (2, 8) if TIER == "avx512vnni" else (1, 4)
+_HALF_WIDTH = WIDEST // 2
+_widest = make_tile(ROW_BLOCKS, WIDEST)
+_half = make_tile(ROW_BLOCKS, _HALF_WIDTH)
+_pair = make_tile(ROW_BLOCKS, 2)
+# For one token: as many rows as keep enough loads in flight.
+_four_blocks = make_tile(4, 1)
+_single = make_tile(1, 1)
 
 
-class FloatMatrix(NamedTuple):
-    """One matrix of each layer, packed by pack.pack_rows."""
+@kernel
+def multiply(w, x, y, tokens, begin, end):
+    """Row blocks begin … end − 1 of y[t] = W x[t] for t < tokens.
 
-    codes: Any  # [L, blocks, K, 16] float32 or bfloat16 bits
+    w is one matrix; x is what it reads: values [≥ tokens, ≥ K] float32, or for a quantised one the
+    Activations of one slot; y [≥ tokens, ≥ 16 · blocks] float32. Bitwise the same for a token
+    whatever its neighbours and whatever the block range.
+    """
+    block = begin
+    while tokens == 1 and block + 4 <= end:
+        _four_blocks(w, x, y, block, 0)
+        block += 4
+    while tokens > 1 and block + ROW_BLOCKS <= end:
+        _many_tokens(w, x, y, tokens, block)
+        block += ROW_BLOCKS
+    while block < end:
+        for t in range(tokens):
+            _single(w, x, y, block, t)
+        block += 1
 
 
-class Int8Matrix(NamedTuple):
-    """One matrix of each layer, quantised by pack.pack_int8."""
+@inner_kernel
+def _many_tokens(w, x, y, tokens, block):
+    """ROW_BLOCKS blocks for 2 or more tokens. The last tile overlaps the one before."""
+    t = 0
+    if tokens >= WIDEST:
+        while t < tokens:
+            _widest(w, x, y, block, min(t, tokens - WIDEST))
+            t += WIDEST
+    elif tokens >= _HALF_WIDTH:
+        while t < tokens:
+            _half(w, x, y, block, min(t, tokens - _HALF_WIDTH))
+            t += _HALF_WIDTH
+    else:
+        while t < tokens:
+            _pair(w, x, y, block, min(t, tokens - 2))
+            t += 2
 
-    codes: Any  # [L, blocks, K / 4, 16, 4] uint8, weight / scale + 128
-    scales: Any  # [L, blocks, K / 32, 16] float16 bits
+
+@kernel
+def share_rows(thread, threads, blocks):
+    """The row blocks of a matrix that belong to a thread: whole tiles, but for the last."""
+    begin, end = share(thread, threads, (blocks + ROW_BLOCKS - 1) // ROW_BLOCKS)
+    return begin * ROW_BLOCKS, min(end * ROW_BLOCKS, blocks)
 
 
-class Activations(NamedTuple):
-    """Inputs of matrix products in several slots; the last three are used for 8-bit weights."""
+@kernel
+def quantize_row(values, codes, scales, sums):
+    """Quantise one token's inputs: values [K] → codes [K] int8, scales and sums [K / 32].
 
-    values: Any  # [slots, T, K] float32, K a multiple of 32, zero where there is no channel
-    codes: Any  # [slots, T, K] int8
-    scales: Any  # [slots, T, K / 32] float32
-    sums: Any  # [slots, T, K / 32] int32, −128 times the sum of a group's codes
+    A sum is −128 times the sum of its group's codes. K is a multiple of 32.
+    """
+    for group in range(scales.shape[0]):
+        quantize_group(
+            values.ctypes.data + group * GROUP * 4,
+            codes.ctypes.data + group * GROUP,
+            scales.ctypes.data + group * 4,
+            sums.ctypes.data + group * 4,
+        )
 
 
-def linear(w, layer, inputs, slot, y, tokens, begin, end):
-    """Row blocks begin … end − 1 of y[t] = W x[t] for t < tokens; in compiled code only."""
+def layer_of(w, layer):
+    """One layer's matrix of a stack; in compiled code only."""
+    raise NotImplementedError
+
+
+def inputs_of(w, inputs, slot):
+    """What products with w read of a slot of Activations; in compiled code only."""
     raise NotImplementedError
 
 
@@ -44,38 +100,38 @@ def quantize(w, inputs, slot, begin, end):
     raise NotImplementedError
 
 
-@overload(linear)
-def _linear(w, layer, inputs, slot, y, tokens, begin, end):
-    if w.instance_class is Int8Matrix:
+@overload(layer_of)
+def _layer_of(w, layer):
+    kind = w.instance_class
+    if kind is FloatMatrix:
+        return lambda w, layer: FloatMatrix(w.codes[layer])
+    return lambda w, layer: kind(w.codes[layer], w.scales[layer])
 
-        def int8(w, layer, inputs, slot, y, tokens, begin, end):
-            codes, scales, sums = inputs.codes[slot], inputs.scales[slot], inputs.sums[slot]
-            linear_int8(w.codes[layer], w.scales[layer], codes, scales, sums, y, tokens, begin, end)
 
-        return int8
+@overload(inputs_of)
+def _inputs_of(w, inputs, slot):
+    if w.instance_class is FloatMatrix:
+        return lambda w, inputs, slot: inputs.values[slot]
 
-    def floats(w, layer, inputs, slot, y, tokens, begin, end):
-        linear_float(w.codes[layer], inputs.values[slot], y, tokens, begin, end)
+    def integers(w, inputs, slot):
+        codes, scales, sums = inputs.codes[slot], inputs.scales[slot], inputs.sums[slot]
+        return Activations(inputs.values[slot], codes, scales, sums)
 
-    return floats
+    return integers
 
 
 @overload(quantize)
 def _quantize(w, inputs, slot, begin, end):
-    if w.instance_class is Int8Matrix:
+    if w.instance_class is FloatMatrix:
+        return lambda w, inputs, slot, begin, end: None
 
-        def int8(w, inputs, slot, begin, end):
-            for t in range(begin, end):
-                quantize_row(
-                    inputs.values[slot, t],
-                    inputs.codes[slot, t],
-                    inputs.scales[slot, t],
-                    inputs.sums[slot, t],
-                )
+    def integers(w, inputs, slot, begin, end):
+        for t in range(begin, end):
+            quantize_row(
+                inputs.values[slot, t],
+                inputs.codes[slot, t],
+                inputs.scales[slot, t],
+                inputs.sums[slot, t],
+            )
 
-        return int8
-
-    def nothing(w, inputs, slot, begin, end):
-        pass
-
-    return nothing
+    return integers

@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from server.kernels.jit import intrinsic
+from server.kernels.jit import TARGET, intrinsic
 
 LANES = 16
 
@@ -59,63 +59,32 @@ def call(builder: Any, name: str, result: Any, *args: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
 
 
-def _load_weights(builder: Any, address: Any, is_bfloat16: bool) -> Any:
-    """Sixteen weights as float32; a bfloat16 is the upper half of a float32."""
-    if not is_bfloat16:
-        return load(builder, address, _V16F32, 4 * LANES)
-    wide = builder.zext(load(builder, address, _V16I16, 2 * LANES), _V16I32)
-    return builder.bitcast(builder.shl(wide, ir.Constant(_V16I32, [16] * LANES)), _V16F32)
+def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a · b + c of scalars or vectors of 16 float32, rounded once where the CPU can do that."""
+    if not TARGET.has_fma:
+        return builder.fadd(builder.fmul(a, b), c)
+    suffix = f"v{LANES}f32" if isinstance(a.type, ir.VectorType) else "f32"
+    return call(builder, f"llvm.fma.{suffix}", a.type, a, b, c)
 
 
-def make_tile(row_blocks: int, tokens: int) -> Any:
-    """An intrinsic that multiplies 16 × row_blocks rows of weights with some tokens.
+def float16_to_float32(builder: Any, halves: Any) -> Any:
+    """float32 of finite float16, a scalar or 16 lanes."""
+    is_vector = isinstance(halves.type, ir.VectorType)
+    wide, integer = (_V16F32, _V16I32) if is_vector else (_F32, _I32)
+    if TARGET.has_half:
+        return builder.fpext(halves, wide)
+    bits = builder.bitcast(halves, _V16I16 if is_vector else _I16)
 
-    tile(w, w_at, x_at, x_stride, y_at, y_stride): w is the packed array [blocks, K, 16] of float32
-    or bfloat16 bits (it gives K and the type); addresses are of the first block, the first token's
-    input and its first output; strides are in elements. Each output is one chain of fused
-    multiply-adds over k = 0, 1, …, K − 1, whatever the tile.
-    """
+    def constant(kind: Any, value: float) -> Any:
+        return ir.Constant(kind, [value] * LANES if is_vector else value)
 
-    @intrinsic
-    def tile(typing: Any, w: Any, w_at: Any, x_at: Any, x_stride: Any, y_at: Any, y_stride: Any):
-        is_bfloat16 = w.dtype == types.uint16
-        itemsize = 2 if is_bfloat16 else 4
-        signature = types.void(w, *([types.int64] * 5))
-
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            array = context.make_array(signature.args[0])(context, builder, args[0])
-            k = cgutils.unpack_tuple(builder, array.shape)[1]
-            _, w_at, x_at, x_stride, y_at, y_stride = args
-            block = builder.mul(k, const(LANES * itemsize))
-            zero = ir.Constant(_V16F32, [0.0] * LANES)
-            sums = [
-                [cgutils.alloca_once_value(builder, zero) for _ in range(tokens)]
-                for _ in range(row_blocks)
-            ]
-            with cgutils.for_range(builder, k, intp=_I64) as loop:
-                weights = []
-                for r in range(row_blocks):
-                    at = builder.add(w_at, builder.mul(block, const(r)))
-                    at = offset(builder, at, loop.index, LANES * itemsize)
-                    weights.append(_load_weights(builder, at, is_bfloat16))
-                for t in range(tokens):
-                    index = builder.add(builder.mul(x_stride, const(t)), loop.index)
-                    value = load(builder, offset(builder, x_at, index, 4), _F32, 4)
-                    lanes = splat(builder, value)
-                    for r in range(row_blocks):
-                        total = builder.load(sums[r][t])
-                        total = call(builder, "llvm.fma.v16f32", _V16F32, weights[r], lanes, total)
-                        builder.store(total, sums[r][t])
-            for r in range(row_blocks):
-                for t in range(tokens):
-                    index = builder.add(builder.mul(y_stride, const(t)), const(r * LANES))
-                    target = pointer(builder, offset(builder, y_at, index, 4), _V16F32)
-                    builder.store(builder.load(sums[r][t]), target).align = 4
-            return context.get_dummy_value()
-
-        return signature, codegen
-
-    return tile
+    # The exponent and mantissa at their place in a float32, whose exponents begin 112 lower.
+    sign = builder.shl(builder.zext(bits, integer), constant(integer, 16))
+    size = builder.and_(builder.shl(builder.zext(bits, integer), constant(integer, 13)),
+                        constant(integer, 0x7FFF << 13))  # fmt: skip
+    size = builder.fmul(builder.bitcast(size, wide), constant(wide, 2.0**112))
+    sign = builder.and_(sign, constant(integer, -(1 << 31)))
+    return builder.bitcast(builder.or_(builder.bitcast(size, integer), sign), wide)
 
 
 def _make_lane_sum(term: Any) -> Any:
@@ -206,11 +175,13 @@ def largest_finite(typing: Any, address: Any, n: Any):
 
 @intrinsic
 def widen(typing: Any, value: Any):
-    """A float32 as it is, or the float32 of bfloat16 bits (uint16)."""
+    """A float32 as it is, or the float32 of bits of a bfloat16 (uint16) or a float16 (int16)."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         if signature.args[0] == types.float32:
             return args[0]
+        if signature.args[0] == types.int16:
+            return float16_to_float32(builder, builder.bitcast(args[0], ir.HalfType()))
         wide = builder.shl(builder.zext(args[0], _I32), ir.Constant(_I32, 16))
         return builder.bitcast(wide, _F32)
 

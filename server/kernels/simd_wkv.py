@@ -7,14 +7,10 @@ from numba import types
 from numba.core import cgutils
 
 from server.kernels.jit import intrinsic
-from server.kernels.simd import LANES, call, const, load, offset, pointer, splat
+from server.kernels.simd import LANES, const, load, multiply_add, offset, pointer, splat
 
 _F32, _I64 = ir.FloatType(), ir.IntType(64)
 _V16F32 = ir.VectorType(_F32, LANES)
-
-
-def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    return call(builder, "llvm.fma.v16f32", _V16F32, a, b, c)
 
 
 def make_wkv7_lanes(blocks: int) -> Any:
@@ -48,7 +44,7 @@ def make_wkv7_lanes(blocks: int) -> Any:
                 key = splat(builder, scalar(kk_at, loop.index))
                 for place in places:
                     held = load(builder, row(loop.index, place), _V16F32, 4)
-                    total = _fma(builder, held, key, builder.load(removed[place]))
+                    total = multiply_add(builder, held, key, builder.load(removed[place]))
                     builder.store(total, removed[place])
             minus = [builder.fneg(builder.load(total)) for total in removed]
             values = [
@@ -63,10 +59,10 @@ def make_wkv7_lanes(blocks: int) -> Any:
                 for place in places:
                     target = pointer(builder, row(j, place), _V16F32)
                     held = load(builder, row(j, place), _V16F32, 4)
-                    held = _fma(builder, values[place], added, builder.fmul(held, kept))
-                    held = _fma(builder, minus[place], rate, held)
+                    held = multiply_add(builder, values[place], added, builder.fmul(held, kept))
+                    held = multiply_add(builder, minus[place], rate, held)
                     builder.store(held, target).align = 4
-                    total = _fma(builder, held, read, builder.load(sums[place]))
+                    total = multiply_add(builder, held, read, builder.load(sums[place]))
                     builder.store(total, sums[place])
             for place in places:
                 at = builder.add(out_at, const(4 * LANES * place))

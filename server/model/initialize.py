@@ -26,6 +26,10 @@ _MATRIX_GAINS = {
 }
 
 
+SHAPES = {"0.1b": (12, 768), "0.4b": (24, 1024), "1.5b": (24, 2048), "2.9b": (32, 2560)}
+"""Name → (layers, channels) of the published RWKV-7 World models, of 65,536 tokens."""
+
+
 def design(layers: int, dim: int, vocab_size: int, head_size: int = 64) -> ModelConfig:
     """The official proportions for a model of these sizes.
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from server.kernels.linear import Activations
-from server.kernels.pack import aligned_empty, padded
-from server.kernels.simd_int8 import GROUP
+from server.kernels.matrices import Activations
+from server.kernels.pack import aligned_zeros, padded
+from server.kernels.quantize import GROUP
 from server.kernels.team import Team
 from server.model.config import ModelConfig
 from server.model.rwkv7 import INPUT_SLOTS, step
@@ -60,9 +60,7 @@ def pack_batch(sequences: list[tuple[list[int], int, bool]]) -> Batch:
 
 def _allocate(config: ModelConfig, tokens: int, rows: int) -> Scratch:
     def buffer(*shape: int) -> Any:
-        array = aligned_empty(shape, np.float32)
-        array[:] = 0
-        return array
+        return aligned_zeros(shape, np.float32)
 
     def activations(slots: int, rows: int, width: int) -> Activations:
         groups = padded(width, GROUP) // GROUP

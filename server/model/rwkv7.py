@@ -12,8 +12,7 @@ import numpy as np
 from server.kernels.activation import exp, sigmoid, tanh
 from server.kernels.borrow import borrowed
 from server.kernels.jit import inner_kernel, kernel
-from server.kernels.linear import linear, quantize
-from server.kernels.linear_float import linear_float
+from server.kernels.linear import inputs_of, layer_of, multiply, quantize, share_rows
 from server.kernels.norm import layer_norm
 from server.kernels.simd import LANES, sum_of_differences, widen
 from server.kernels.team import barrier, share
@@ -97,15 +96,15 @@ def _remember_last(thread, threads, layer, which, state, batch, scratch):
 @inner_kernel
 def _project(thread, threads, w, layer, inputs, slot, y, tokens):
     """This thread's share of y = W x; returns which outputs it computed."""
-    begin, end = share(thread, threads, w.codes.shape[1])
-    linear(w, layer, inputs, slot, y, tokens, begin, end)
+    begin, end = share_rows(thread, threads, w.codes.shape[1])
+    multiply(layer_of(w, layer), inputs_of(w, inputs, slot), y, tokens, begin, end)
     return begin * LANES, end * LANES
 
 
 @inner_kernel
 def _project_low_rank(thread, threads, w, layer, x, y, tokens):
-    begin, end = share(thread, threads, w.shape[1])
-    linear_float(w[layer], x, y, tokens, begin, end)
+    begin, end = share_rows(thread, threads, w.codes.shape[1])
+    multiply(layer_of(w, layer), x, y, tokens, begin, end)
     return begin * LANES, end * LANES
 
 

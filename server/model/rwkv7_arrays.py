@@ -6,17 +6,16 @@ sequences, R rows with logits.
 
 from typing import Any, NamedTuple
 
-from server.kernels.linear import Activations
+from server.kernels.matrices import Activations
 
 
 class Weights(NamedTuple):
     """All weights, stacked over layers.
 
-    A "matrix" is a FloatMatrix or an Int8Matrix; a "packed" one is a low-rank matrix
-    [L, ⌈rows/16⌉, columns, 16], float32 or bfloat16 bits.
+    A "matrix" is one of kernels/matrices.py; a "low-rank" one always is a FloatMatrix.
     """
 
-    embedding: Any  # [V, C] float32 or bfloat16 bits
+    embedding: Any  # [V, C] float32, or bits of bfloat16 (uint16) or float16 (int16)
     norm_weight: Any  # [2, C] ln0 and ln_out
     norm_bias: Any  # [2, C]
     block_norm_weight: Any  # [L, 2, C] ln1 and ln2
@@ -27,8 +26,8 @@ class Weights(NamedTuple):
     value: Any  # matrix [C, C]
     output: Any  # matrix [C, C]
     decay_base: Any  # [L, C] w0
-    decay_down: Any  # packed [rank, C] w1
-    decay_up: Any  # packed [C, rank] w2
+    decay_down: Any  # low-rank [rank, C] w1
+    decay_up: Any  # low-rank [C, rank] w2
     rate_base: Any  # [L, C] a0, the in-context learning rate
     rate_down: Any
     rate_up: Any

@@ -9,17 +9,17 @@ from server.kernels import jit
 
 
 def test_the_folder_is_named_by_the_content_of_kernels_and_model(tmp_path, monkeypatch):
-    before = jit.source_hash()
+    before = jit.machine_code_hash()
     copy = tmp_path / "server"
     for package in jit.COMPILED_PACKAGES:
         (copy / package).mkdir(parents=True)
         for path in (jit._SERVER / package).glob("*.py"):
             (copy / package / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(jit, "_SERVER", copy)
-    assert jit.source_hash() == before
+    assert jit.machine_code_hash() == before
     with (copy / "kernels" / "norm.py").open("a") as file:
         file.write("# changed\n")
-    assert jit.source_hash() != before
+    assert jit.machine_code_hash() != before
 
 
 @pytest.mark.parametrize("variable", ["NUMBA_CACHE_DIR", "XDG_CACHE_HOME"])

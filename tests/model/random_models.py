@@ -35,7 +35,8 @@ def load_model(path, dtype="float32", threads=1, max_tokens=64, max_rows=16):
     """A model that is ready to compute."""
     checkpoint = open_checkpoint(path)
     config = read_config(checkpoint)
-    weights = load_weights(checkpoint, config, dtype, lambda *_: None)
-    model = Model(config, weights, Team(threads), max_tokens, max_rows)
+    team = Team(threads)
+    weights = load_weights(checkpoint, config, dtype, team, None, lambda *_: None)
+    model = Model(config, weights, team, max_tokens, max_rows)
     model.compile()
     return model

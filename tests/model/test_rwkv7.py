@@ -7,11 +7,13 @@ from server.checkpoints.checkpoint import (
     float32_to_bfloat16,
 )
 from server.checkpoints.reader import open_checkpoint
+from server.kernels.team import Team
 from server.model.config import read_config
-from server.model.loading import load_weights
+from server.model.loading import choose_dtype, load_weights
 from server.model.model import pack_batch
 from server.model.state import StatePool
 from tests import naive
+from tests.kernels.test_quantize import quantize, unpack_int4
 from tests.model.random_models import load_model, random_tensors, write_model
 
 PROMPT = [int(t) for t in np.random.default_rng(0).integers(0, 97, 45)]
@@ -61,15 +63,50 @@ def test_bfloat16_is_the_twin_of_the_rounded_weights(checkpoint, tensors):
     np.testing.assert_allclose(logits, naive.Rwkv7(rounded).read(PROMPT), atol=1e-4)
 
 
-def test_int8_is_the_twin_with_rounded_weights_and_inputs(checkpoint, tensors):
-    # The embedding is kept in bfloat16 with 8-bit weights.
+def rounded_as(dtype):
+    """What becomes of a large matrix; the head has at least 8 bits."""
+    done = {}
+
+    def rounded(name, matrix):
+        if dtype == "int8" or name == "head.weight":
+            return naive.rounded_to_int8(matrix, np.float16)
+        if name not in done:  # as the kernel does it, which has tests of its own
+            found = unpack_int4(*quantize(matrix, 4))
+            done[name] = found.reshape(len(found), -1)[: matrix.shape[0], : matrix.shape[1]]
+        return done[name]
+
+    return rounded
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("int8", 0.05), ("int4", 0.3)])
+def test_integers_are_the_twin_with_rounded_weights_and_inputs(checkpoint, tensors, dtype, error):
+    # The embedding is kept in bfloat16.
     embedding = bfloat16_to_float32(float32_to_bfloat16(tensors["emb.weight"]))
-    twin = naive.Rwkv7({**tensors, "emb.weight": embedding}, int8=True).read(PROMPT)
+    twin = naive.Rwkv7({**tensors, "emb.weight": embedding}, rounded_as(dtype)).read(PROMPT)
     exact = naive.Rwkv7(tensors).read(PROMPT)
-    logits, _ = read(load_model(checkpoint, "int8"), [PROMPT])
+    logits, _ = read(load_model(checkpoint, dtype), [PROMPT])
     # An input close to the middle between two codes may be rounded to the other one.
     assert np.abs(logits - twin).max() < 0.3 * np.abs(twin - exact).max()
-    assert np.linalg.norm(logits - exact) < 0.05 * np.linalg.norm(exact)
+    assert np.linalg.norm(logits - exact) < error * np.linalg.norm(exact)
+
+
+def test_float16_weights_are_kept_as_they_are(tensors, tmp_path):
+    stored = {name: values.astype(np.float16) for name, values in tensors.items()}
+    path = write_model(tmp_path / "half.safetensors", stored, "float16")
+    exact, _ = read(load_model(path, "float32"), [PROMPT])
+    assert choose_dtype("auto", read_config(open_checkpoint(path))) == "bfloat16"
+    halves, _ = read(load_model(path, "bfloat16"), [PROMPT])
+    assert halves.tobytes() == exact.tobytes()
+
+
+def test_weights_too_large_for_the_type_are_refused_by_name(tensors, tmp_path):
+    large = {name: values.copy() for name, values in tensors.items()}
+    large["blocks.1.att.key.weight"][3, 2] = 1e7
+    path = write_model(tmp_path / "large.safetensors", large)
+    load_model(path, "float32")
+    for dtype in ("int8", "int4"):
+        with pytest.raises(CheckpointError, match=r"att\.key\.weight has values up to 1e\+07"):
+            load_model(path, dtype)
 
 
 def test_a_single_layer_has_no_value_residual(tmp_path):
@@ -79,7 +116,7 @@ def test_a_single_layer_has_no_value_residual(tmp_path):
     np.testing.assert_allclose(logits, naive.Rwkv7(tensors).read([3, 1, 4, 1, 5]), atol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int4"])
 def test_chunks_tokens_neighbours_and_threads_give_the_same_bits(checkpoint, dtype):
     whole, pool = read(load_model(checkpoint, dtype), [PROMPT])
     expected = (whole.tobytes(), states_of(pool))
@@ -147,5 +184,9 @@ def test_loading_counts_every_matrix_once(tmp_path, layers):
     tensors = random_tensors(layers=layers, dim=32, vocab_size=16, head_size=16)
     checkpoint = open_checkpoint(write_model(tmp_path / "model.safetensors", tensors))
     seen = []
-    load_weights(checkpoint, read_config(checkpoint), "int8", lambda *step: seen.append(step))
-    assert seen == [(done, 14 * layers) for done in range(1, 14 * layers + 1)]
+    load_weights(
+        checkpoint, read_config(checkpoint), "int8", Team(1), None,
+        lambda stage, *step: seen.append((stage, *step)),
+    )  # fmt: skip
+    total = 14 * layers
+    assert seen == [("packing weights as int8", done, total) for done in range(1, total + 1)]

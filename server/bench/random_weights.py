@@ -1,0 +1,55 @@
+"""Random weights of a real model's shape, made packed: anybody can measure without a download."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from server.checkpoints.checkpoint import NUMPY_DTYPES, float32_to_bfloat16
+from server.kernels.pack import aligned_zeros
+from server.model.config import ModelConfig
+from server.model.initialize import SHAPES, design
+from server.model.loading import build_weights, layout_of
+from server.model.packing import storage_of
+from server.model.rwkv7_arrays import Weights
+from server.model.rwkv7_layout import rwkv7_parts
+
+VOCABULARY = 65_536
+_PIECE = 1 << 20
+_SPREAD_OF_CODES = 70.0
+
+
+def random_weights(shape: str, dtype: str) -> tuple[ModelConfig, Weights]:
+    """A model with weights of a useful size, as from a bfloat16 checkpoint.
+
+    The bytes of large arrays repeat every few megabytes, which changes nothing of the time.
+    """
+    layers, dim = SHAPES[shape]
+    config = design(layers, dim, VOCABULARY)
+    parts = [(part, storage_of(part, dtype, lambda _: "bfloat16")) for part in rwkv7_parts(config)]
+    layout = layout_of(parts)
+    rng = np.random.default_rng(0)
+    arrays = {n: aligned_zeros(shape, NUMPY_DTYPES[kind]) for n, (kind, shape) in layout.items()}
+    scale = np.float16(1 / (_SPREAD_OF_CODES * math.sqrt(dim)))
+    for name, array in arrays.items():
+        if name.endswith(".scales"):
+            array[...] = scale.view(np.uint16)
+        else:
+            _fill(array, rng, 1 / math.sqrt(dim))
+    for name in ("norm_weight", "block_norm_weight", "group_norm_weight"):
+        arrays[name][...] = 1
+    return config, build_weights(parts, arrays)
+
+
+def _fill(array: Any, rng: np.random.Generator, spread: float) -> None:
+    piece: Any
+    if array.dtype == np.uint8:
+        piece = rng.integers(1, 256, _PIECE).astype(np.uint8)
+    else:
+        piece = rng.standard_normal(_PIECE, dtype=np.float32) * np.float32(spread)
+        if array.dtype == np.uint16:
+            piece = float32_to_bfloat16(piece)
+    flat = array.reshape(-1)
+    for start in range(0, len(flat), _PIECE):
+        part = flat[start : start + _PIECE]
+        part[:] = piece[: len(part)]

@@ -1,0 +1,66 @@
+"""Vector code that multiplies some rows of floating-point weights with some tokens."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from server.kernels.simd import (
+    LANES,
+    const,
+    float16_to_float32,
+    load,
+    multiply_add,
+    offset,
+    pointer,
+    splat,
+)
+
+_F32, _I64 = ir.FloatType(), ir.IntType(64)
+_V16F32, _V16F16 = ir.VectorType(_F32, LANES), ir.VectorType(ir.HalfType(), LANES)
+_V16I16, _V16I32 = ir.VectorType(ir.IntType(16), LANES), ir.VectorType(ir.IntType(32), LANES)
+
+
+def _load_weights(builder: Any, address: Any, dtype: Any) -> Any:
+    """Sixteen weights as float32; a bfloat16 is the upper half of a float32."""
+    if dtype == types.float32:
+        return load(builder, address, _V16F32, 4 * LANES)
+    if dtype == types.int16:
+        return float16_to_float32(builder, load(builder, address, _V16F16, 2 * LANES))
+    wide = builder.zext(load(builder, address, _V16I16, 2 * LANES), _V16I32)
+    return builder.bitcast(builder.shl(wide, ir.Constant(_V16I32, [16] * LANES)), _V16F32)
+
+
+def emit_float_tile(
+    builder: Any, dtype: Any, shape: tuple[int, int], k: Any, w_at: Any, x_at: Any, x_stride: Any,
+    y_at: Any, y_stride: Any,
+) -> None:  # fmt: skip
+    """Emit code for shape = (blocks of 16 rows, tokens).
+
+    Weights of a Numba dtype [blocks, k, 16], inputs [tokens, k] and outputs [tokens, 16 · blocks]
+    are given by address (i64) and stride in elements. Each output is one chain of multiply-adds
+    over 0, 1, …, k − 1.
+    """
+    row_blocks, tokens = shape
+    itemsize = dtype.bitwidth // 8
+    block = builder.mul(k, const(LANES * itemsize))
+    zero = ir.Constant(_V16F32, [0.0] * LANES)
+    cells = [(r, t) for r in range(row_blocks) for t in range(tokens)]
+    sums = {cell: cgutils.alloca_once_value(builder, zero) for cell in cells}
+    with cgutils.for_range(builder, k, intp=_I64) as loop:
+        weights = []
+        for r in range(row_blocks):
+            at = builder.add(w_at, builder.mul(block, const(r)))
+            at = offset(builder, at, loop.index, LANES * itemsize)
+            weights.append(_load_weights(builder, at, dtype))
+        for t in range(tokens):
+            index = builder.add(builder.mul(x_stride, const(t)), loop.index)
+            lanes = splat(builder, load(builder, offset(builder, x_at, index, 4), _F32, 4))
+            for r in range(row_blocks):
+                total = multiply_add(builder, weights[r], lanes, builder.load(sums[r, t]))
+                builder.store(total, sums[r, t])
+    for r, t in cells:
+        index = builder.add(builder.mul(y_stride, const(t)), const(r * LANES))
+        target = pointer(builder, offset(builder, y_at, index, 4), _V16F32)
+        builder.store(builder.load(sums[r, t]), target).align = 4

@@ -1,0 +1,280 @@
+"""Packed weights on disk: shared, verified, made anew when they are not what is expected."""
+
+import errno
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from server.checkpoints.reader import open_checkpoint
+from server.kernels.team import Team
+from server.model.config import read_config
+from server.model.loading import WeightsCache, load_weights
+from server.model.packed_file import unchanged
+from tests.model.random_models import random_tensors, write_model
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 1 << 30
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return write_model(tmp_path / "model.safetensors", random_tensors(layers=2), "bfloat16")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "cache" / "weights"
+
+
+def load(path, folder, dtype="int8", limit=LIMIT):
+    """(the bytes of all weights, the stages that were reported)"""
+    checkpoint = open_checkpoint(path)
+    stages = []
+    weights = load_weights(
+        checkpoint, read_config(checkpoint), dtype, Team(1),
+        WeightsCache(folder, limit), lambda stage, *_: stages.append(stage.split()[0]),
+    )  # fmt: skip
+    arrays = [part if isinstance(part, tuple) else (part,) for part in weights]
+    return b"".join(array.tobytes() for part in arrays for array in part), set(stages)
+
+
+def only_file(folder):
+    (path,) = folder.iterdir()
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int4"])
+def test_the_second_load_maps_what_the_first_has_packed(checkpoint, folder, dtype):
+    first, stages = load(checkpoint, folder, dtype)
+    assert stages == {"packing", "checking"}
+    again, stages = load(checkpoint, folder, dtype)
+    assert stages == {"checking"}
+    assert again == first
+    in_memory, stages = load(checkpoint, folder, dtype, limit=0)
+    assert stages == {"checking"}  # a limit that is too low only bounds what is written
+    assert in_memory == first
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_every_dtype_and_every_checkpoint_has_its_file(checkpoint, tmp_path, folder):
+    load(checkpoint, folder, "int8")
+    load(checkpoint, folder, "int4")
+    other = write_model(tmp_path / "b.safetensors", random_tensors(layers=2, seed=5), "bfloat16")
+    load(other, folder, "int8")
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_a_copy_of_a_checkpoint_has_the_same_file(checkpoint, tmp_path, folder):
+    load(checkpoint, folder)
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(checkpoint.read_bytes())
+    status = checkpoint.stat()
+    os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert load(copy, folder)[1] == {"checking"}
+
+
+def flip(path, position):
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("place", [0.001, 0.3, 0.6, 0.9999])
+def test_a_damaged_byte_is_found(checkpoint, folder, place, caplog):
+    first, _ = load(checkpoint, folder)
+    path = only_file(folder)
+    flip(path, int(path.stat().st_size * place))
+    with caplog.at_level(logging.INFO):
+        again, stages = load(checkpoint, folder)
+    assert again == first
+    assert "packing" in stages
+    assert any("packing the weights again" in record.message for record in caplog.records)
+    assert load(checkpoint, folder) == (first, {"checking"})
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"GGUF" * 100, b"\xff" * 4096])
+def test_a_foreign_file_is_replaced(checkpoint, folder, content):
+    first, _ = load(checkpoint, folder)
+    only_file(folder).write_bytes(content)
+    assert load(checkpoint, folder) == (first, {"packing", "checking"})
+
+
+def test_a_truncated_file_is_replaced(checkpoint, folder):
+    first, _ = load(checkpoint, folder)
+    path = only_file(folder)
+    os.truncate(path, path.stat().st_size // 2)
+    assert load(checkpoint, folder) == (first, {"packing", "checking"})
+
+
+def test_a_header_that_says_otherwise_is_not_trusted(checkpoint, folder):
+    first, _ = load(checkpoint, folder)
+    path = only_file(folder)
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["mix"]["shape"] = header["mix"]["shape"][::-1]
+    text = json.dumps(header, separators=(",", ":")).encode().ljust(length)
+    path.write_bytes(data[:8] + text + data[8 + length :])
+    assert load(checkpoint, folder) == (first, {"packing", "checking"})
+
+
+def test_one_changed_weight_is_noticed(checkpoint, folder):
+    first, _ = load(checkpoint, folder)
+    tensor = open_checkpoint(checkpoint).tensors["blocks.1.ffn.value.weight"]
+    flip(checkpoint, tensor.offset + tensor.nbytes - 999)  # where no sample is taken
+    again, stages = load(checkpoint, folder)
+    assert "packing" in stages
+    assert again != first
+
+
+def test_whole_seconds_are_what_archives_keep():
+    assert unchanged("1700000000123456789", 1700000000123456789)
+    assert unchanged("1700000000123456789", 1700000000000000000)
+    assert not unchanged("1700000000123456789", 1700000000123456788)
+    assert not unchanged("1700000001123456789", 1700000000000000000)
+    assert not unchanged("", 0)
+    assert not unchanged("9" * 5000, 0)
+
+
+def test_without_a_folder_the_weights_are_in_memory(checkpoint, folder, tmp_path, caplog):
+    first, _ = load(checkpoint, folder)
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file")
+    assert load(checkpoint, blocked / "weights") == (first, {"packing"})
+    assert "packed weights are not kept" in caplog.text
+
+
+def test_a_full_disk_is_survived(checkpoint, folder, monkeypatch, caplog):
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", no_space)
+    _, stages = load(checkpoint, folder)
+    assert stages == {"packing"}
+    assert "No space left" in caplog.text
+
+
+def test_the_longest_unused_files_make_room(checkpoint, folder):
+    for age, dtype in enumerate(("float32", "int8", "int4")):
+        load(checkpoint, folder, dtype)
+        for path in folder.iterdir():
+            status = path.stat()
+            os.utime(path, ns=(0, status.st_mtime_ns - 10**9 * (3 - age)))
+    sizes = sorted(path.stat().st_size for path in folder.iterdir())
+    load(checkpoint, folder, "float32")  # used again
+    load(checkpoint, folder, "bfloat16", limit=sum(sizes) + sizes[0])
+    left = sorted(path.stat().st_size for path in folder.iterdir())
+    assert sizes[2] in left  # float32
+    assert sizes[1] not in left  # int8 was the longest unused
+
+
+def test_what_is_larger_than_the_limit_is_not_kept(checkpoint, folder, caplog):
+    _, stages = load(checkpoint, folder, limit=1000)
+    assert stages == {"packing"}
+    assert not list(folder.glob("*"))
+    assert "weights_cache_bytes" in caplog.text
+
+
+SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+from server.checkpoints.reader import open_checkpoint
+from server.kernels.team import Team
+from server.model.config import read_config
+from server.model.loading import WeightsCache, load_weights
+
+path, folder, fate = sys.argv[1:]
+stages = []
+def on_progress(stage, done, total):
+    stages.append(stage.split()[0])
+    if fate == "die" and done == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+checkpoint = open_checkpoint(Path(path))
+cache = WeightsCache(Path(folder), 1 << 30)
+if fate == "together":
+    print("ready", flush=True)
+    sys.stdin.readline()
+load_weights(checkpoint, read_config(checkpoint), "int8", Team(1), cache, on_progress)
+print(*sorted(set(stages)))
+"""
+
+
+def start(checkpoint, folder, fate):
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(checkpoint), str(folder), fate],
+        cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def test_of_several_processes_one_packs(checkpoint, folder):
+    load(checkpoint, folder.with_name("warm"))  # compiles the quantising kernels
+    processes = [start(checkpoint, folder, "together") for _ in range(3)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    stages = [process.communicate(timeout=60)[0].split() for process in processes]
+    assert sum("packing" in found for found in stages) == 1
+    assert all("checking" in found for found in stages)
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_a_process_that_is_killed_while_packing_leaves_nothing_that_is_trusted(checkpoint, folder):
+    process = start(checkpoint, folder, "die")
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert only_file(folder).suffix == ".partial"
+    _, stages = load(checkpoint, folder)
+    assert stages == {"packing", "checking"}
+    assert only_file(folder).suffix == ".safetensors"
+
+
+MEMORY_SCRIPT = """
+import sys
+from pathlib import Path
+from server.checkpoints.reader import open_checkpoint
+from server.kernels.team import Team
+from server.model.config import read_config
+from server.model.loading import WeightsCache, load_weights
+
+def kilobytes(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+small, large, folder = map(Path, sys.argv[1:])
+def load(path, cache):
+    checkpoint = open_checkpoint(path)
+    config = read_config(checkpoint)
+    return load_weights(checkpoint, config, "int8", Team(1), cache, lambda *_: None)
+load(small, WeightsCache(folder, 1 << 30))
+Path("/proc/self/clear_refs").write_text("5")  # the peak so far does not count
+before = kilobytes("VmRSS")
+weights = load(large, WeightsCache(folder, 1 << 30) if folder.name == "cache" else None)
+print(kilobytes("VmHWM") - before, kilobytes("VmRSS") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs /proc of Linux")
+@pytest.mark.parametrize("name", ["cache", "memory"])
+def test_memory_is_that_of_the_packed_weights_and_one_matrix(checkpoint, tmp_path, name):
+    tensors = random_tensors(layers=3, dim=512, vocab_size=8192, head_size=64)
+    large = write_model(tmp_path / "large.safetensors", tensors, "bfloat16")
+    weights = sum(values.size for n, values in tensors.items() if n != "emb.weight")
+    embedding = tensors["emb.weight"].size * 2
+    packed = (weights * 1.0625 + embedding) / 1024
+    matrix = max(values.size for values in tensors.values()) * 4 / 1024
+    folder = tmp_path / name
+    result = subprocess.run(
+        [sys.executable, "-c", MEMORY_SCRIPT, str(checkpoint), str(large), str(folder)],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    peak, after = map(int, result.stdout.split())
+    assert after < 1.1 * packed + 4096
+    assert peak < 1.1 * packed + matrix + 4096
+    assert np.isfinite(peak)
