@@ -35,8 +35,9 @@ def main() -> None:
     checkpoint = open_checkpoint(arguments.model)
     config = read_config(checkpoint)
     dtype = choose_dtype(arguments.dtype, config)
-    weights = load_weights(checkpoint, config, dtype, lambda *_: None)
-    model = Model(config, weights, Team(arguments.threads), PREFILL, max(BATCHES))
+    team = Team(arguments.threads)
+    weights = load_weights(checkpoint, config, dtype, team, None, lambda *_: None)
+    model = Model(config, weights, team, PREFILL, max(BATCHES))
     model.compile()
     state = StatePool(config, max(BATCHES)).state
     prompt = pack_batch([([1] * PREFILL, 0, True)])

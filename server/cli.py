@@ -120,6 +120,9 @@ def bench(
         WeightChoice, typer.Option(help="Weights. [auto: int8 from 50 M parameters on]")
     ] = "auto",
     threads: Annotated[int, typer.Option(min=0, max=256, help="Threads; 0: the usable cores.")] = 0,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=1000, help="Measurements of each step; medians are shown.")
+    ] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure prefill and decode, beside what this machine's memory and arithmetic allow."""
@@ -130,6 +133,7 @@ def bench(
     # A process of its own: this one stays without Numba.
     command = [sys.executable, "-m", "server.bench", "--dtype", dtype, "--threads", str(threads)]
     command += [f"--shape={shape}"] if shape else []
+    command += [f"--rounds={rounds}"]
     command += ["--json"] if as_json else []
     raise typer.Exit(subprocess.call([*command, "--", model]))
 

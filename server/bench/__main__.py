@@ -30,8 +30,7 @@ from server.workers.cores import usable_cores
 
 PREFILL = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 DECODE = (1, 2, 4, 8, 16, 32)
-ROUNDS = 5
-SECONDS = 0.2
+SECONDS = 0.3
 
 
 @dataclass
@@ -75,6 +74,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--shape", choices=SHAPES)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     return parser.parse_args(argv)
 
@@ -90,7 +90,7 @@ def _bench(arguments: argparse.Namespace, show: OnProgress) -> dict[str, Any]:
     model.compile()
     work, ceilings = work_of(config, weights), Ceilings(weights, team)
     steps = list(_steps())
-    bandwidths, mac_rates = _measure(model, work, ceilings, steps, show)
+    bandwidths, mac_rates = _measure(model, work, ceilings, steps * arguments.rounds, show)
     result: dict[str, Any] = {
         "benchmark": "bench",
         "model": name,
@@ -138,34 +138,27 @@ def _steps() -> Iterator[Step]:
 def _measure(
     model: Model, work: Work, ceilings: Ceilings, steps: list[Step], show: OnProgress
 ) -> tuple[list[float], list[float]]:
-    """In every round each step right after the ceilings, because machines drift."""
+    """Each single step right after both ceilings: on a shared machine they change by the second."""
     state = StatePool(model.config, max(DECODE)).state
     bandwidths: list[float] = []
     mac_rates: list[float] = []
-    for done in range(ROUNDS * len(steps)):
-        show("measuring", done, ROUNDS * len(steps))
-        step = steps[done % len(steps)]
-        bandwidth = max(ceilings.bandwidth() for _ in range(3))
-        mac_rate = max(ceilings.mac_rate() for _ in range(3))
-        seconds = _seconds(lambda batch=step.batch: model.forward(batch, state))  # type: ignore[misc]
-        rows = len(step.batch.slots)
-        step.seconds.append(seconds)
-        step.fractions.append(work.seconds(step.tokens, rows, bandwidth, mac_rate) / seconds)
-        bandwidths.append(bandwidth)
-        mac_rates.append(mac_rate)
+    for done, step in enumerate(steps):
+        show("measuring", done, len(steps))
+        model.forward(step.batch, state)
+        end = time.perf_counter() + SECONDS
+        samples = 0
+        while time.perf_counter() < end or samples < 3:
+            bandwidths.append(ceilings.bandwidth())
+            mac_rates.append(ceilings.mac_rate())
+            started = time.perf_counter()
+            model.forward(step.batch, state)
+            seconds = time.perf_counter() - started
+            rows = len(step.batch.slots)
+            least = work.seconds(step.tokens, rows, bandwidths[-1], mac_rates[-1])
+            step.seconds.append(seconds)
+            step.fractions.append(least / seconds)
+            samples += 1
     return bandwidths, mac_rates
-
-
-def _seconds(step: Callable[[], object]) -> float:
-    """Median time of one call."""
-    step()
-    times: list[float] = []
-    end = time.perf_counter() + SECONDS
-    while time.perf_counter() < end or len(times) < 3:
-        started = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
 
 
 def _print_table(result: dict[str, Any]) -> None:

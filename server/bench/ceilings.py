@@ -19,7 +19,7 @@ _LAYER_ORDER = (
     "receptance", "key", "value", "decay_down", "gate_down", "rate_down", "first_down",
     "decay_up", "rate_up", "gate_up", "first_up", "output", "channel_key", "channel_value",
 )  # fmt: skip
-_MAC_SECONDS = 0.02
+_MAC_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Ceilings:
 
     def __init__(self, weights: Weights, team: Team) -> None:
         self._team = team
-        self._spans = _spans(weights, team.threads)
+        self._spans = spans_of(weights, team.threads)
         self._results = np.zeros(16 * team.threads, dtype=np.int32)
         self._is_integer = not isinstance(weights.head, FloatMatrix)
         self._rounds = self._choose_rounds()
@@ -99,7 +99,7 @@ class Ceilings:
         return time.perf_counter() - started
 
 
-def _spans(weights: Weights, threads: int) -> npt.NDArray[np.int64]:
+def spans_of(weights: Weights, threads: int) -> npt.NDArray[np.int64]:
     """[threads, n, 2]: address and length of what each thread reads in a step."""
     layers = weights.receptance.codes.shape[0]
     matrices = [(getattr(weights, name), i) for i in range(layers) for name in _LAYER_ORDER]

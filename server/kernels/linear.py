@@ -65,18 +65,19 @@ def _many_tokens(w, x, y, tokens, block):
 
 @kernel
 def share_rows(thread, threads, blocks):
-    """The row blocks of a matrix that belong to a thread: whole tiles, but for the last."""
-    begin, end = share(thread, threads, (blocks + ROW_BLOCKS - 1) // ROW_BLOCKS)
-    return begin * ROW_BLOCKS, min(end * ROW_BLOCKS, blocks)
+    """The row blocks of a matrix that belong to a thread: pairs, which are whole groups of 32."""
+    begin, end = share(thread, threads, (blocks + 1) // 2)
+    return 2 * begin, min(2 * end, blocks)
 
 
 @kernel
-def quantize_row(values, codes, scales, sums):
-    """Quantise one token's inputs: values [K] → codes [K] int8, scales and sums [K / 32].
+def quantize_row(values, codes, scales, sums, first, last):
+    """Quantise groups first … last − 1 of 32 inputs of one token.
 
-    A sum is −128 times the sum of its group's codes. K is a multiple of 32.
+    values [≥ 32 · last] float32 → codes int8 of the same shape, scales float32 and sums int32
+    [≥ last]. A sum is −128 times the sum of its group's codes.
     """
-    for group in range(scales.shape[0]):
+    for group in range(first, last):
         quantize_group(
             values.ctypes.data + group * GROUP * 4,
             codes.ctypes.data + group * GROUP,
@@ -95,8 +96,11 @@ def inputs_of(w, inputs, slot):
     raise NotImplementedError
 
 
-def quantize(w, inputs, slot, begin, end):
-    """Prepare tokens begin … end − 1 of a slot for products with w; in compiled code only."""
+def quantize(w, inputs, slot, t, first, last):
+    """Prepare inputs first … last − 1 of a token for products with w; in compiled code only.
+
+    first is a multiple of 32; a group that is begun is quantised to its end.
+    """
     raise NotImplementedError
 
 
@@ -121,17 +125,18 @@ def _inputs_of(w, inputs, slot):
 
 
 @overload(quantize)
-def _quantize(w, inputs, slot, begin, end):
+def _quantize(w, inputs, slot, t, first, last):
     if w.instance_class is FloatMatrix:
-        return lambda w, inputs, slot, begin, end: None
+        return lambda w, inputs, slot, t, first, last: None
 
-    def integers(w, inputs, slot, begin, end):
-        for t in range(begin, end):
-            quantize_row(
-                inputs.values[slot, t],
-                inputs.codes[slot, t],
-                inputs.scales[slot, t],
-                inputs.sums[slot, t],
-            )
+    def integers(w, inputs, slot, t, first, last):
+        quantize_row(
+            inputs.values[slot, t],
+            inputs.codes[slot, t],
+            inputs.scales[slot, t],
+            inputs.sums[slot, t],
+            first // GROUP,
+            (last + GROUP - 1) // GROUP,
+        )
 
     return integers

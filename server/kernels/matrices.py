@@ -24,9 +24,12 @@ class Int4Matrix(NamedTuple):
 
 
 class Activations(NamedTuple):
-    """Inputs of matrix products in several slots, or in one; quantised in the last three."""
+    """Inputs of matrix products in several slots, or in one; quantised in the last three.
 
-    values: Any  # [slots, T, K] float32, K a multiple of 32, zero where there is no channel
-    codes: Any  # [slots, T, K] int8
-    scales: Any  # [slots, T, K / 32] float32
-    sums: Any  # [slots, T, K / 32] int32, −128 times the sum of a group's codes
+    K is a multiple of 32, and values are zero where there is no channel. Rows may be longer.
+    """
+
+    values: Any  # [slots, T, ≥ K] float32
+    codes: Any  # [slots, T, ≥ K] int8
+    scales: Any  # [slots, T, ≥ K / 32] float32
+    sums: Any  # [slots, T, ≥ K / 32] int32, −128 times the sum of a group's codes

@@ -25,13 +25,14 @@ _V16I32 = ir.VectorType(_I32, LANES)
 
 def emit_integer_tile(
     builder: Any, bits: int, tier: str, shape: tuple[int, int], groups: Any, addresses: list[Any],
-    y_at: Any, y_stride: Any,
+    x_strides: tuple[Any, Any], y_at: Any, y_stride: Any,
 ) -> None:  # fmt: skip
     """Emit code for shape = (blocks of 16 rows, tokens) and weights of 8 or 4 bits.
 
     addresses (i64): of the first block's codes [K / 4, 16, 4] (of 4 bits: [K / 8, 16, 4]) and
     float16 scales [groups, 16], of the first token's codes, scales and sums; y_at of its first
-    output. Within a group sums are exact; over groups there is one chain of multiply-adds.
+    output. x_strides (elements): from token to token of codes, and of scales and sums. Within a
+    group sums are exact; over groups there is one chain of multiply-adds.
     """
     row_blocks, tokens = shape
     codes_at, scales_at, x_at, x_scales_at, x_sums_at = addresses
@@ -41,7 +42,10 @@ def emit_integer_tile(
     zero = constants(_V16F32, 0.0)
     sums = {cell: cgutils.alloca_once_value(builder, zero) for cell in cells}
     with cgutils.for_range(builder, groups, intp=_I64) as loop:
-        at_token = [builder.add(builder.mul(groups, const(t)), loop.index) for t in range(tokens)]
+        at_token = [
+            builder.add(builder.mul(x_strides[1], const(t)), loop.index) for t in range(tokens)
+        ]
+        codes_of = [builder.add(x_at, builder.mul(x_strides[0], const(t))) for t in range(tokens)]
         at_block = [
             builder.add(builder.mul(groups, const(r)), loop.index) for r in range(row_blocks)
         ]
@@ -55,7 +59,8 @@ def emit_integer_tile(
             blocks = [offset(builder, at, index, group_bytes) for index in at_block]
             for inputs, weights in _load_codes(builder, bits, dot, blocks, place):
                 for t in range(tokens):
-                    at = builder.add(offset(builder, x_at, at_token[t], GROUP), const(inputs))
+                    at = offset(builder, codes_of[t], loop.index, GROUP)
+                    at = builder.add(at, const(inputs))
                     four = load(builder, at, _I32, 4)
                     for r in range(row_blocks):
                         totals[r, t] = dot.add(builder, totals[r, t], weights[r], four)

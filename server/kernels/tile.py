@@ -44,13 +44,14 @@ def make_tile(row_blocks: int, tokens: int, tier: str = TIER) -> Any:
                 return context.get_dummy_value()
             inputs = _Arrays(context, builder, x_type, x)
             scales_at, scales_shape = weights.row("scales", block)
-            addresses = [
-                weights.row("codes", block)[0],
-                scales_at,
-                *(inputs.row(name, t)[0] for name in ("codes", "scales", "sums")),
-            ]
+            x_rows = [inputs.row(name, t) for name in ("codes", "scales", "sums")]
+            x_strides = x_rows[0][1][1], x_rows[1][1][1]
+            addresses = [weights.row("codes", block)[0], scales_at, *(at for at, _ in x_rows)]
             bits = 4 if w_type.instance_class is Int4Matrix else 8
-            emit_integer_tile(builder, bits, tier, shape, scales_shape[1], addresses, y_at, stride)
+            groups = scales_shape[1]
+            emit_integer_tile(
+                builder, bits, tier, shape, groups, addresses, x_strides, y_at, stride
+            )
             return context.get_dummy_value()
 
         return signature, codegen

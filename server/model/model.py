@@ -14,6 +14,10 @@ from server.model.rwkv7 import INPUT_SLOTS, step
 from server.model.rwkv7_arrays import Batch, Scratch, State, Weights
 from server.model.state import StatePool
 
+# A cache line. Widths of models are multiples of large powers of two, and rows at such distances
+# would compete for the same few places of a cache.
+_STAGGER = 16
+
 
 class Model:
     """Computes steps of up to max_tokens tokens, of which up to max_rows want logits."""
@@ -26,7 +30,7 @@ class Model:
         self.max_tokens = max_tokens
         self.max_rows = max_rows
         self._weights = weights
-        self._scratch = _allocate(config, max_tokens, max_rows)
+        self._scratch = _allocate(config, max_tokens, max_rows, team.threads)
 
     def forward(self, batch: Batch, state: State) -> npt.NDArray[np.float32]:
         """Advance the states in place; return logits [R, ≥ V], valid until the next call."""
@@ -58,33 +62,34 @@ def pack_batch(sequences: list[tuple[list[int], int, bool]]) -> Batch:
     )
 
 
-def _allocate(config: ModelConfig, tokens: int, rows: int) -> Scratch:
+def _allocate(config: ModelConfig, tokens: int, rows: int, threads: int) -> Scratch:
     def buffer(*shape: int) -> Any:
         return aligned_zeros(shape, np.float32)
+
+    def outputs(rows: int, width: int) -> Any:
+        return buffer(rows, padded(width) + _STAGGER)
 
     def activations(slots: int, rows: int, width: int) -> Activations:
         groups = padded(width, GROUP) // GROUP
         return Activations(
-            values=buffer(slots, rows, groups * GROUP),
-            codes=np.zeros((slots, rows, groups * GROUP), dtype=np.int8),
+            values=buffer(slots, rows, groups * GROUP + _STAGGER),
+            codes=np.zeros((slots, rows, groups * GROUP + 4 * _STAGGER), dtype=np.int8),
             scales=buffer(slots, rows, groups),
             sums=np.zeros((slots, rows, groups), dtype=np.int32),
         )
 
-    wide = {
-        name: buffer(tokens, padded(config.dim))
-        for name in ("r", "k", "v", "v_first", "decay", "rate", "first", "gate", "kk", "out")
-    }
+    wide = ("r", "k", "v", "v_first", "decay", "rate", "first", "gate", "kk", "out")
     return Scratch(
         x=buffer(tokens, config.dim),
         normed=buffer(tokens, config.dim),
+        borders=buffer(threads, config.dim),
         inputs=activations(INPUT_SLOTS, tokens, config.dim),
-        **wide,
-        decay_hidden=buffer(tokens, padded(config.decay_rank)),
-        rate_hidden=buffer(tokens, padded(config.a_rank)),
-        first_hidden=buffer(tokens, padded(max(config.v_rank, 1))),
-        gate_hidden=buffer(tokens, padded(config.gate_rank)),
+        **{name: outputs(tokens, config.dim) for name in wide},
+        decay_hidden=outputs(tokens, config.decay_rank),
+        rate_hidden=outputs(tokens, config.a_rank),
+        first_hidden=outputs(tokens, max(config.v_rank, 1)),
+        gate_hidden=outputs(tokens, config.gate_rank),
         channel_hidden=activations(1, tokens, config.ffn_dim),
         last=activations(1, rows, config.dim),
-        logits=buffer(rows, padded(config.vocab_size)),
+        logits=outputs(rows, config.vocab_size),
     )

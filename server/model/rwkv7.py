@@ -14,6 +14,7 @@ from server.kernels.borrow import borrowed
 from server.kernels.jit import inner_kernel, kernel
 from server.kernels.linear import inputs_of, layer_of, multiply, quantize, share_rows
 from server.kernels.norm import layer_norm
+from server.kernels.quantize import GROUP
 from server.kernels.simd import LANES, sum_of_differences, widen
 from server.kernels.team import barrier, share
 from server.kernels.token_shift import token_shift
@@ -36,12 +37,9 @@ def step(team, thread, threads, weights, state, batch, scratch):
     weights, state = borrowed(weights), borrowed(state)
     batch, scratch = borrowed(batch), borrowed(scratch)
     _embed(thread, threads, weights, batch, scratch)
+    barrier(team, threads)
     for layer in range(weights.mix.shape[0]):
-        _norm(thread, threads, weights, layer, _TIME, batch, scratch)
-        barrier(team, threads)
         _time_mixing(team, thread, threads, weights, layer, state, batch, scratch)
-        barrier(team, threads)
-        _norm(thread, threads, weights, layer, _CHANNEL, batch, scratch)
         barrier(team, threads)
         _channel_mixing(team, thread, threads, weights, layer, state, batch, scratch)
         barrier(team, threads)
@@ -50,7 +48,7 @@ def step(team, thread, threads, weights, state, batch, scratch):
     for row in range(begin, end):
         x, out = scratch.x[batch.logit_rows[row]], scratch.last.values[0, row, :channels]
         layer_norm(x, weights.norm_weight[1], weights.norm_bias[1], LAYER_NORM_EPSILON, out)
-    quantize(weights.head, scratch.last, _FIRST, begin, end)
+        quantize(weights.head, scratch.last, _FIRST, row, 0, channels)
     barrier(team, threads)
     rows = batch.logit_rows.shape[0]
     _project(thread, threads, weights.head, _FIRST, scratch.last, _FIRST, scratch.logits, rows)
@@ -67,20 +65,25 @@ def _embed(thread, threads, weights, batch, scratch):
 
 
 @inner_kernel
-def _norm(thread, threads, weights, layer, which, batch, scratch):
-    begin, end = share(thread, threads, batch.tokens.shape[0])
+def _norm(weights, layer, which, x, out):
     weight, bias = weights.block_norm_weight[layer, which], weights.block_norm_bias[layer, which]
-    for t in range(begin, end):
-        layer_norm(scratch.x[t], weight, bias, LAYER_NORM_EPSILON, scratch.normed[t])
+    layer_norm(x, weight, bias, LAYER_NORM_EPSILON, out)
 
 
 @inner_kernel
-def _previous(t, layer, which, state, batch, scratch):
-    """The normed input of the token before token t in its sequence."""
+def _norm_next(thread, begin, t, weights, layer, which, state, batch, scratch):
+    """Norm token t of a thread whose tokens begin at `begin`; returns the normed token before.
+
+    That one may be another thread's, which need not have come to it: it is computed here, too.
+    """
+    _norm(weights, layer, which, scratch.x[t], scratch.normed[t])
     sequence = batch.sequences[t]
     if t == batch.starts[sequence]:
         return state.shift[batch.slots[sequence], layer, which]
-    return scratch.normed[t - 1]
+    if t > begin:
+        return scratch.normed[t - 1]
+    _norm(weights, layer, which, scratch.x[t - 1], scratch.borders[thread])
+    return scratch.borders[thread]
 
 
 @inner_kernel
@@ -112,14 +115,7 @@ def _project_low_rank(thread, threads, w, layer, x, y, tokens):
 def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
     tokens = batch.tokens.shape[0]
     inputs = scratch.inputs
-    begin, end = share(thread, threads, tokens)
-    for t in range(begin, end):
-        previous = _previous(t, layer, _TIME, state, batch, scratch)
-        for m in range(6):
-            token_shift(scratch.normed[t], previous, weights.mix[layer, m], inputs.values[m, t])
-    quantize(weights.receptance, inputs, _R, begin, end)
-    quantize(weights.key, inputs, _K, begin, end)
-    quantize(weights.value, inputs, _V, begin, end)
+    _time_inputs(thread, threads, weights, layer, state, batch, scratch)
     barrier(team, threads)
     # Nobody reads the old shift state any more.
     _remember_last(thread, threads, layer, _TIME, state, batch, scratch)
@@ -128,21 +124,45 @@ def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
     _project(thread, threads, weights.value, layer, inputs, _V, scratch.v, tokens)
     _low_rank_down(thread, threads, weights, layer, scratch, tokens)
     barrier(team, threads)
-    _low_rank_up(thread, threads, weights, layer, scratch, tokens)
-    barrier(team, threads)
+    # A head stays on one thread, if its channels are whole groups of 32.
+    heads, size = state.wkv.shape[2], state.wkv.shape[3]
+    first, last = share(thread, threads, heads)
+    is_whole = size % GROUP == 0
+    begin, end = first * size // LANES, last * size // LANES
+    if not is_whole:
+        begin, end = share_rows(thread, threads, weights.decay_up.codes.shape[1])
+    _low_rank_up(weights, layer, scratch, tokens, begin, end)
+    if not is_whole:
+        barrier(team, threads)
+    for t in range(tokens):
+        _prepare(weights, layer, t, first * size, last * size, scratch)
+    for sequence in range(batch.slots.shape[0]):
+        for head in range(first, last):
+            _head(weights, layer, head, sequence, state, batch, scratch)
+    if not is_whole:
+        barrier(team, threads)
+        first, last = 0, heads
+    begin, end = (0, tokens) if is_whole else share(thread, threads, tokens)
     for t in range(begin, end):
-        _prepare(weights, layer, t, scratch)
-    barrier(team, threads)
-    heads = state.wkv.shape[2]
-    first, last = share(thread, threads, batch.slots.shape[0] * heads)
-    for item in range(first, last):
-        _head(weights, layer, item % heads, item // heads, state, batch, scratch)
-    barrier(team, threads)
-    quantize(weights.output, inputs, _Y, begin, end)
+        quantize(weights.output, inputs, _Y, t, first * size, last * size)
     barrier(team, threads)
     w, out = weights.output, scratch.out
     begin, end = _project(thread, threads, w, layer, inputs, _Y, out, tokens)
     _add_residual(scratch, tokens, begin, end)
+
+
+@inner_kernel
+def _time_inputs(thread, threads, weights, layer, state, batch, scratch):
+    """Norm, token shift and quantisation of a thread's tokens."""
+    inputs, channels = scratch.inputs, scratch.x.shape[1]
+    begin, end = share(thread, threads, batch.tokens.shape[0])
+    for t in range(begin, end):
+        previous = _norm_next(thread, begin, t, weights, layer, _TIME, state, batch, scratch)
+        for m in range(6):
+            token_shift(scratch.normed[t], previous, weights.mix[layer, m], inputs.values[m, t])
+        quantize(weights.receptance, inputs, _R, t, 0, channels)
+        quantize(weights.key, inputs, _K, t, 0, channels)
+        quantize(weights.value, inputs, _V, t, 0, channels)
 
 
 @inner_kernel
@@ -168,42 +188,44 @@ def _low_rank_down(thread, threads, weights, layer, scratch, tokens):
 
 
 @inner_kernel
-def _low_rank_up(thread, threads, weights, layer, scratch, tokens):
-    hidden = scratch.decay_hidden
-    _project_low_rank(thread, threads, weights.decay_up, layer, hidden, scratch.decay, tokens)
-    hidden = scratch.rate_hidden
-    _project_low_rank(thread, threads, weights.rate_up, layer, hidden, scratch.rate, tokens)
-    hidden = scratch.gate_hidden
-    _project_low_rank(thread, threads, weights.gate_up, layer, hidden, scratch.gate, tokens)
+def _low_rank_up(weights, layer, scratch, tokens, begin, end):
+    """Row blocks begin … end − 1 of all."""
+    w, hidden = layer_of(weights.decay_up, layer), scratch.decay_hidden
+    multiply(w, hidden, scratch.decay, tokens, begin, end)
+    w, hidden = layer_of(weights.rate_up, layer), scratch.rate_hidden
+    multiply(w, hidden, scratch.rate, tokens, begin, end)
+    w, hidden = layer_of(weights.gate_up, layer), scratch.gate_hidden
+    multiply(w, hidden, scratch.gate, tokens, begin, end)
     if layer > 0:
-        hidden = scratch.first_hidden
-        _project_low_rank(thread, threads, weights.first_up, layer, hidden, scratch.first, tokens)
+        w, hidden = layer_of(weights.first_up, layer), scratch.first_hidden
+        multiply(w, hidden, scratch.first, tokens, begin, end)
 
 
 @inner_kernel
-def _prepare(weights, layer, t, scratch):
-    """Turn the projections of one token into decay, rate, removal key, key and value.
+def _prepare(weights, layer, t, first, last, scratch):
+    """Turn projections of one token's channels into decay, rate, removal key, key and value.
 
     In short loops over few arrays, which LLVM turns into vector code.
     """
-    decay, base = scratch.decay[t], weights.decay_base[layer]
+    decay, base = scratch.decay[t, first:last], weights.decay_base[layer, first:last]
     for i in range(base.shape[0]):
         decay[i] = exp(np.float32(-DECAY_SCALE) * sigmoid(base[i] + decay[i]))
-    rate, base = scratch.rate[t], weights.rate_base[layer]
+    rate, base = scratch.rate[t, first:last], weights.rate_base[layer, first:last]
     for i in range(base.shape[0]):
         rate[i] = sigmoid(base[i] + rate[i])
-    k, kk, removal = scratch.k[t], scratch.kk[t], weights.removal_scale[layer]
+    k, kk = scratch.k[t, first:last], scratch.kk[t, first:last]
+    removal = weights.removal_scale[layer, first:last]
     for i in range(removal.shape[0]):
         kk[i] = k[i] * removal[i]
-    scale = weights.rate_scale[layer]
+    scale = weights.rate_scale[layer, first:last]
     for i in range(scale.shape[0]):
         k[i] *= np.float32(1) + (rate[i] - np.float32(1)) * scale[i]
-    v, v_first, mix = scratch.v[t], scratch.v_first[t], scratch.first[t]
+    v, v_first = scratch.v[t, first:last], scratch.v_first[t, first:last]
     if layer == 0:
         for i in range(v.shape[0]):
             v_first[i] = v[i]
         return
-    base = weights.first_base[layer]
+    mix, base = scratch.first[t, first:last], weights.first_base[layer, first:last]
     for i in range(base.shape[0]):
         mix[i] = sigmoid(base[i] + mix[i])
     for i in range(base.shape[0]):
@@ -235,14 +257,14 @@ def _head(weights, layer, head, sequence, state, batch, scratch):
 
 @inner_kernel
 def _channel_mixing(team, thread, threads, weights, layer, state, batch, scratch):
-    tokens = batch.tokens.shape[0]
+    tokens, channels = batch.tokens.shape[0], scratch.x.shape[1]
     inputs, hidden = scratch.inputs, scratch.channel_hidden
-    first, last = share(thread, threads, tokens)
-    for t in range(first, last):
-        previous = _previous(t, layer, _CHANNEL, state, batch, scratch)
+    begin, end = share(thread, threads, tokens)
+    for t in range(begin, end):
+        previous = _norm_next(thread, begin, t, weights, layer, _CHANNEL, state, batch, scratch)
         mix, out = weights.channel_mix[layer], inputs.values[_K, t]
         token_shift(scratch.normed[t], previous, mix, out)
-    quantize(weights.channel_key, inputs, _K, first, last)
+        quantize(weights.channel_key, inputs, _K, t, 0, channels)
     barrier(team, threads)
     _remember_last(thread, threads, layer, _CHANNEL, state, batch, scratch)
     w, values = weights.channel_key, hidden.values[0]
@@ -252,8 +274,7 @@ def _channel_mixing(team, thread, threads, weights, layer, state, batch, scratch
         for i in range(row.shape[0]):
             positive = max(row[i], np.float32(0))
             row[i] = positive * positive
-    barrier(team, threads)
-    quantize(weights.channel_value, hidden, _FIRST, first, last)
+        quantize(weights.channel_value, hidden, _FIRST, t, begin, end)
     barrier(team, threads)
     w = weights.channel_value
     begin, end = _project(thread, threads, w, layer, hidden, _FIRST, scratch.out, tokens)

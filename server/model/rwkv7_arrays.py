@@ -65,10 +65,11 @@ class Batch(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Buffers of one step, [T, …] float32; widths of outputs are padded to 16."""
+    """Buffers of one step, [T, …] float32; rows of outputs are padded to 16 and then some."""
 
     x: Any
     normed: Any
+    borders: Any  # [threads, C], for the token before a thread's first
     inputs: Activations  # [7, T, C]
     r: Any
     k: Any

@@ -74,7 +74,7 @@ def quantize(x):
     scales = np.zeros((tokens, width // GROUP), dtype=np.float32)
     sums = np.zeros((tokens, width // GROUP), dtype=np.int32)
     for t in range(tokens):
-        quantize_row(values[t], codes[t], scales[t], sums[t])
+        quantize_row(values[t], codes[t], scales[t], sums[t], 0, width // GROUP)
     grouped = codes.reshape(*scales.shape, GROUP).astype(np.float64)
     with np.errstate(invalid="ignore"):
         exact = (grouped * scales[:, :, None]).reshape(tokens, width)[:, :columns]
