@@ -89,6 +89,7 @@ class Ceilings:
 
     def _choose_rounds(self) -> int:
         rounds = 1000
+        self._time(self._arithmetic()[0], np.int64(rounds))  # compiles, or loads what is compiled
         while self._time(self._arithmetic()[0], np.int64(rounds)) < _MAC_SECONDS:
             rounds *= 2
         return rounds

@@ -13,6 +13,7 @@ from server.kernels.simd_dot import DOTS, constants
 
 _F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _V16F32, _V16I32 = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
+_TOKENS = 4
 _LINES = 8  # of 64 bytes, read in one round of the loop
 
 CHAINS = 16 if TIER == "avx512vnni" else 8
@@ -39,27 +40,42 @@ def _read(typing: Any, address: Any, rounds: Any):
     return types.int32(types.int64, types.int64), codegen
 
 
-def _make_chains(is_float: bool) -> Any:
+def _make_chains(emit: Any, kind: Any) -> Any:
     @intrinsic
-    def chains(typing: Any, rounds: Any, seed: Any):
+    def chains(typing: Any, rounds: Any):
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            rounds, seed = args
-            kind = _V16F32 if is_float else _V16I32
-            values = splat(builder, builder.bitcast(seed, kind.element))
             sums = [cgutils.alloca_once_value(builder, constants(kind, i)) for i in range(CHAINS)]
-            with cgutils.for_range(builder, rounds, intp=_I64):
-                for total in sums:
-                    if is_float:
-                        new = multiply_add(builder, values, values, builder.load(total))
-                    else:
-                        new = DOTS[TIER].add(builder, builder.load(total), values, seed)
+            with cgutils.for_range(builder, args[0], intp=_I64) as loop:
+                old = [builder.load(total) for total in sums]
+                for total, new in zip(sums, emit(builder, old, loop.index), strict=True):
                     builder.store(new, total)
             results = [builder.bitcast(builder.load(total), _V16I32) for total in sums]
             return _reduce(builder, results)
 
-        return types.int32(types.int64, types.int32), codegen
+        return types.int32(types.int64), codegen
 
     return chains
+
+
+def _emit_dots(builder: Any, old: list[Any], index: Any) -> list[Any]:
+    """Like a tile of 4 tokens; the weights change, so that nothing can be moved out of the loop."""
+    number = splat(builder, builder.trunc(index, _I32))
+    places = range(0, len(old), _TOKENS)
+    weights = [builder.xor(number, constants(_V16I32, 0x1234567 * (r + 1))) for r in places]
+    tokens = [ir.Constant(_I32, 0x3579BDF * (t + 1)) for t in range(_TOKENS)]
+    pairs = [(w, four) for w in weights for four in tokens]
+    add = DOTS[TIER].add
+    return [add(builder, total, w, four) for total, (w, four) in zip(old, pairs, strict=True)]
+
+
+def _emit_multiply_adds(builder: Any, old: list[Any], index: Any) -> list[Any]:
+    """Each takes its neighbour for weights: nothing can be moved out of the loop here, either."""
+    one = constants(_V16F32, 1.0)
+    neighbours = [*old[1:], old[0]]
+    return [
+        multiply_add(builder, weights, one, total)
+        for total, weights in zip(old, neighbours, strict=True)
+    ]
 
 
 def _reduce(builder: Any, vectors: list[Any]) -> Any:
@@ -69,8 +85,8 @@ def _reduce(builder: Any, vectors: list[Any]) -> Any:
     return call(builder, "llvm.vector.reduce.xor.v16i32", _I32, total)
 
 
-_dots = _make_chains(is_float=False)
-_multiply_adds = _make_chains(is_float=True)
+_dots = _make_chains(_emit_dots, _V16I32)
+_multiply_adds = _make_chains(_emit_multiply_adds, _V16F32)
 
 
 @kernel
@@ -85,10 +101,10 @@ def read_spans(team, thread, threads, spans, results):
 @kernel
 def multiply_bytes(team, thread, threads, rounds, results):
     """`rounds` times CHAINS dot products of 4 bytes in 16 lanes on each thread."""
-    results[thread * 16] = _dots(rounds, results[thread * 16])
+    results[thread * 16] = _dots(rounds)
 
 
 @kernel
 def multiply_floats(team, thread, threads, rounds, results):
     """`rounds` times CHAINS multiply-adds of 16 float32 on each thread."""
-    results[thread * 16] = _multiply_adds(rounds, results[thread * 16])
+    results[thread * 16] = _multiply_adds(rounds)

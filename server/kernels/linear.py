@@ -34,33 +34,39 @@ def multiply(w, x, y, tokens, begin, end):
     """
     block = begin
     while tokens == 1 and block + 4 <= end:
-        _four_blocks(w, x, y, block, 0)
+        _four_blocks(w, x, y, block, 0, _ahead(block, 4, end))
         block += 4
     while tokens > 1 and block + ROW_BLOCKS <= end:
-        _many_tokens(w, x, y, tokens, block)
+        _many_tokens(w, x, y, tokens, block, _ahead(block, ROW_BLOCKS, end))
         block += ROW_BLOCKS
     while block < end:
         for t in range(tokens):
-            _single(w, x, y, block, t)
+            _single(w, x, y, block, t, 0)
         block += 1
 
 
 @inner_kernel
-def _many_tokens(w, x, y, tokens, block):
+def _ahead(block, step, end):
+    """How far to fetch ahead: the next blocks of the same rows, if they are this thread's."""
+    return step if block + 2 * step <= end else 0
+
+
+@inner_kernel
+def _many_tokens(w, x, y, tokens, block, ahead):
     """ROW_BLOCKS blocks for 2 or more tokens. The last tile overlaps the one before."""
     t = 0
     if tokens >= WIDEST:
         while t < tokens:
-            _widest(w, x, y, block, min(t, tokens - WIDEST))
-            t += WIDEST
+            _widest(w, x, y, block, min(t, tokens - WIDEST), ahead)
+            t, ahead = t + WIDEST, 0
     elif tokens >= _HALF_WIDTH:
         while t < tokens:
-            _half(w, x, y, block, min(t, tokens - _HALF_WIDTH))
-            t += _HALF_WIDTH
+            _half(w, x, y, block, min(t, tokens - _HALF_WIDTH), ahead)
+            t, ahead = t + _HALF_WIDTH, 0
     else:
         while t < tokens:
-            _pair(w, x, y, block, min(t, tokens - 2))
-            t += 2
+            _pair(w, x, y, block, min(t, tokens - 2), ahead)
+            t, ahead = t + 2, 0
 
 
 @kernel

@@ -59,6 +59,13 @@ def call(builder: Any, name: str, result: Any, *args: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
 
 
+def prefetch(builder: Any, address: Any) -> None:
+    """Ask for the cache line of an address, which need not be a valid one, into the L2 cache."""
+    line = pointer(builder, address, ir.IntType(8))
+    read, second_level, data = (ir.Constant(_I32, value) for value in (0, 2, 1))
+    call(builder, "llvm.prefetch.p0", ir.VoidType(), line, read, second_level, data)
+
+
 def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """a · b + c of scalars or vectors of 16 float32, rounded once where the CPU can do that."""
     if not TARGET.has_fma:

@@ -14,6 +14,7 @@ from server.kernels.simd import (
     multiply_add,
     offset,
     pointer,
+    prefetch,
     splat,
 )
 
@@ -33,13 +34,14 @@ def _load_weights(builder: Any, address: Any, dtype: Any) -> Any:
 
 
 def emit_float_tile(
-    builder: Any, dtype: Any, shape: tuple[int, int], k: Any, w_at: Any, x_at: Any, x_stride: Any,
-    y_at: Any, y_stride: Any,
+    builder: Any, dtype: Any, shape: tuple[int, int], k: Any, w_at: Any, ahead: Any, x_at: Any,
+    x_stride: Any, y_at: Any, y_stride: Any,
 ) -> None:  # fmt: skip
     """Emit code for shape = (blocks of 16 rows, tokens).
 
     Weights of a Numba dtype [blocks, k, 16], inputs [tokens, k] and outputs [tokens, 16 · blocks]
-    are given by address (i64) and stride in elements. Each output is one chain of multiply-adds
+    are given by address (i64) and stride in elements. ahead: so many blocks further on weights are
+    fetched into the cache. Each output is one chain of multiply-adds
     over 0, 1, …, k − 1.
     """
     row_blocks, tokens = shape
@@ -53,6 +55,7 @@ def emit_float_tile(
         for r in range(row_blocks):
             at = builder.add(w_at, builder.mul(block, const(r)))
             at = offset(builder, at, loop.index, LANES * itemsize)
+            prefetch(builder, builder.add(at, builder.mul(block, ahead)))
             weights.append(_load_weights(builder, at, dtype))
         for t in range(tokens):
             index = builder.add(builder.mul(x_stride, const(t)), loop.index)

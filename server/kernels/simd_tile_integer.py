@@ -14,6 +14,7 @@ from server.kernels.simd import (
     multiply_add,
     offset,
     pointer,
+    prefetch,
     splat,
 )
 from server.kernels.simd_dot import DOTS, constants, expand_int4
@@ -25,14 +26,15 @@ _V16I32 = ir.VectorType(_I32, LANES)
 
 def emit_integer_tile(
     builder: Any, bits: int, tier: str, shape: tuple[int, int], groups: Any, addresses: list[Any],
-    x_strides: tuple[Any, Any], y_at: Any, y_stride: Any,
+    ahead: Any, x_strides: tuple[Any, Any], y_at: Any, y_stride: Any,
 ) -> None:  # fmt: skip
     """Emit code for shape = (blocks of 16 rows, tokens) and weights of 8 or 4 bits.
 
     addresses (i64): of the first block's codes [K / 4, 16, 4] (of 4 bits: [K / 8, 16, 4]) and
     float16 scales [groups, 16], of the first token's codes, scales and sums; y_at of its first
-    output. x_strides (elements): from token to token of codes, and of scales and sums. Within a
-    group sums are exact; over groups there is one chain of multiply-adds.
+    output. ahead: so many blocks further on weights are fetched into the cache. x_strides
+    (elements): from token to token of codes, and of scales and sums. Within a group sums are exact;
+    over groups there is one chain of multiply-adds.
     """
     row_blocks, tokens = shape
     codes_at, scales_at, x_at, x_scales_at, x_sums_at = addresses
@@ -54,9 +56,14 @@ def emit_integer_tile(
             for r, t in cells:
                 start = load(builder, offset(builder, x_sums_at, at_token[t], 4), _I32, 4)
                 totals[r, t] = splat(builder, start)
+        ahead_at = [builder.add(builder.mul(groups, ahead), index) for index in at_block]
+        for index in ahead_at:
+            prefetch(builder, offset(builder, scales_at, index, 2 * LANES))
         for place in range(GROUP * bits // 32):
             at = builder.add(codes_at, const(64 * place))
             blocks = [offset(builder, at, index, group_bytes) for index in at_block]
+            for index in ahead_at:
+                prefetch(builder, offset(builder, at, index, group_bytes))
             for inputs, weights in _load_codes(builder, bits, dot, blocks, place):
                 for t in range(tokens):
                     at = offset(builder, codes_of[t], loop.index, GROUP)

@@ -14,20 +14,20 @@ from server.kernels.simd_tile_integer import emit_integer_tile
 
 
 def make_tile(row_blocks: int, tokens: int, tier: str = TIER) -> Any:
-    """An intrinsic tile(w, x, y, block, t) for 16 × row_blocks rows and some tokens.
+    """An intrinsic tile(w, x, y, block, t, ahead) for 16 × row_blocks rows and some tokens.
 
     It writes y[t : t + tokens, 16 · block : 16 · (block + row_blocks)]. w is one matrix, x what it
     reads (see linear.multiply), y [≥ t + tokens, ≥ 16 · blocks] float32. An output's bits do not
-    depend on the tile.
+    depend on the tile. Weights `ahead` blocks further on are fetched into the cache.
     """
 
     @intrinsic
-    def tile(typing: Any, w: Any, x: Any, y: Any, block: Any, t: Any):
-        signature = types.void(w, x, y, types.int64, types.int64)
+    def tile(typing: Any, w: Any, x: Any, y: Any, block: Any, t: Any, ahead: Any):
+        signature = types.void(w, x, y, types.int64, types.int64, types.int64)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             w_type, x_type, y_type = signature.args[:3]
-            w, x, y, block, t = args
+            w, x, y, block, t, ahead = args
             weights = _Arrays(context, builder, w_type, w)
             outputs = context.make_array(y_type)(context, builder, y)
             stride = cgutils.unpack_tuple(builder, outputs.shape)[1]
@@ -39,7 +39,7 @@ def make_tile(row_blocks: int, tokens: int, tier: str = TIER) -> Any:
                 x_at, x_shape = _row(context, builder, x_type, x, t)
                 dtype = weights.dtype("codes")
                 emit_float_tile(
-                    builder, dtype, shape, w_shape[1], w_at, x_at, x_shape[1], y_at, stride
+                    builder, dtype, shape, w_shape[1], w_at, ahead, x_at, x_shape[1], y_at, stride
                 )
                 return context.get_dummy_value()
             inputs = _Arrays(context, builder, x_type, x)
@@ -50,7 +50,7 @@ def make_tile(row_blocks: int, tokens: int, tier: str = TIER) -> Any:
             bits = 4 if w_type.instance_class is Int4Matrix else 8
             groups = scales_shape[1]
             emit_integer_tile(
-                builder, bits, tier, shape, groups, addresses, x_strides, y_at, stride
+                builder, bits, tier, shape, groups, addresses, ahead, x_strides, y_at, stride
             )
             return context.get_dummy_value()
 

@@ -135,7 +135,7 @@ def test_every_tier_gives_the_same_bits(tier, row_blocks, tokens, dtype):
 
     @kernel
     def one_tile(w, x, y):
-        tile(w, x, y, 0, 0)
+        tile(w, x, y, 0, 0, 0)
 
     rng = np.random.default_rng(tokens)
     rows = 16 * row_blocks
