@@ -14,7 +14,7 @@ RUN useradd --uid 10001 --create-home rwkv \
     && install -d -o rwkv -g rwkv /var/cache/rwkv-server /models
 COPY --from=build /opt/rwkv-server /opt/rwkv-server
 COPY config/server.toml /etc/rwkv-server/server.toml
-# The kernels are compiled for the CPU that runs them: keep the cache in a volume.
+# Kernels are compiled for the CPU that runs them, and weights packed: keep the cache in a volume.
 ENV PATH=/opt/rwkv-server/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     RWKV_SERVER_CONFIG=/etc/rwkv-server/server.toml \

@@ -26,10 +26,7 @@ check: setup
 	$(BIN)/mypy
 
 bench: setup
-	mkdir -p build
-	$(BIN)/rwkv-server init --force --layers 12 --dim 768 --vocab-size 65536 --dtype bfloat16 \
-	  build/rwkv7-0.1b.safetensors
-	$(BIN)/python -m benchmarks.engine build/rwkv7-0.1b.safetensors
+	$(BIN)/rwkv-server bench --shape 0.1b
 	$(BIN)/python -m benchmarks.serving
 
 setup: $(READY)

@@ -132,6 +132,7 @@ class Team:
             except BaseException as error:
                 self._error = error
             finally:
+                del args  # or what they belong to would stay in memory until the next run
                 done.release()
 
 
