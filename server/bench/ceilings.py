@@ -70,6 +70,7 @@ class Ceilings:
         self._results = np.zeros(16 * team.threads, dtype=np.int32)
         self._is_integer = not isinstance(weights.head, FloatMatrix)
         self._rounds = self._choose_rounds()
+        self.bandwidth()
 
     def bandwidth(self) -> float:
         """Bytes/s when each thread reads its share of every matrix, in the order of a step."""
@@ -89,7 +90,8 @@ class Ceilings:
 
     def _choose_rounds(self) -> int:
         rounds = 1000
-        self._time(self._arithmetic()[0], np.int64(rounds))  # compiles, or loads what is compiled
+        # The first call of each kernel compiles it, or loads what is compiled: it does not count.
+        self._time(self._arithmetic()[0], np.int64(rounds))
         while self._time(self._arithmetic()[0], np.int64(rounds)) < _MAC_SECONDS:
             rounds *= 2
         return rounds

@@ -103,15 +103,12 @@ class PackedFile:
                 partial.unlink()
                 return
             _make_room(self._path.parent, limit - len(header) - size)
-            os.ftruncate(file, 0)
-            _reserve(file, len(header) + size)
-            mapped = mmap.mmap(file, len(header) + size)
-            mapped[: len(header)] = header
-            arrays = _arrays(mapped, len(header), layout)
-            checksums = arrays.pop(CHECKSUMS)
-            fill(arrays)
-            checksums[:] = [_checksum(arrays[name]) for name in self._layout]
-            # Not synced to the disk: what a power failure leaves does not have these checksums.
+            try:
+                _fill_file(file, header, size, layout, fill)
+            except BaseException:
+                partial.unlink()
+                raise
+            # Not synced to the disk: what a power failure leaves does not have its checksums.
             partial.replace(self._path)
 
     def _identity(self) -> tuple[int, int] | None:
@@ -133,6 +130,19 @@ def unchanged(recorded: str, modified: int) -> bool:
     return int(recorded) == modified or (
         modified % second == 0 and int(recorded) // second == modified // second
     )
+
+
+def _fill_file(
+    file: int, header: bytes, size: int, layout: Layout, fill: Callable[[dict[str, Array]], None]
+) -> None:
+    os.ftruncate(file, 0)
+    _reserve(file, len(header) + size)
+    mapped = mmap.mmap(file, len(header) + size)
+    mapped[: len(header)] = header
+    arrays = _arrays(mapped, len(header), layout)
+    checksums = arrays.pop(CHECKSUMS)
+    fill(arrays)
+    checksums[:] = [_checksum(array) for array in arrays.values()]
 
 
 def _arrays(mapped: mmap.mmap, start: int, layout: Layout) -> dict[str, Array]:
@@ -177,7 +187,12 @@ def _is_at(path: Path, file: int) -> bool:
 
 
 def _make_room(folder: Path, room: int) -> None:
-    """Remove what is longest unused until the files take up no more than `room` bytes."""
+    """Remove what is longest unused until the files take up no more than `room` bytes.
+
+    What killed processes have left goes in any case.
+    """
+    for path in folder.glob(f"*{_PARTIAL}"):
+        _remove_abandoned(path)
     files = [(path.stat(), path) for path in folder.glob(f"*{_SUFFIX}")]
     total = sum(status.st_size for status, _ in files)
     for status, path in sorted(files, key=lambda file: file[0].st_mtime_ns):
@@ -185,3 +200,14 @@ def _make_room(folder: Path, room: int) -> None:
             return
         path.unlink(missing_ok=True)
         total -= status.st_size
+
+
+def _remove_abandoned(partial: Path) -> None:
+    """Remove a file unless some process, this one among them, holds its lock."""
+    with contextlib.suppress(OSError):
+        file = os.open(partial, os.O_RDWR)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()
+        finally:
+            os.close(file)

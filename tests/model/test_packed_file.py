@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.reader import open_checkpoint
 from server.kernels.team import Team
 from server.model.config import read_config
@@ -185,6 +186,7 @@ def test_what_is_larger_than_the_limit_is_not_kept(checkpoint, folder, caplog):
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
+from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.reader import open_checkpoint
 from server.kernels.team import Team
 from server.model.config import read_config
@@ -230,14 +232,24 @@ def test_a_process_that_is_killed_while_packing_leaves_nothing_that_is_trusted(c
     process = start(checkpoint, folder, "die")
     assert process.wait(timeout=60) == -signal.SIGKILL
     assert only_file(folder).suffix == ".partial"
+    (folder / "of-another.partial").write_bytes(b"left behind")
     _, stages = load(checkpoint, folder)
     assert stages == {"packing", "checking"}
     assert only_file(folder).suffix == ".safetensors"
 
 
+def test_a_checkpoint_that_is_refused_leaves_nothing(tmp_path, folder):
+    tensors = random_tensors(layers=2)
+    tensors["blocks.1.ffn.value.weight"][3, 2] = np.nan
+    with pytest.raises(CheckpointError, match=r"blocks\.1\.ffn\.value\.weight"):
+        load(write_model(tmp_path / "nan.safetensors", tensors), folder)
+    assert not list(folder.iterdir())
+
+
 MEMORY_SCRIPT = """
 import sys
 from pathlib import Path
+from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.reader import open_checkpoint
 from server.kernels.team import Team
 from server.model.config import read_config

@@ -51,6 +51,13 @@ def test_logits_are_the_twins(model, tensors):
     np.testing.assert_allclose(logits, naive.Rwkv7(tensors).read(PROMPT), atol=1e-4)
 
 
+def test_logits_are_the_twins_with_whole_heads(tmp_path):
+    tensors = random_tensors(dim=192, head_size=64)
+    model = load_model(write_model(tmp_path / "model.safetensors", tensors), threads=2)
+    logits, _ = read(model, [PROMPT])
+    np.testing.assert_allclose(logits, naive.Rwkv7(tensors).read(PROMPT), atol=1e-4)
+
+
 def test_bfloat16_is_the_twin_of_the_rounded_weights(checkpoint, tensors):
     matrices = ("emb", "head", "receptance", "key", "value", "output")
     rounded = {
@@ -116,8 +123,15 @@ def test_a_single_layer_has_no_value_residual(tmp_path):
     np.testing.assert_allclose(logits, naive.Rwkv7(tensors).read([3, 1, 4, 1, 5]), atol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int4"])
-def test_chunks_tokens_neighbours_and_threads_give_the_same_bits(checkpoint, dtype):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8", "int4"])
+@pytest.mark.parametrize(("dim", "head_size"), [(60, 20), (192, 64)])
+def test_chunks_tokens_neighbours_and_threads_give_the_same_bits(tmp_path, dim, head_size, dtype):
+    # Heads of 64 stay on a thread, others do not; 192 channels are an odd number of row pairs.
+    stored = "float16" if dtype == "float16" else "float32"
+    tensors = random_tensors(dim=dim, head_size=head_size)
+    values = {name: t.astype(stored) for name, t in tensors.items()}
+    checkpoint = write_model(tmp_path / "model.safetensors", values, stored)
+    dtype = "bfloat16" if dtype == "float16" else dtype
     whole, pool = read(load_model(checkpoint, dtype), [PROMPT])
     expected = (whole.tobytes(), states_of(pool))
     for threads in (1, 2, 3):
