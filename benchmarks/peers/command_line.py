@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -43,8 +44,9 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 def model_files(arguments: argparse.Namespace) -> Iterator[ModelFiles]:
     """The files of the model that the options name; what goes wrong with them ends the command.
 
-    That is one line on standard error and exit code 1.
+    That is one line on standard error and exit code 1. SIGTERM ends what was started, too.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.work or Path(temporary)
         try:
