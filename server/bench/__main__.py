@@ -5,7 +5,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from server.kernels.jit import TIER
 from server.kernels.team import Team
 from server.model.config import ModelConfig, read_config
 from server.model.initialize import SHAPES
-from server.model.loading import choose_dtype, load_weights
+from server.model.loading import OnProgress, choose_dtype, load_weights
 from server.model.model import Model, pack_batch
 from server.model.rwkv7_arrays import Batch, Weights
 from server.model.state import StatePool
@@ -77,9 +77,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     return parser.parse_args(argv)
-
-
-OnProgress = Callable[[str, int, int], None]
 
 
 def _bench(arguments: argparse.Namespace, show: OnProgress) -> dict[str, Any]:

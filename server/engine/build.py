@@ -1,7 +1,6 @@
 """Puts an engine together from settings and files."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from server.checkpoints.locate import ModelFiles, choose_tokenizer
@@ -14,13 +13,10 @@ from server.engine.scheduler import Scheduler
 from server.kernels.jit import cache_root
 from server.kernels.team import Team
 from server.model.config import read_config
-from server.model.loading import WeightsCache, choose_dtype, load_weights
+from server.model.loading import OnProgress, WeightsCache, choose_dtype, load_weights
 from server.model.model import Model
 from server.sampling.sampler import Sampler
 from server.tokenizer.load import load_tokenizer
-
-OnProgress = Callable[[str, int, int], None]
-"""Called with (stage, done, total); total 0 is unknown."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from numba import types
 from numba.core import cgutils
 
 from server.kernels.jit import TIER, intrinsic, kernel
-from server.kernels.simd import LANES, call, const, load, multiply_add, splat
-from server.kernels.simd_dot import DOTS, constants
+from server.kernels.simd import LANES, call, const, constants, load, multiply_add, splat
+from server.kernels.simd_dot import DOTS
 
 _F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _V16F32, _V16I32 = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)

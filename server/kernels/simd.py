@@ -38,6 +38,11 @@ def offset(builder: Any, address: Any, index: Any, itemsize: int) -> Any:
     return builder.add(address, builder.mul(index, const(itemsize)))
 
 
+def constants(vector: Any, value: float) -> ir.Constant:
+    """A vector of equal constants."""
+    return ir.Constant(vector, [value] * vector.count)
+
+
 def splat(builder: Any, scalar: Any, lanes: int = LANES) -> Any:
     """A vector with the scalar in every lane."""
     undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
@@ -59,6 +64,14 @@ def call(builder: Any, name: str, result: Any, *args: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
 
 
+def store_tile(builder: Any, sums: Any, y_at: Any, y_stride: Any) -> None:
+    """Store (block of 16 rows, token) → pointer to its 16 sums into y [tokens, 16 · blocks]."""
+    for (r, t), total in sums.items():
+        index = builder.add(builder.mul(y_stride, const(t)), const(r * LANES))
+        target = pointer(builder, offset(builder, y_at, index, 4), _V16F32)
+        builder.store(builder.load(total), target).align = 4
+
+
 def prefetch(builder: Any, address: Any) -> None:
     """Ask for the cache line of an address, which need not be a valid one, into the L2 cache."""
     line = pointer(builder, address, ir.IntType(8))
@@ -72,6 +85,15 @@ def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
         return builder.fadd(builder.fmul(a, b), c)
     suffix = f"v{LANES}f32" if isinstance(a.type, ir.VectorType) else "f32"
     return call(builder, f"llvm.fma.{suffix}", a.type, a, b, c)
+
+
+def bfloat16_to_float32(builder: Any, bits: Any) -> Any:
+    """float32 of the bits of bfloat16, a scalar or 16 lanes: they are its upper half."""
+    if not isinstance(bits.type, ir.VectorType):
+        wide = builder.shl(builder.zext(bits, _I32), ir.Constant(_I32, 16))
+        return builder.bitcast(wide, _F32)
+    wide = builder.shl(builder.zext(bits, _V16I32), constants(_V16I32, 16))
+    return builder.bitcast(wide, _V16F32)
 
 
 def float16_to_float32(builder: Any, halves: Any) -> Any:
@@ -101,7 +123,7 @@ def _make_lane_sum(term: Any) -> Any:
     def lane_sum(typing: Any, address: Any, n: Any, shift: Any):
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             address, n, shift = args
-            total = cgutils.alloca_once_value(builder, ir.Constant(_V16F32, [0.0] * LANES))
+            total = cgutils.alloca_once_value(builder, constants(_V16F32, 0.0))
             shifts = splat(builder, shift)
             whole = builder.sdiv(n, const(LANES))
             with cgutils.for_range(builder, whole, intp=_I64) as loop:
@@ -160,8 +182,8 @@ def largest_finite(typing: Any, address: Any, n: Any):
             return builder.select(is_better, value, best)
 
         address, n = args
-        lowest = ir.Constant(_V16F32, [-infinity] * LANES)
-        unbounded = ir.Constant(_V16F32, [infinity] * LANES)
+        lowest = constants(_V16F32, -infinity)
+        unbounded = constants(_V16F32, infinity)
         bests = cgutils.alloca_once_value(builder, lowest)
         whole = builder.sdiv(n, const(LANES))
         with cgutils.for_range(builder, whole, intp=_I64) as loop:
@@ -189,7 +211,6 @@ def widen(typing: Any, value: Any):
             return args[0]
         if signature.args[0] == types.int16:
             return float16_to_float32(builder, builder.bitcast(args[0], ir.HalfType()))
-        wide = builder.shl(builder.zext(args[0], _I32), ir.Constant(_I32, 16))
-        return builder.bitcast(wide, _F32)
+        return bfloat16_to_float32(builder, args[0])
 
     return types.float32(value), codegen

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 
 from server.kernels.quantize import INT4_VALUES
-from server.kernels.simd import call, splat
+from server.kernels.simd import call, constants, splat
 
 OFFSET = 128
 """Weights are unsigned bytes, code + 128: what the instruction `vpdpbusd` takes."""
@@ -30,11 +30,6 @@ class Dot(NamedTuple):
     """Whether a product counts a weight as code + 128, so that a sum must start lower."""
     look_up: Callable[[Any, Any, bytes], Any]
     """(builder, indices <64 x i8> below 16, table of 16 bytes) → <64 x i8>."""
-
-
-def constants(vector: Any, value: float) -> ir.Constant:
-    """A vector of equal constants."""
-    return ir.Constant(vector, [value] * vector.count)
 
 
 def _halves(builder: Any, vector: Any) -> list[Any]:

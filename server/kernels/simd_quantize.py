@@ -6,8 +6,8 @@ from llvmlite import ir
 from numba import types
 
 from server.kernels.jit import intrinsic
-from server.kernels.simd import call, const, load, pointer, splat
-from server.kernels.simd_dot import OFFSET, constants
+from server.kernels.simd import call, const, constants, load, pointer, splat
+from server.kernels.simd_dot import OFFSET
 
 _F32, _I8, _I32 = ir.FloatType(), ir.IntType(8), ir.IntType(32)
 _V16F32, _V16I32 = ir.VectorType(_F32, 16), ir.VectorType(_I32, 16)

@@ -8,29 +8,30 @@ from numba.core import cgutils
 
 from server.kernels.simd import (
     LANES,
+    bfloat16_to_float32,
     const,
+    constants,
     float16_to_float32,
     load,
     multiply_add,
     offset,
-    pointer,
     prefetch,
     splat,
+    store_tile,
 )
 
 _F32, _I64 = ir.FloatType(), ir.IntType(64)
 _V16F32, _V16F16 = ir.VectorType(_F32, LANES), ir.VectorType(ir.HalfType(), LANES)
-_V16I16, _V16I32 = ir.VectorType(ir.IntType(16), LANES), ir.VectorType(ir.IntType(32), LANES)
+_V16I16 = ir.VectorType(ir.IntType(16), LANES)
 
 
 def _load_weights(builder: Any, address: Any, dtype: Any) -> Any:
-    """Sixteen weights as float32; a bfloat16 is the upper half of a float32."""
+    """Sixteen weights as float32."""
     if dtype == types.float32:
         return load(builder, address, _V16F32, 4 * LANES)
     if dtype == types.int16:
         return float16_to_float32(builder, load(builder, address, _V16F16, 2 * LANES))
-    wide = builder.zext(load(builder, address, _V16I16, 2 * LANES), _V16I32)
-    return builder.bitcast(builder.shl(wide, ir.Constant(_V16I32, [16] * LANES)), _V16F32)
+    return bfloat16_to_float32(builder, load(builder, address, _V16I16, 2 * LANES))
 
 
 def emit_float_tile(
@@ -41,13 +42,12 @@ def emit_float_tile(
 
     Weights of a Numba dtype [blocks, k, 16], inputs [tokens, k] and outputs [tokens, 16 · blocks]
     are given by address (i64) and stride in elements. ahead: so many blocks further on weights are
-    fetched into the cache. Each output is one chain of multiply-adds
-    over 0, 1, …, k − 1.
+    fetched into the cache. Each output is one chain of multiply-adds over 0, 1, …, k − 1.
     """
     row_blocks, tokens = shape
     itemsize = dtype.bitwidth // 8
     block = builder.mul(k, const(LANES * itemsize))
-    zero = ir.Constant(_V16F32, [0.0] * LANES)
+    zero = constants(_V16F32, 0.0)
     cells = [(r, t) for r in range(row_blocks) for t in range(tokens)]
     sums = {cell: cgutils.alloca_once_value(builder, zero) for cell in cells}
     with cgutils.for_range(builder, k, intp=_I64) as loop:
@@ -63,7 +63,4 @@ def emit_float_tile(
             for r in range(row_blocks):
                 total = multiply_add(builder, weights[r], lanes, builder.load(sums[r, t]))
                 builder.store(total, sums[r, t])
-    for r, t in cells:
-        index = builder.add(builder.mul(y_stride, const(t)), const(r * LANES))
-        target = pointer(builder, offset(builder, y_at, index, 4), _V16F32)
-        builder.store(builder.load(sums[r, t]), target).align = 4
+    store_tile(builder, sums, y_at, y_stride)

@@ -9,15 +9,16 @@ from server.kernels.quantize import GROUP
 from server.kernels.simd import (
     LANES,
     const,
+    constants,
     float16_to_float32,
     load,
     multiply_add,
     offset,
-    pointer,
     prefetch,
     splat,
+    store_tile,
 )
-from server.kernels.simd_dot import DOTS, constants, expand_int4
+from server.kernels.simd_dot import DOTS, expand_int4
 
 _F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _V16F32, _V16F16 = ir.VectorType(_F32, LANES), ir.VectorType(ir.HalfType(), LANES)
@@ -80,10 +81,7 @@ def emit_integer_tile(
                 total = builder.sitofp(totals[r, t], _V16F32)
                 total = multiply_add(builder, total, scale, builder.load(sums[r, t]))
                 builder.store(total, sums[r, t])
-    for r, t in cells:
-        index = builder.add(builder.mul(y_stride, const(t)), const(r * LANES))
-        target = pointer(builder, offset(builder, y_at, index, 4), _V16F32)
-        builder.store(builder.load(sums[r, t]), target).align = 4
+    store_tile(builder, sums, y_at, y_stride)
 
 
 def _load_codes(

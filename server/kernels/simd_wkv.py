@@ -7,7 +7,7 @@ from numba import types
 from numba.core import cgutils
 
 from server.kernels.jit import intrinsic
-from server.kernels.simd import LANES, const, load, multiply_add, offset, pointer, splat
+from server.kernels.simd import LANES, const, constants, load, multiply_add, offset, pointer, splat
 
 _F32, _I64 = ir.FloatType(), ir.IntType(64)
 _V16F32 = ir.VectorType(_F32, LANES)
@@ -29,7 +29,7 @@ def make_wkv7_lanes(blocks: int) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             n, state_at, r_at, decay_at, k_at, kk_at, rate_at, v_at, out_at = args
             row_bytes = builder.mul(n, const(4))
-            zero = ir.Constant(_V16F32, [0.0] * LANES)
+            zero = constants(_V16F32, 0.0)
             places = range(blocks)
 
             def scalar(at: Any, index: Any) -> Any:

@@ -28,7 +28,7 @@ INT8_PARAMETERS = 50_000_000
 """From this size on "auto" is int8: below it speed is not the memory's."""
 
 OnProgress = Callable[[str, int, int], None]
-"""Called with (stage, done, total)."""
+"""Called with (stage, done, total); total 0 is unknown."""
 
 
 @dataclass(frozen=True)

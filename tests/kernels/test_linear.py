@@ -5,21 +5,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from llvmlite import ir
+from numba import types
 
 from server.checkpoints.checkpoint import bfloat16_to_float32, float32_to_bfloat16
+from server.kernels import simd
 from server.kernels.isa import TIERS, VARIABLE, available_tiers, choose_target, choose_tier
-from server.kernels.jit import TARGET, kernel
+from server.kernels.jit import TARGET, intrinsic, kernel
 from server.kernels.linear import multiply, quantize_row
 from server.kernels.matrices import Activations, FloatMatrix, Int4Matrix, Int8Matrix
 from server.kernels.pack import aligned_zeros, pack_rows, padded
 from server.kernels.quantize import (
     GROUP,
-    INT4_VALUES,
     quantize_int4_blocks,
     quantize_int8_blocks,
 )
 from server.kernels.simd_dot import OFFSET
 from server.kernels.tile import make_tile
+from tests.kernels.test_quantize import unpack_int4
 
 DTYPES = ["float32", "bfloat16", "float16", "int8", "int4"]
 SHAPES = [(16, 32), (1, 1), (17, 33), (48, 7), (70, 65), (257, 96), (160, 320)]
@@ -49,19 +52,21 @@ def pack_integers(weights, dtype, blocks, groups):
     scales = aligned_zeros((blocks, groups, 16), np.uint16)
     if dtype == "int8":
         quantize_int8_blocks(weights, codes, scales, 0, blocks)
-        values = codes.astype(np.float64) - OFFSET  # [blocks, K / 4, 16, 4]
-        matrix = Int8Matrix(codes, scales)
+        matrix, exact = Int8Matrix(codes, scales), unpack_int8(codes, scales)
     else:
         quantize_int4_blocks(weights, codes, scales, 0, blocks)
-        nibbles = np.stack([codes & 15, codes >> 4], axis=2)  # [blocks, K / 8, 2, 16, 4]
-        table = np.array(INT4_VALUES, dtype=np.float64)
-        values = table[nibbles].reshape(blocks, -1, 16, 4)
-        matrix = Int4Matrix(codes, scales)
-    values = values.transpose(0, 2, 1, 3).reshape(blocks * 16, groups, GROUP)
-    halves = scales.view(np.float16).astype(np.float64)
-    exact = values * halves.transpose(0, 2, 1).reshape(blocks * 16, groups, 1)
+        matrix, exact = Int4Matrix(codes, scales), unpack_int4(codes, scales)
     rows, columns = weights.shape
     return matrix, exact.reshape(blocks * 16, -1)[:rows, :columns]
+
+
+def unpack_int8(codes, scales):
+    """The weights [rows, groups, 32] that codes and scales stand for, of whole blocks, float64."""
+    blocks, groups, _ = scales.shape
+    values = codes.astype(np.float64) - OFFSET  # [blocks, K / 4, 16, 4]
+    values = values.transpose(0, 2, 1, 3).reshape(blocks * 16, groups, GROUP)
+    rows = scales.view(np.float16).astype(np.float64).transpose(0, 2, 1)
+    return values * rows.reshape(blocks * 16, groups, 1)
 
 
 def quantize(x):
@@ -209,12 +214,6 @@ def test_what_is_not_finite_is_not_hidden(dtype, bad):
 
 @pytest.mark.skipif(not TARGET.has_half, reason="this CPU has no instruction for float16")
 def test_float16_is_widened_by_arithmetic_as_by_the_instruction(monkeypatch):
-    from llvmlite import ir
-    from numba import types
-
-    from server.kernels import simd
-    from server.kernels.jit import intrinsic
-
     @intrinsic
     def widened(_typing, _bits):
         def codegen(_context, builder, _signature, args):
