@@ -1,10 +1,11 @@
 """A checkpoint as named arrays over a memory-mapped file."""
 
 import mmap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,8 @@ NUMPY_DTYPES: dict[str, np.dtype[np.generic]] = {
 
 FLOAT_DTYPES = frozenset({"float64", "float32", "float16", "bfloat16"})
 
+Decode = Callable[[npt.NDArray[np.generic]], npt.NDArray[Any]]
+
 
 class CheckpointError(ValueError):
     """One line that names the file (and the tensor), what is wrong and what to do."""
@@ -47,25 +50,36 @@ class Tensor:
 
     name: str
     dtype: str
-    """A key of NUMPY_DTYPES."""
+    """A key of NUMPY_DTYPES, or the name of a type that needs `decode`."""
     shape: tuple[int, ...]
     data: npt.NDArray[np.generic]
-    """[*shape], read-only view of the file, unaligned if the file is; bfloat16 is uint16 bits."""
+    """As stored, read-only, unaligned if the file is. [*shape], or what `decode` takes, whose first
+    dimension is that of the shape; bfloat16 is uint16 bits."""
     mapped: mmap.mmap | None = None
     offset: int = 0
     """Where in which mapping the data begin; None if they are not of a file."""
+    decode: Decode | None = None
+    """From some rows of the data to their values, where these are not stored as they are."""
 
     @property
     def nbytes(self) -> int:
         """Size in the file, bytes."""
         return self.data.nbytes
 
-    def to_float32(self) -> npt.NDArray[np.float32]:
-        """[*shape] C-contiguous, aligned; a view of the file where that is already float32."""
-        if self.dtype == "bfloat16":
-            return bfloat16_to_float32(self.data.view(np.uint16))
+    @property
+    def is_float(self) -> bool:
+        """Whether it holds real numbers."""
+        return self.decode is not None or self.dtype in FLOAT_DTYPES
+
+    def to_float32(self, rows: slice = slice(None)) -> npt.NDArray[np.float32]:
+        """[rows, …] C-contiguous, aligned; a view of the file where that is already float32."""
+        data = self.data[rows] if self.data.ndim else self.data
+        if self.decode is not None:
+            data = self.decode(data)
+        elif self.dtype == "bfloat16":
+            return bfloat16_to_float32(data.view(np.uint16))
         with np.errstate(over="ignore"):  # a float64 beyond the range becomes inf
-            return np.require(self.data.astype(np.float32, copy=False), None, ["C", "A"])
+            return np.require(data.astype(np.float32, copy=False), None, ["C", "A"])
 
     def forget(self) -> None:
         """Let go of the memory that holds the data; they are read from the file again if needed."""

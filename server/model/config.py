@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from server.checkpoints.checkpoint import FLOAT_DTYPES, Checkpoint, CheckpointError, Tensor
+from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor
 
 _LAYER = re.compile(r"blocks\.(\d{1,4})\.")
 _VALUE_RESIDUAL_OF_FIRST = tuple(f"blocks.0.att.{name}" for name in ("v0", "v1", "v2"))
@@ -153,7 +153,7 @@ def _check_tensors(path: Path, tensors: Mapping[str, Tensor], config: ModelConfi
         tensor = _tensor(path, tensors, name)
         if not _matches(tensor.shape, shape):
             raise _error(path, name, f"has shape {list(tensor.shape)}, expected {list(shape)}")
-        if tensor.dtype not in FLOAT_DTYPES:
+        if not tensor.is_float:
             raise _error(path, name, f"has dtype {tensor.dtype}, expected floating point")
     for name in tensors:
         # Some exports give layer 0 a value residual too; nothing ever reads it.

@@ -24,6 +24,7 @@ Storage = Literal["float32", "bfloat16", "float16", "int8", "int4"]
 Layout = dict[str, tuple[str, tuple[int, ...]]]
 """Name of an array → its dtype (a key of NUMPY_DTYPES) and shape."""
 
+_ALL = slice(None)
 PIECE_ROWS = 64 * LANES
 """Rows that are converted at once: packing needs little memory besides its result."""
 
@@ -85,14 +86,12 @@ class Packer:
             tensor = self._checkpoint.tensors[name]
             if part.kind == "vectors":
                 rows = arrays[part.field].reshape(-1, part.columns)
-                rows[index] = self._values(tensor, tensor.data, storage).reshape(-1)
+                rows[index] = self._values(tensor, storage).reshape(-1)
             elif part.kind == "embedding":
                 self._embedding(tensor, storage, arrays[part.field])
             elif part.kind == "low_rank":
-                pack_rows(
-                    self._typed(tensor, tensor.data, storage).T,
-                    arrays[f"{part.field}.codes"][index],
-                )
+                codes = arrays[f"{part.field}.codes"][index]
+                pack_rows(self._typed(tensor, storage).T, codes)
             else:
                 self._matrix(tensor, storage, part, index, arrays)
             tensor.forget()
@@ -101,34 +100,36 @@ class Packer:
 
     def _embedding(self, tensor: Tensor, storage: Storage, out: Array) -> None:
         for first in range(0, len(out), PIECE_ROWS):
-            piece = tensor.data[first : first + PIECE_ROWS]
-            out[first : first + PIECE_ROWS] = self._typed(tensor, piece, storage)
+            piece = slice(first, first + PIECE_ROWS)
+            out[piece] = self._typed(tensor, storage, piece)
 
     def _matrix(
         self, tensor: Tensor, storage: Storage, part: Part, index: int, arrays: Mapping[str, Array]
     ) -> None:
         codes = arrays[f"{part.field}.codes"][index]
         for first in range(0, part.rows, PIECE_ROWS):
-            piece = tensor.data[first : first + PIECE_ROWS]
-            blocks = slice(first // LANES, padded(first + len(piece)) // LANES)
+            piece = slice(first, min(first + PIECE_ROWS, part.rows))
+            blocks = slice(first // LANES, padded(piece.stop) // LANES)
             if storage not in ("int8", "int4"):
-                pack_rows(self._typed(tensor, piece, storage), codes[blocks])
+                pack_rows(self._typed(tensor, storage, piece), codes[blocks])
                 continue
-            values, scales = self._values(tensor, piece, storage), arrays[f"{part.field}.scales"]
+            values, scales = self._values(tensor, storage, piece), arrays[f"{part.field}.scales"]
             values.flags.writeable = False  # as a mapped one is: kernels are compiled for one type
             quantize = quantize_int8 if storage == "int8" else quantize_int4
             self._team.run(quantize, values, codes[blocks], scales[index, blocks])
 
-    def _typed(self, tensor: Tensor, data: Array, storage: Storage) -> Array:
-        values = self._values(tensor, data, storage)
+    def _typed(self, tensor: Tensor, storage: Storage, rows: slice = _ALL) -> Array:
+        values = self._values(tensor, storage, rows)
         if storage == "float32":
             return values
-        if tensor.dtype == storage:
-            return data.view(NUMPY_DTYPES[_BITS[storage]])
+        if tensor.dtype == storage and tensor.decode is None:
+            return tensor.data[rows].view(NUMPY_DTYPES[_BITS[storage]])
         return float32_to_bfloat16(values)
 
-    def _values(self, tensor: Tensor, data: Array, storage: Storage) -> npt.NDArray[np.float32]:
-        values = Tensor(tensor.name, tensor.dtype, data.shape, data).to_float32()
+    def _values(
+        self, tensor: Tensor, storage: Storage, rows: slice = _ALL
+    ) -> npt.NDArray[np.float32]:
+        values = tensor.to_float32(rows)
         largest = np.abs(values).max(initial=0)
         if not largest < np.inf:
             self._refuse(tensor, "has values that are not finite")
