@@ -21,7 +21,7 @@ from server.checkpoints.reader import open_checkpoint
 from server.checkpoints.writer import stream_safetensors
 from server.config import LogLevel, SettingsError, WeightChoice, load_settings
 from server.logs import setup_logging
-from server.model.config import ModelConfig, read_config, rwkv7_shapes
+from server.model.config import ModelConfig, read_config, tensor_shapes
 from server.model.initialize import SHAPES, design, initialize
 from server.serve import serve
 from server.tokenizer.base import TokenizerError
@@ -158,7 +158,7 @@ def init(
         raise typer.BadParameter(str(error)) from None
     if out.exists() and not force:
         raise typer.BadParameter(f"{out} exists; pass --force to overwrite it")
-    layout = {name: (dtype, shape) for name, shape in rwkv7_shapes(config).items()}
+    layout = {name: (dtype, shape) for name, shape in tensor_shapes(config).items()}
     weights = initialize(layers, dim, vocab_size, seed, head_size)
     with _progress_bar(f"writing {out.name}") as advance:
         stream_safetensors(
@@ -194,16 +194,16 @@ def _describe(files: ModelFiles, config: ModelConfig, tokenizer: str) -> dict[st
 
 
 def _table(files: ModelFiles, config: ModelConfig, tokenizer: str) -> Table:
-    ranks = (config.decay_rank, config.a_rank, config.v_rank, config.gate_rank)
+    heads = f" ({config.heads} × head of {config.head_size})" if config.heads else ""
     rows = {
         "checkpoint": str(files.checkpoint),
         "generation": config.generation.upper().replace("RWKV", "RWKV-"),
         "parameters": f"{config.parameters:,}",
         "stored as": config.stored_dtype,
         "layers": f"{config.layers}",
-        "dimension": f"{config.dim:,} ({config.heads} × head of {config.head_size})",
+        "dimension": f"{config.dim:,}" + heads,
         "feed-forward": f"{config.ffn_dim:,}",
-        "low ranks": "decay {}, rate {}, value {}, gate {}".format(*ranks),
+        "low ranks": ", ".join(f"{name} {rank}" for name, rank in config.ranks.items()) or "none",
         "vocabulary": f"{config.vocab_size:,}",
         "tokenizer": tokenizer or "unknown: pass --tokenizer FILE",
         "chat template": "its own" if files.chat_template is not None else "built in",

@@ -64,10 +64,10 @@ def _metadata(name: str, config: ModelConfig, file_type: str) -> dict[str, Value
         "rwkv7.feed_forward_length": config.ffn_dim,
         "rwkv7.wkv.head_size": config.head_size,
         "rwkv7.attention.layer_norm_epsilon": 1e-5,
-        "rwkv7.attention.decay_lora_rank": config.decay_rank,
-        "rwkv7.attention.iclr_lora_rank": config.a_rank,
-        "rwkv7.attention.value_residual_mix_lora_rank": config.v_rank,
-        "rwkv7.attention.gate_lora_rank": config.gate_rank,
+        "rwkv7.attention.decay_lora_rank": config.ranks["decay"],
+        "rwkv7.attention.iclr_lora_rank": config.ranks["rate"],
+        "rwkv7.attention.value_residual_mix_lora_rank": config.ranks["first"],
+        "rwkv7.attention.gate_lora_rank": config.ranks["gate"],
         "rwkv7.attention.head_count": 0,  # wanted, though not used
     }
 

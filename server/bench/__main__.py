@@ -20,11 +20,11 @@ from server.checkpoints.locate import locate
 from server.checkpoints.reader import open_checkpoint
 from server.kernels.jit import TIER
 from server.kernels.team import Team
+from server.model.arrays import Batch
 from server.model.config import ModelConfig, read_config
 from server.model.initialize import SHAPES
 from server.model.loading import OnProgress, choose_dtype, load_weights
 from server.model.model import Model, pack_batch
-from server.model.rwkv7_arrays import Batch, Weights
 from server.model.state import StatePool
 from server.workers.cores import usable_cores
 
@@ -113,7 +113,7 @@ def _bench(arguments: argparse.Namespace, show: OnProgress) -> dict[str, Any]:
 
 def _load(
     arguments: argparse.Namespace, team: Team, show: OnProgress
-) -> tuple[str, str, ModelConfig, Weights]:
+) -> tuple[str, str, ModelConfig, Any]:
     if arguments.shape:
         dtype = "int8" if arguments.dtype == "auto" else arguments.dtype
         show(f"making random {dtype} weights", 0, 0)

@@ -13,12 +13,7 @@ from server.kernels.linear import share_rows
 from server.kernels.matrices import FloatMatrix, Int4Matrix, Int8Matrix
 from server.kernels.team import Team
 from server.model.config import ModelConfig
-from server.model.rwkv7_arrays import Weights
 
-_LAYER_ORDER = (
-    "receptance", "key", "value", "decay_down", "gate_down", "rate_down", "first_down",
-    "decay_up", "rate_up", "gate_up", "first_up", "output", "channel_key", "channel_value",
-)  # fmt: skip
 _MAC_SECONDS = 0.005
 
 
@@ -44,9 +39,9 @@ class Work:
         return max(size / bandwidth, macs / mac_rate)
 
 
-def work_of(config: ModelConfig, weights: Weights) -> Work:
+def work_of(config: ModelConfig, weights: Any) -> Work:
     """Count the bytes and multiply-accumulates of the matrices; vectors are nothing beside them."""
-    layers = [getattr(weights, name) for name in _LAYER_ORDER]
+    layers = _matrices_of_layers(weights)
     return Work(
         layer_bytes=sum(array.nbytes for w in layers for array in w),
         head_bytes=sum(array.nbytes for array in weights.head),
@@ -54,6 +49,12 @@ def work_of(config: ModelConfig, weights: Weights) -> Work:
         head_macs=_macs(weights.head),
         state_bytes=config.state_bytes,
     )
+
+
+def _matrices_of_layers(weights: Any) -> list[FloatMatrix | Int8Matrix | Int4Matrix]:
+    """All but the head, in the order in which a step reads them, which is that of the fields."""
+    kinds = FloatMatrix, Int8Matrix, Int4Matrix
+    return [w for w in weights if isinstance(w, kinds) and w is not weights.head]
 
 
 def _macs(w: FloatMatrix | Int8Matrix | Int4Matrix) -> int:
@@ -64,7 +65,7 @@ def _macs(w: FloatMatrix | Int8Matrix | Int4Matrix) -> int:
 class Ceilings:
     """Measures bandwidth and arithmetic with the threads that also compute the steps."""
 
-    def __init__(self, weights: Weights, team: Team) -> None:
+    def __init__(self, weights: Any, team: Team) -> None:
         self._team = team
         self._spans = spans_of(weights, team.threads)
         self._results = np.zeros(16 * team.threads, dtype=np.int32)
@@ -102,16 +103,21 @@ class Ceilings:
         return time.perf_counter() - started
 
 
-def spans_of(weights: Weights, threads: int) -> npt.NDArray[np.int64]:
+def spans_of(weights: Any, threads: int) -> npt.NDArray[np.int64]:
     """[threads, n, 2]: address and length of what each thread reads in a step."""
     layers = weights.receptance.codes.shape[0]
-    matrices = [(getattr(weights, name), i) for i in range(layers) for name in _LAYER_ORDER]
+    matrices = [
+        (w, place)
+        for layer in range(layers)
+        for w in _matrices_of_layers(weights)
+        for place in np.arange(len(w.codes)).reshape(layers, -1)[layer]
+    ]
     spans: list[list[tuple[int, int]]] = []
     for thread in range(threads):
         spans.append([])
-        for w, layer in [*matrices, (weights.head, 0)]:
+        for w, place in [*matrices, (weights.head, 0)]:
             begin, end = share_rows(thread, threads, w.codes.shape[1])
             for array in w:
-                part = array[layer, begin:end]
+                part = array[place, begin:end]
                 spans[-1].append((part.ctypes.data, part.nbytes))
     return np.array(spans, dtype=np.int64)

@@ -9,24 +9,23 @@ from server.checkpoints.checkpoint import NUMPY_DTYPES, float32_to_bfloat16
 from server.kernels.pack import aligned_zeros
 from server.model.config import ModelConfig
 from server.model.initialize import SHAPES, design
+from server.model.layout import parts_of
 from server.model.loading import build_weights, layout_of
 from server.model.packing import storage_of
-from server.model.rwkv7_arrays import Weights
-from server.model.rwkv7_layout import rwkv7_parts
 
 VOCABULARY = 65_536
 _PIECE = 1 << 20
 _SPREAD_OF_CODES = 70.0
 
 
-def random_weights(shape: str, dtype: str) -> tuple[ModelConfig, Weights]:
+def random_weights(shape: str, dtype: str) -> tuple[ModelConfig, Any]:
     """A model with weights of a useful size, as from a bfloat16 checkpoint.
 
     The bytes of large arrays repeat every few megabytes, which changes nothing of the time.
     """
     layers, dim = SHAPES[shape]
     config = design(layers, dim, VOCABULARY)
-    parts = [(part, storage_of(part, dtype, lambda _: "bfloat16")) for part in rwkv7_parts(config)]
+    parts = [(part, storage_of(part, dtype, lambda _: "bfloat16")) for part in parts_of(config)]
     layout = layout_of(parts)
     rng = np.random.default_rng(0)
     arrays = {n: aligned_zeros(shape, NUMPY_DTYPES[kind]) for n, (kind, shape) in layout.items()}
@@ -38,7 +37,7 @@ def random_weights(shape: str, dtype: str) -> tuple[ModelConfig, Weights]:
             _fill(array, rng, 1 / math.sqrt(dim))
     for name in ("norm_weight", "block_norm_weight", "group_norm_weight"):
         arrays[name][...] = 1
-    return config, build_weights(parts, arrays)
+    return config, build_weights(config, parts, arrays)
 
 
 def _fill(array: Any, rng: np.random.Generator, spread: float) -> None:

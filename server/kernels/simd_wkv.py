@@ -1,4 +1,4 @@
-"""The WKV-7 recurrence for some value channels of one head, their sums in registers."""
+"""WKV recurrences for some value channels of one head, their sums in registers."""
 
 from typing import Any
 
@@ -68,6 +68,50 @@ def make_wkv7_lanes(blocks: int) -> Any:
                 at = builder.add(out_at, const(4 * LANES * place))
                 target = pointer(builder, at, _V16F32)
                 builder.store(builder.load(sums[place]), target).align = 4
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return lanes
+
+
+def make_wkv6_lanes(blocks: int) -> Any:
+    """An intrinsic that reads and advances 16 × blocks value channels of one head by one token.
+
+    lanes(n, state_at, r_at, decay_at, k_at, v_at, out_at): as in make_wkv7_lanes, but a lane runs
+    over the keys once.
+    """
+
+    @intrinsic
+    def lanes(typing: Any, n: Any, state_at: Any, r_at: Any, decay_at: Any, k_at: Any, v_at: Any,
+              out_at: Any):  # fmt: skip
+        signature = types.void(*([types.int64] * 7))
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            n, state_at, r_at, decay_at, k_at, v_at, out_at = args
+            row_bytes = builder.mul(n, const(4))
+            places = [const(4 * LANES * place) for place in range(blocks)]
+            values = [load(builder, builder.add(v_at, place), _V16F32, 4) for place in places]
+            zero = constants(_V16F32, 0.0)
+            sums = [cgutils.alloca_once_value(builder, zero) for _ in places]
+
+            def key(at: Any, index: Any) -> Any:
+                return splat(builder, load(builder, offset(builder, at, index, 4), _F32, 4))
+
+            with cgutils.for_range(builder, n, intp=_I64) as loop:
+                j = loop.index
+                read, kept, added = key(r_at, j), key(decay_at, j), key(k_at, j)
+                row = builder.add(state_at, builder.mul(j, row_bytes))
+                for place, value, total in zip(places, values, sums, strict=True):
+                    at = builder.add(row, place)
+                    held = load(builder, at, _V16F32, 4)
+                    summed = multiply_add(builder, held, read, builder.load(total))
+                    builder.store(summed, total)
+                    held = multiply_add(builder, value, added, builder.fmul(held, kept))
+                    builder.store(held, pointer(builder, at, _V16F32)).align = 4
+            for place, total in zip(places, sums, strict=True):
+                target = pointer(builder, builder.add(out_at, place), _V16F32)
+                builder.store(builder.load(total), target).align = 4
             return context.get_dummy_value()
 
         return signature, codegen

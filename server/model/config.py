@@ -3,40 +3,63 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor
+from server.model.tensors import FIELDS, resolve, shapes_of, tensor_names
 
 _LAYER = re.compile(r"blocks\.(\d{1,4})\.")
-_VALUE_RESIDUAL_OF_FIRST = tuple(f"blocks.0.att.{name}" for name in ("v0", "v1", "v2"))
+_FIRST = "blocks.0.att."
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of a model. `*_rank` are the inner sizes of the low-rank pairs w, a, v and g."""
+    """Sizes of a model."""
 
     generation: str
+    """A key of tensors.FIELDS, such as "rwkv5.2"."""
     layers: int
     dim: int
     heads: int
+    """0 in RWKV-4, which has none."""
     head_size: int
     vocab_size: int
     ffn_dim: int
-    decay_rank: int
-    a_rank: int
-    v_rank: int
-    """0 for a model of one layer, which has no value residual."""
-    gate_rank: int
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    """Inner sizes of the low-rank pairs, such as decay and gate. RWKV-7 of one layer has no value
+    residual, and its rank "first" is 0."""
     parameters: int = 0
     stored_dtype: str = "float32"
     """The dtype that most of the checkpoint's bytes have."""
 
     @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name → shape of the float32 arrays that are one sequence's state.
+
+        `shift` [L, 2, C] is the last normed input of time mixing and of channel mixing. `wkv` is
+        [L, H, N, N], keys by values; of RWKV-4 [L, 3, C]: numerator, denominator, exponent.
+        """
+        n = self.head_size
+        wkv = (self.heads, n, n) if self.heads else (3, self.dim)
+        return {"shift": (self.layers, 2, self.dim), "wkv": (self.layers, *wkv)}
+
+    @property
     def state_bytes(self) -> int:
-        """Size of one sequence's state in float32: two shifted rows and the heads per layer."""
-        return self.layers * (2 * self.dim + self.heads * self.head_size**2) * 4
+        """Size of one sequence's state."""
+        return 4 * sum(prod(shape) for shape in self.state_shapes.values())
+
+
+def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every tensor of such a checkpoint, in a fixed order."""
+    return shapes_of(config.generation, config.layers, sizes_of(config))
+
+
+def sizes_of(config: ModelConfig) -> dict[str, int]:
+    """A model's sizes by the names that shapes are written in."""
+    sizes = {"V": config.vocab_size, "C": config.dim, "F": config.ffn_dim}
+    return sizes | {"H": config.heads, "N": config.head_size} | dict(config.ranks)
 
 
 def read_config(checkpoint: Checkpoint) -> ModelConfig:
@@ -48,95 +71,69 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig:
     generation = _generation(tensors)
     if generation is None:
         raise CheckpointError(f"{path}: not an RWKV checkpoint (no blocks.0.att.* tensors)")
-    if generation != "RWKV-7":
-        raise CheckpointError(f"{path}: {generation}; only RWKV-7 is supported so far")
-    config = _read_sizes(path, tensors)
+    config = _read_sizes(path, tensors, generation)
     _check_tensors(path, tensors, config)
     return config
 
 
-def rwkv7_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name → shape of every tensor of an RWKV-7 checkpoint, in a fixed order."""
-    dim, row = config.dim, (config.dim,)
-    shapes: dict[str, tuple[int, ...]] = {"emb.weight": (config.vocab_size, dim)}
-    for layer in range(config.layers):
-        block = f"blocks.{layer}"
-        for norm in ("ln0", "ln1", "ln2") if layer == 0 else ("ln1", "ln2"):
-            shapes |= {f"{block}.{norm}.weight": row, f"{block}.{norm}.bias": row}
-        for name, shape in _time_mixing_shapes(config, layer).items():
-            shapes[f"{block}.att.{name}"] = shape
-        shapes[f"{block}.ffn.x_k"] = (1, 1, dim)
-        shapes[f"{block}.ffn.key.weight"] = (config.ffn_dim, dim)
-        shapes[f"{block}.ffn.value.weight"] = (dim, config.ffn_dim)
-    shapes |= {"ln_out.weight": row, "ln_out.bias": row}
-    shapes["head.weight"] = (config.vocab_size, dim)
-    return shapes
-
-
-def _time_mixing_shapes(config: ModelConfig, layer: int) -> dict[str, tuple[int, ...]]:
-    dim, row = config.dim, (1, 1, config.dim)
-    shapes: dict[str, tuple[int, ...]] = {f"x_{kind}": row for kind in "rwkvag"}
-    ranks = {"w": config.decay_rank, "a": config.a_rank, "v": config.v_rank, "g": config.gate_rank}
-    for kind, rank in ranks.items():
-        if kind == "v" and layer == 0:  # layer 0 makes the v_first that the others mix in
-            continue
-        if kind != "g":
-            shapes[f"{kind}0"] = row
-        shapes |= {f"{kind}1": (dim, rank), f"{kind}2": (rank, dim)}
-    shapes |= {"k_k": row, "k_a": row, "r_k": (config.heads, config.head_size)}
-    for matrix in ("receptance", "key", "value", "output"):
-        shapes[f"{matrix}.weight"] = (dim, dim)
-    return shapes | {"ln_x.weight": (dim,), "ln_x.bias": (dim,)}
-
-
 def _generation(tensors: Mapping[str, Tensor]) -> str | None:
     """By the tensors that only one generation has; None for what is no RWKV at all."""
-    if "blocks.0.att.r_k" in tensors or "blocks.0.att.k_k" in tensors:
-        return "RWKV-7"
-    if "blocks.0.att.time_maa_x" in tensors:
-        return "is an RWKV-6 checkpoint"
-    if "blocks.0.att.time_decay" in tensors:
-        version = 5 if "blocks.0.att.ln_x.weight" in tensors else 4
-        return f"is an RWKV-{version} checkpoint"
-    if any(name.startswith(("model.layers.", "rwkv.blocks.", "model.emb")) for name in tensors):
-        return "has the tensor names of a Hugging Face export instead of the official ones"
-    return None
+    block = {name.removeprefix(_FIRST) for name in tensors if name.startswith(_FIRST)}
+    if "r_k" in block or "k_k" in block:
+        return "rwkv7"
+    if "time_maa_x" in block:
+        return "rwkv6"
+    if "time_decay" not in block:
+        return None
+    if "ln_x.weight" not in block:
+        return "rwkv4"
+    if "gate.weight" not in block:
+        return "rwkv5.0"
+    return "rwkv5.1" if len(tensors[_FIRST + "time_decay"].shape) == 1 else "rwkv5.2"
 
 
-def _read_sizes(path: Path, tensors: Mapping[str, Tensor]) -> ModelConfig:
-    """The sizes by which all other tensors are judged."""
-
-    def shape(name: str) -> tuple[int, int]:
-        tensor = _tensor(path, tensors, name)
-        if len(tensor.shape) != 2 or 0 in tensor.shape:
-            raise _error(path, name, f"has shape {list(tensor.shape)}, expected two dimensions")
-        return tensor.shape[0], tensor.shape[1]
-
-    vocab_size, dim = shape("emb.weight")
-    heads, head_size = shape("blocks.0.att.r_k")
-    if heads * head_size != dim:
-        raise _error(
-            path, "blocks.0.att.r_k", f"{heads} heads of {head_size} do not make dimension {dim}"
-        )
+def _read_sizes(path: Path, tensors: Mapping[str, Tensor], generation: str) -> ModelConfig:
+    """The sizes by which all other tensors are judged: each from the first tensor that has it."""
     layers = _count_layers(path, tensors)
-    sizes = Counter[str]()
+    sizes: dict[str, int] = {}
+    for part in FIELDS[generation]:
+        layer = 1 if part.absent_in_first else 0
+        for size in part.shape.split():
+            if layer < layers and size.isalpha() and size not in sizes:
+                name = tensor_names(part, layer)[0]
+                sizes |= _sizes_in(path, tensors, name or "", part.shape)
+    dim, heads = sizes["C"], sizes.get("H", 0)
+    head_size = sizes.get("N", dim // heads if heads else 0)
+    if heads * head_size != dim and heads:
+        name = next(f.tensors[0] for f in FIELDS[generation] if "H" in f.shape.split())
+        why = f"{heads} heads of {head_size} do not make dimension {dim}"
+        raise _error(path, f"blocks.0.{name}", why)
+    if generation == "rwkv7" and layers == 1:
+        sizes["first"] = 0
+    stored = Counter[str]()
     for tensor in tensors.values():
-        sizes[tensor.dtype] += tensor.nbytes
+        stored[tensor.dtype] += tensor.nbytes
     return ModelConfig(
-        generation="rwkv7",
+        generation=generation,
         layers=layers,
         dim=dim,
         heads=heads,
         head_size=head_size,
-        vocab_size=vocab_size,
-        ffn_dim=shape("blocks.0.ffn.key.weight")[0],
-        decay_rank=shape("blocks.0.att.w1")[1],
-        a_rank=shape("blocks.0.att.a1")[1],
-        v_rank=shape("blocks.1.att.v1")[1] if layers > 1 else 0,
-        gate_rank=shape("blocks.0.att.g1")[1],
+        vocab_size=sizes["V"],
+        ffn_dim=sizes["F"],
+        ranks={name: n for name, n in sizes.items() if name.islower()},
         parameters=sum(prod(tensor.shape) for tensor in tensors.values()),
-        stored_dtype=sizes.most_common(1)[0][0],
+        stored_dtype=stored.most_common(1)[0][0],
     )
+
+
+def _sizes_in(path: Path, tensors: Mapping[str, Tensor], name: str, wanted: str) -> dict[str, int]:
+    """The sizes that a tensor's shape tells."""
+    names, shape = wanted.split(), _tensor(path, tensors, name).shape
+    if len(shape) != len(names) or 0 in shape:
+        count = ("no", "one", "two", "three")[len(names)]
+        raise _error(path, name, f"has shape {list(shape)}, expected {count} dimensions")
+    return {size: n for size, n in zip(names, shape, strict=True) if size.isalpha()}
 
 
 def _count_layers(path: Path, tensors: Mapping[str, Tensor]) -> int:
@@ -148,24 +145,32 @@ def _count_layers(path: Path, tensors: Mapping[str, Tensor]) -> int:
 
 
 def _check_tensors(path: Path, tensors: Mapping[str, Tensor], config: ModelConfig) -> None:
-    expected = rwkv7_shapes(config)
-    for name, shape in expected.items():
-        tensor = _tensor(path, tensors, name)
-        if not _matches(tensor.shape, shape):
-            raise _error(path, name, f"has shape {list(tensor.shape)}, expected {list(shape)}")
-        if not tensor.is_float:
-            raise _error(path, name, f"has dtype {tensor.dtype}, expected floating point")
+    sizes, expected = sizes_of(config), set[str]()
+    for part in FIELDS[config.generation]:
+        shape = resolve(part.shape, sizes)
+        for layer in range(config.layers if part.per_layer else 1):
+            for name in tensor_names(part, layer):
+                if name is not None:
+                    _check_tensor(path, tensors, name, shape, part.kind == "vectors")
+                    expected.add(name)
+            # Some exports give layer 0 a value residual too; nothing ever reads it.
+            expected |= {f"blocks.{layer}.{name}" for name in part.tensors if part.absent_in_first}
+    title = config.generation.upper().replace("RWKV", "RWKV-")
     for name in tensors:
-        # Some exports give layer 0 a value residual too; nothing ever reads it.
-        if name not in expected and name not in _VALUE_RESIDUAL_OF_FIRST:
-            raise _error(path, name, "is not part of RWKV-7, so the model would be run wrongly")
+        if name not in expected:
+            raise _error(path, name, f"is not part of {title}, so the model would be run wrongly")
 
 
-def _matches(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    """Equal; rows may be [D] as well as [1, 1, D]."""
-    if expected[:2] == (1, 1) and len(expected) == 3:
-        return shape[-1:] == expected[-1:] and all(n == 1 for n in shape[:-1])
-    return shape == expected
+def _check_tensor(
+    path: Path, tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...], is_vector: bool
+) -> None:
+    """Rows of a vector may be [C] as well as [1, 1, C]."""
+    tensor = _tensor(path, tensors, name)
+    is_row = is_vector and shape[:2] == (1, 1) and all(n == 1 for n in tensor.shape[:-1])
+    if tensor.shape != shape and not (is_row and tensor.shape[-1:] == shape[-1:]):
+        raise _error(path, name, f"has shape {list(tensor.shape)}, expected {list(shape)}")
+    if not tensor.is_float:
+        raise _error(path, name, f"has dtype {tensor.dtype}, expected floating point")
 
 
 def _tensor(path: Path, tensors: Mapping[str, Tensor], name: str) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from server.model.config import ModelConfig, rwkv7_shapes
+from server.model.config import ModelConfig, tensor_shapes
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -47,17 +47,19 @@ def design(layers: int, dim: int, vocab_size: int, head_size: int = 64) -> Model
         head_size=head_size,
         vocab_size=vocab_size,
         ffn_dim=4 * dim,
-        decay_rank=_rank(2.5, dim),
-        a_rank=_rank(2.5, dim),
-        v_rank=_rank(1.7, dim) if layers > 1 else 0,
-        gate_rank=_rank(5.0, dim),
+        ranks={
+            "decay": _rank(2.5, dim),
+            "rate": _rank(2.5, dim),
+            "first": _rank(1.7, dim) if layers > 1 else 0,
+            "gate": _rank(5.0, dim),
+        },
     )
 
 
 def initialize(
     layers: int, dim: int, vocab_size: int, seed: int, head_size: int = 64
 ) -> Iterator[tuple[str, Floats]]:
-    """Yield (name, float32 array), in the order and of the shapes of rwkv7_shapes(design(…)).
+    """Yield (name, float32 array), in the order and of the shapes of tensor_shapes(design(…)).
 
     A tensor depends on the seed, its name and the sizes only. Raises ValueError like design.
     """
@@ -66,7 +68,7 @@ def initialize(
         raise ValueError("the seed must not be negative")
     return (
         (name, _tensor(config, name, shape, _generator(seed, name)).reshape(shape))
-        for name, shape in rwkv7_shapes(config).items()
+        for name, shape in tensor_shapes(config).items()
     )
 
 

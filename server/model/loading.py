@@ -14,10 +14,10 @@ from server.kernels.matrices import FloatMatrix, Int4Matrix, Int8Matrix
 from server.kernels.pack import aligned_zeros
 from server.kernels.team import Team
 from server.model.config import ModelConfig
+from server.model.generations import GENERATIONS
+from server.model.layout import Part, parts_of
 from server.model.packed_file import PackedFile, fingerprint
 from server.model.packing import Layout, Packer, Storage, arrays_of, storage_of
-from server.model.rwkv7_arrays import Weights
-from server.model.rwkv7_layout import Part, rwkv7_parts
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def load_weights(
     team: Team,
     cache: WeightsCache | None,
     on_progress: OnProgress,
-) -> Weights:
+) -> Any:
     """Map the packed weights, or pack them first; without a cache into memory.
 
     Raises CheckpointError for values that are not finite, or too large for the dtype.
@@ -66,7 +66,7 @@ def load_weights(
     def dtype_of(name: str) -> str:
         return checkpoint.tensors[name].dtype
 
-    parts = [(part, storage_of(part, dtype, dtype_of)) for part in rwkv7_parts(config)]
+    parts = [(part, storage_of(part, dtype, dtype_of)) for part in parts_of(config)]
     layout = layout_of(parts)
     arrays = None
     if cache is not None:
@@ -77,7 +77,7 @@ def load_weights(
     if arrays is None:
         arrays = {n: aligned_zeros(shape, NUMPY_DTYPES[d]) for n, (d, shape) in layout.items()}
         _pack(checkpoint, parts, arrays, team, dtype, on_progress)
-    return build_weights(parts, arrays)
+    return build_weights(config, parts, arrays)
 
 
 def layout_of(parts: list[tuple[Part, Storage]]) -> Layout:
@@ -142,8 +142,10 @@ def _pack(
         packer.pack(part, storage, arrays)
 
 
-def build_weights(parts: list[tuple[Part, Storage]], arrays: Mapping[str, Array]) -> Weights:
-    """The arrays of a layout, now read-only, as the forward pass takes them."""
+def build_weights(
+    config: ModelConfig, parts: list[tuple[Part, Storage]], arrays: Mapping[str, Array]
+) -> Any:
+    """The arrays of a layout, now read-only, as the generation's Weights."""
     for array in arrays.values():
         # Mapped ones are read-only, and kernels are compiled for one or the other.
         array.flags.writeable = False
@@ -158,4 +160,4 @@ def build_weights(parts: list[tuple[Part, Storage]], arrays: Mapping[str, Array]
             fields[part.field] = kind(codes, arrays[f"{part.field}.scales"])
         else:
             fields[part.field] = FloatMatrix(codes)
-    return Weights(**fields)
+    return GENERATIONS[config.generation].weights(**fields)

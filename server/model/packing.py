@@ -17,7 +17,8 @@ from server.kernels.pack import pack_rows, padded
 from server.kernels.quantize import GROUP, quantize_int4, quantize_int8
 from server.kernels.simd import LANES
 from server.kernels.team import Team
-from server.model.rwkv7_layout import Part
+from server.model.layout import Part
+from server.model.tensors import Change
 
 Array = npt.NDArray[Any]
 Storage = Literal["float32", "bfloat16", "float16", "int8", "int4"]
@@ -67,6 +68,15 @@ def storage_of(part: Part, wanted: str, dtype_of: Callable[[str], str]) -> Stora
     return "bfloat16" if dtypes <= {"bfloat16"} or part.kind != "low_rank" else "float32"
 
 
+_CHANGES: dict[Change, Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]] = {
+    "none": lambda x: x,
+    "complement": lambda x: 1 - x,
+    "decay": lambda x: np.exp(-np.exp(x)),
+    "exp": np.exp,
+    "minus_exp": lambda x: -np.exp(x),
+}
+
+
 class Packer:
     """Packs parts into arrays of their layout. Large matrices are a step of progress each."""
 
@@ -86,12 +96,13 @@ class Packer:
             tensor = self._checkpoint.tensors[name]
             if part.kind == "vectors":
                 rows = arrays[part.field].reshape(-1, part.columns)
-                rows[index] = self._values(tensor, storage).reshape(-1)
+                rows[index] = _changed(self._values(tensor, storage), part)
             elif part.kind == "embedding":
                 self._embedding(tensor, storage, arrays[part.field])
             elif part.kind == "low_rank":
-                codes = arrays[f"{part.field}.codes"][index]
-                pack_rows(self._typed(tensor, storage).T, codes)
+                matrices = self._typed(tensor, storage).reshape(-1, part.columns, part.rows)
+                for place, matrix in enumerate(matrices, index * len(matrices)):
+                    pack_rows(matrix.T, arrays[f"{part.field}.codes"][place])
             else:
                 self._matrix(tensor, storage, part, index, arrays)
             tensor.forget()
@@ -139,3 +150,9 @@ class Packer:
 
     def _refuse(self, tensor: Tensor, why: str) -> None:
         raise CheckpointError(f"{self._checkpoint.path}: tensor {tensor.name[:120]} {why}")
+
+
+def _changed(values: npt.NDArray[np.float32], part: Part) -> npt.NDArray[np.float64]:
+    """[C] a vector as kernels want it; what has one value for a head is repeated over it."""
+    changed = _CHANGES[part.change](values.reshape(-1).astype(np.float64))
+    return np.repeat(changed, part.columns // changed.size)

@@ -2,33 +2,122 @@
 
 A batch is T tokens of S sequences, one after another. Only token shift and WKV look at the borders
 between sequences, so prefill, decode and any mixture of them are the same code.
-The arrays are described in rwkv7_arrays.py.
 """
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from server.kernels.activation import exp, sigmoid, tanh
 from server.kernels.borrow import borrowed
 from server.kernels.jit import inner_kernel, kernel
-from server.kernels.linear import inputs_of, layer_of, multiply, quantize, share_rows
+from server.kernels.linear import layer_of, multiply, quantize, share_rows
+from server.kernels.matrices import Activations
 from server.kernels.norm import layer_norm
-from server.kernels.quantize import GROUP
-from server.kernels.simd import LANES, sum_of_differences, widen
+from server.kernels.simd import LANES
 from server.kernels.team import barrier, share
 from server.kernels.token_shift import token_shift
 from server.kernels.wkv7 import normalize, wkv7
+from server.model.arrays import Buffers
+from server.model.layers import (
+    CHANNEL,
+    FIRST,
+    GROUP_NORM_EPSILON,
+    TIME,
+    bonus_of,
+    embed,
+    norm_next,
+    project,
+    project_low_rank,
+    project_residual,
+    quantize_heads,
+    remember_last,
+    share_heads,
+    square_relu,
+    write_logits,
+)
 
-LAYER_NORM_EPSILON = 1e-5
-GROUP_NORM_EPSILON = 64e-5
 DECAY_SCALE = math.exp(-0.5)
-MIXES = ("r", "w", "k", "v", "a", "g")
-# Slots of Scratch.inputs: the six mixes and what the output projection takes.
-# Typed, because Numba compiles a function once more for every literal argument.
-INPUT_SLOTS = 7
-_R, _W, _K, _V, _A, _G, _Y = np.arange(INPUT_SLOTS)
-_TIME, _CHANNEL, _FIRST = np.int64(0), np.int64(1), np.int64(0)
+# The six mixes, in the order of Weights.mix, and what the output projection takes.
+_INPUT_SLOTS = 7
+_R, _W, _K, _V, _A, _G, _Y = np.arange(_INPUT_SLOTS)
+
+
+class Weights(NamedTuple):
+    """All weights, stacked over layers, in the order in which a step reads them.
+
+    A "matrix" is one of kernels/matrices.py; a "low-rank" one always is a FloatMatrix.
+    """
+
+    embedding: Any  # [V, C] float32, or bits of bfloat16 (uint16) or float16 (int16)
+    norm_weight: Any  # [2, C] ln0 and ln_out
+    norm_bias: Any  # [2, C]
+    block_norm_weight: Any  # [L, 2, C] ln1 and ln2
+    block_norm_bias: Any  # [L, 2, C]
+    mix: Any  # [L, 6, C] token shift of r, w, k, v, a, g
+    receptance: Any  # matrix [C, C]
+    key: Any  # matrix [C, C]
+    value: Any  # matrix [C, C]
+    decay_base: Any  # [L, C] w0
+    decay_down: Any  # low-rank [rank, C] w1
+    gate_down: Any
+    rate_base: Any  # [L, C] a0, the in-context learning rate
+    rate_down: Any
+    first_base: Any  # [L, C] v0, how much of layer 0's value is mixed in
+    first_down: Any
+    decay_up: Any  # low-rank [C, rank] w2
+    rate_up: Any
+    gate_up: Any
+    first_up: Any
+    removal_scale: Any  # [L, C] k_k
+    rate_scale: Any  # [L, C] k_a
+    bonus: Any  # [L, C] r_k
+    group_norm_weight: Any  # [L, C] ln_x
+    group_norm_bias: Any  # [L, C]
+    output: Any  # matrix [C, C]
+    channel_mix: Any  # [L, C]
+    channel_key: Any  # matrix [F, C]
+    channel_value: Any  # matrix [C, F]
+    head: Any  # matrix [V, C], L = 1
+
+
+class Scratch(NamedTuple):
+    """Buffers of one step: those of Buffers.shared() and others, [T, C] or [T, rank]."""
+
+    x: Any
+    normed: Any
+    borders: Any
+    inputs: Activations
+    r: Any
+    k: Any
+    v: Any
+    v_first: Any
+    decay: Any
+    rate: Any
+    first: Any
+    gate: Any
+    kk: Any
+    out: Any
+    decay_hidden: Any
+    rate_hidden: Any
+    first_hidden: Any
+    gate_hidden: Any
+    channel_hidden: Activations
+    last: Activations
+    logits: Any
+
+
+def allocate(buffers: Buffers) -> Scratch:
+    """What step() needs."""
+    config = buffers.config
+    wide = ("v_first", "decay", "rate", "first", "gate", "kk")
+    own = {name: buffers.outputs(config.dim) for name in wide}
+    own |= {
+        f"{name}_hidden": buffers.outputs(max(config.ranks[name], 1))
+        for name in ("decay", "rate", "first", "gate")
+    }
+    return Scratch(**buffers.shared(_INPUT_SLOTS), **own)
 
 
 @kernel
@@ -36,79 +125,14 @@ def step(team, thread, threads, weights, state, batch, scratch):
     """Read batch.tokens, advance the states, and write scratch.logits for batch.logit_rows."""
     weights, state = borrowed(weights), borrowed(state)
     batch, scratch = borrowed(batch), borrowed(scratch)
-    _embed(thread, threads, weights, batch, scratch)
+    embed(thread, threads, weights, batch, scratch)
     barrier(team, threads)
     for layer in range(weights.mix.shape[0]):
         _time_mixing(team, thread, threads, weights, layer, state, batch, scratch)
         barrier(team, threads)
         _channel_mixing(team, thread, threads, weights, layer, state, batch, scratch)
         barrier(team, threads)
-    channels = scratch.x.shape[1]
-    begin, end = share(thread, threads, batch.logit_rows.shape[0])
-    for row in range(begin, end):
-        x, out = scratch.x[batch.logit_rows[row]], scratch.last.values[0, row, :channels]
-        layer_norm(x, weights.norm_weight[1], weights.norm_bias[1], LAYER_NORM_EPSILON, out)
-        quantize(weights.head, scratch.last, _FIRST, row, 0, channels)
-    barrier(team, threads)
-    rows = batch.logit_rows.shape[0]
-    _project(thread, threads, weights.head, _FIRST, scratch.last, _FIRST, scratch.logits, rows)
-
-
-@inner_kernel
-def _embed(thread, threads, weights, batch, scratch):
-    begin, end = share(thread, threads, batch.tokens.shape[0])
-    for t in range(begin, end):
-        row, x = weights.embedding[batch.tokens[t]], scratch.x[t]
-        for i in range(row.shape[0]):
-            x[i] = widen(row[i])
-        layer_norm(x, weights.norm_weight[0], weights.norm_bias[0], LAYER_NORM_EPSILON, x)
-
-
-@inner_kernel
-def _norm(weights, layer, which, x, out):
-    weight, bias = weights.block_norm_weight[layer, which], weights.block_norm_bias[layer, which]
-    layer_norm(x, weight, bias, LAYER_NORM_EPSILON, out)
-
-
-@inner_kernel
-def _norm_next(thread, begin, t, weights, layer, which, state, batch, scratch):
-    """Norm token t of a thread whose tokens begin at `begin`; returns the normed token before.
-
-    That one may be another thread's, which need not have come to it: it is computed here, too.
-    """
-    _norm(weights, layer, which, scratch.x[t], scratch.normed[t])
-    sequence = batch.sequences[t]
-    if t == batch.starts[sequence]:
-        return state.shift[batch.slots[sequence], layer, which]
-    if t > begin:
-        return scratch.normed[t - 1]
-    _norm(weights, layer, which, scratch.x[t - 1], scratch.borders[thread])
-    return scratch.borders[thread]
-
-
-@inner_kernel
-def _remember_last(thread, threads, layer, which, state, batch, scratch):
-    begin, end = share(thread, threads, batch.slots.shape[0])
-    for s in range(begin, end):
-        shift = state.shift[batch.slots[s], layer, which]
-        normed = scratch.normed[batch.starts[s + 1] - 1]
-        for i in range(shift.shape[0]):
-            shift[i] = normed[i]
-
-
-@inner_kernel
-def _project(thread, threads, w, layer, inputs, slot, y, tokens):
-    """This thread's share of y = W x; returns which outputs it computed."""
-    begin, end = share_rows(thread, threads, w.codes.shape[1])
-    multiply(layer_of(w, layer), inputs_of(w, inputs, slot), y, tokens, begin, end)
-    return begin * LANES, end * LANES
-
-
-@inner_kernel
-def _project_low_rank(thread, threads, w, layer, x, y, tokens):
-    begin, end = share_rows(thread, threads, w.codes.shape[1])
-    multiply(layer_of(w, layer), x, y, tokens, begin, end)
-    return begin * LANES, end * LANES
+    write_logits(team, thread, threads, weights, batch, scratch)
 
 
 @inner_kernel
@@ -118,16 +142,14 @@ def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
     _time_inputs(thread, threads, weights, layer, state, batch, scratch)
     barrier(team, threads)
     # Nobody reads the old shift state any more.
-    _remember_last(thread, threads, layer, _TIME, state, batch, scratch)
-    _project(thread, threads, weights.receptance, layer, inputs, _R, scratch.r, tokens)
-    _project(thread, threads, weights.key, layer, inputs, _K, scratch.k, tokens)
-    _project(thread, threads, weights.value, layer, inputs, _V, scratch.v, tokens)
+    remember_last(thread, threads, layer, TIME, state, batch, scratch)
+    project(thread, threads, weights.receptance, layer, inputs, _R, scratch.r, tokens)
+    project(thread, threads, weights.key, layer, inputs, _K, scratch.k, tokens)
+    project(thread, threads, weights.value, layer, inputs, _V, scratch.v, tokens)
     _low_rank_down(thread, threads, weights, layer, scratch, tokens)
     barrier(team, threads)
-    # A head stays on one thread, if its channels are whole groups of 32.
-    heads, size = state.wkv.shape[2], state.wkv.shape[3]
-    first, last = share(thread, threads, heads)
-    is_whole = size % GROUP == 0
+    size = state.wkv.shape[3]
+    first, last, is_whole = share_heads(thread, threads, state.wkv.shape[2], size)
     begin, end = first * size // LANES, last * size // LANES
     if not is_whole:
         begin, end = share_rows(thread, threads, weights.decay_up.codes.shape[1])
@@ -139,16 +161,9 @@ def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
     for sequence in range(batch.slots.shape[0]):
         for head in range(first, last):
             _head(weights, layer, head, sequence, state, batch, scratch)
-    if not is_whole:
-        barrier(team, threads)
-        first, last = 0, heads
-    begin, end = (0, tokens) if is_whole else share(thread, threads, tokens)
-    for t in range(begin, end):
-        quantize(weights.output, inputs, _Y, t, first * size, last * size)
-    barrier(team, threads)
-    w, out = weights.output, scratch.out
-    begin, end = _project(thread, threads, w, layer, inputs, _Y, out, tokens)
-    _add_residual(scratch, tokens, begin, end)
+    begin, end = first * size, last * size
+    quantize_heads(team, thread, threads, weights, _Y, begin, end, is_whole, scratch, tokens)
+    project_residual(thread, threads, weights.output, layer, inputs, _Y, scratch, tokens)
 
 
 @inner_kernel
@@ -157,7 +172,7 @@ def _time_inputs(thread, threads, weights, layer, state, batch, scratch):
     inputs, channels = scratch.inputs, scratch.x.shape[1]
     begin, end = share(thread, threads, batch.tokens.shape[0])
     for t in range(begin, end):
-        previous = _norm_next(thread, begin, t, weights, layer, _TIME, state, batch, scratch)
+        previous = norm_next(thread, begin, t, weights, layer, TIME, state, batch, scratch)
         for m in range(6):
             token_shift(scratch.normed[t], previous, weights.mix[layer, m], inputs.values[m, t])
         quantize(weights.receptance, inputs, _R, t, 0, channels)
@@ -169,22 +184,22 @@ def _time_inputs(thread, threads, weights, layer, state, batch, scratch):
 def _low_rank_down(thread, threads, weights, layer, scratch, tokens):
     mixed, decay, gate = scratch.inputs.values, scratch.decay_hidden, scratch.gate_hidden
     w = weights.decay_down
-    begin, end = _project_low_rank(thread, threads, w, layer, mixed[_W], decay, tokens)
+    begin, end = project_low_rank(thread, threads, w, layer, mixed[_W], decay, tokens)
     for t in range(tokens):
         row = decay[t, begin:end]
         for i in range(row.shape[0]):
             row[i] = tanh(row[i])
     w = weights.gate_down
-    begin, end = _project_low_rank(thread, threads, w, layer, mixed[_G], gate, tokens)
+    begin, end = project_low_rank(thread, threads, w, layer, mixed[_G], gate, tokens)
     for t in range(tokens):
         row = gate[t, begin:end]
         for i in range(row.shape[0]):
             row[i] = sigmoid(row[i])
     w, rate, first = weights.rate_down, scratch.rate_hidden, scratch.first_hidden
-    _project_low_rank(thread, threads, w, layer, mixed[_A], rate, tokens)
+    project_low_rank(thread, threads, w, layer, mixed[_A], rate, tokens)
     if layer > 0:
         w = weights.first_down
-        _project_low_rank(thread, threads, w, layer, mixed[_V], first, tokens)
+        project_low_rank(thread, threads, w, layer, mixed[_V], first, tokens)
 
 
 @inner_kernel
@@ -248,9 +263,7 @@ def _head(weights, layer, head, sequence, state, batch, scratch):
         normalize(kk, kk)
         wkv7(wkv_state, r, decay, k, v, kk, rate, y)
         layer_norm(y, norm_weight, norm_bias, GROUP_NORM_EPSILON, y)
-        for i in range(kk.shape[0]):
-            kk[i] = r[i] * k[i] * bonus[i]
-        current = sum_of_differences(kk.ctypes.data, kk.shape[0], np.float32(0))
+        current = bonus_of(r, k, bonus, kk)
         for i in range(y.shape[0]):
             y[i] = (y[i] + current * v[i]) * gate[i]
 
@@ -258,33 +271,16 @@ def _head(weights, layer, head, sequence, state, batch, scratch):
 @inner_kernel
 def _channel_mixing(team, thread, threads, weights, layer, state, batch, scratch):
     tokens, channels = batch.tokens.shape[0], scratch.x.shape[1]
-    inputs, hidden = scratch.inputs, scratch.channel_hidden
+    inputs = scratch.inputs
     begin, end = share(thread, threads, tokens)
     for t in range(begin, end):
-        previous = _norm_next(thread, begin, t, weights, layer, _CHANNEL, state, batch, scratch)
+        previous = norm_next(thread, begin, t, weights, layer, CHANNEL, state, batch, scratch)
         mix, out = weights.channel_mix[layer], inputs.values[_K, t]
         token_shift(scratch.normed[t], previous, mix, out)
         quantize(weights.channel_key, inputs, _K, t, 0, channels)
     barrier(team, threads)
-    _remember_last(thread, threads, layer, _CHANNEL, state, batch, scratch)
-    w, values = weights.channel_key, hidden.values[0]
-    begin, end = _project(thread, threads, w, layer, inputs, _K, values, tokens)
-    for t in range(tokens):
-        row = values[t, begin:end]
-        for i in range(row.shape[0]):
-            positive = max(row[i], np.float32(0))
-            row[i] = positive * positive
-        quantize(weights.channel_value, hidden, _FIRST, t, begin, end)
+    remember_last(thread, threads, layer, CHANNEL, state, batch, scratch)
+    square_relu(thread, threads, weights, layer, inputs, _K, scratch, tokens)
     barrier(team, threads)
-    w = weights.channel_value
-    begin, end = _project(thread, threads, w, layer, hidden, _FIRST, scratch.out, tokens)
-    _add_residual(scratch, tokens, begin, end)
-
-
-@inner_kernel
-def _add_residual(scratch, tokens, begin, end):
-    last = min(end, scratch.x.shape[1])
-    for t in range(tokens):
-        x, out = scratch.x[t, begin:last], scratch.out[t, begin:last]
-        for i in range(x.shape[0]):
-            x[i] += out[i]
+    w, hidden = weights.channel_value, scratch.channel_hidden
+    project_residual(thread, threads, w, layer, hidden, FIRST, scratch, tokens)

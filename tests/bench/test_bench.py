@@ -34,7 +34,7 @@ def test_random_weights_have_the_shape_and_give_numbers(tiny, dtype):
     bytes_per_weight = {"float32": 4, "bfloat16": 2, "int8": 1.0625, "int4": 0.5625}[dtype]
     large = 2 * (4 * 128 * 128 + 2 * 128 * 512)
     low_rank = work.layer_macs - large
-    ranks = config.decay_rank + config.a_rank + config.v_rank + config.gate_rank
+    ranks = sum(config.ranks.values())
     assert low_rank == 2 * 2 * 128 * ranks
     low_rank_bytes = low_rank * (4 if dtype == "float32" else 2)
     assert work.layer_bytes == large * bytes_per_weight + low_rank_bytes

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from server.model.config import rwkv7_shapes
+from server.model.config import tensor_shapes
 from server.model.initialize import design, initialize
 
 LAYERS, DIM, VOCAB, HEAD = 3, 64, 300, 16
@@ -16,16 +16,16 @@ def weights():
 
 def test_official_ranks():
     config = design(12, 768, 65_536)
-    ranks = (config.decay_rank, config.a_rank, config.v_rank, config.gate_rank)
+    ranks = tuple(config.ranks.values())
     assert ranks == (64, 64, 32, 128)  # those of the published 0.1B
     config = design(24, 2048, 65_536)
-    ranks = (config.decay_rank, config.a_rank, config.v_rank, config.gate_rank)
+    ranks = tuple(config.ranks.values())
     assert ranks == (128, 128, 64, 224)
     assert config.ffn_dim == 8192
 
 
 def test_names_and_shapes(weights):
-    shapes = rwkv7_shapes(design(LAYERS, DIM, VOCAB, HEAD))
+    shapes = tensor_shapes(design(LAYERS, DIM, VOCAB, HEAD))
     assert {name: array.shape for name, array in weights.items()} == shapes
     assert list(weights) == list(shapes)
     for array in weights.values():

@@ -1,0 +1,132 @@
+"""RWKV-4 "Dove" (arXiv 2305.13048): the forward pass of a packed batch, as one SPMD kernel."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from server.kernels.activation import sigmoid
+from server.kernels.borrow import borrowed
+from server.kernels.jit import inner_kernel, kernel
+from server.kernels.linear import quantize, share_rows
+from server.kernels.matrices import Activations
+from server.kernels.simd import LANES
+from server.kernels.team import barrier, share
+from server.kernels.token_shift import token_shift
+from server.kernels.wkv4 import wkv4
+from server.model.arrays import Buffers
+from server.model.layers import (
+    TIME,
+    embed,
+    gated_channel_mixing,
+    norm_next,
+    project,
+    project_residual,
+    remember_last,
+    write_logits,
+)
+
+# The three mixes, in the order of Weights.mix, and what the output projection takes.
+_INPUT_SLOTS = 4
+_R, _K, _V, _Y = np.arange(_INPUT_SLOTS)
+
+
+class Weights(NamedTuple):
+    """All weights, stacked over layers, in the order in which a step reads them.
+
+    A "matrix" is one of kernels/matrices.py.
+    """
+
+    embedding: Any  # [V, C] float32, or bits of bfloat16 (uint16) or float16 (int16)
+    norm_weight: Any  # [2, C] ln0 and ln_out
+    norm_bias: Any  # [2, C]
+    block_norm_weight: Any  # [L, 2, C] ln1 and ln2
+    block_norm_bias: Any  # [L, 2, C]
+    mix: Any  # [L, 3, C] token shift of r, k, v
+    receptance: Any  # matrix [C, C]
+    key: Any  # matrix [C, C]
+    value: Any  # matrix [C, C]
+    decay: Any  # [L, C] −exp(time_decay)
+    bonus: Any  # [L, C] time_first
+    output: Any  # matrix [C, C]
+    channel_mix: Any  # [L, 2, C] of k and r
+    channel_key: Any  # matrix [F, C]
+    channel_receptance: Any  # matrix [C, C]
+    channel_value: Any  # matrix [C, F]
+    head: Any  # matrix [V, C], L = 1
+
+
+class Scratch(NamedTuple):
+    """Buffers of one step: those of Buffers.shared()."""
+
+    x: Any
+    normed: Any
+    borders: Any
+    inputs: Activations
+    r: Any
+    k: Any
+    v: Any
+    out: Any
+    channel_hidden: Activations
+    last: Activations
+    logits: Any
+
+
+def allocate(buffers: Buffers) -> Scratch:
+    """What step() needs."""
+    return Scratch(**buffers.shared(_INPUT_SLOTS))
+
+
+@kernel
+def step(team, thread, threads, weights, state, batch, scratch):
+    """Read batch.tokens, advance the states, and write scratch.logits for batch.logit_rows."""
+    weights, state = borrowed(weights), borrowed(state)
+    batch, scratch = borrowed(batch), borrowed(scratch)
+    embed(thread, threads, weights, batch, scratch)
+    barrier(team, threads)
+    for layer in range(weights.mix.shape[0]):
+        _time_mixing(team, thread, threads, weights, layer, state, batch, scratch)
+        barrier(team, threads)
+        gated_channel_mixing(team, thread, threads, weights, layer, state, batch, scratch)
+        barrier(team, threads)
+    write_logits(team, thread, threads, weights, batch, scratch)
+
+
+@inner_kernel
+def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
+    tokens, channels = batch.tokens.shape[0], scratch.x.shape[1]
+    inputs = scratch.inputs
+    begin, end = share(thread, threads, tokens)
+    for t in range(begin, end):
+        previous = norm_next(thread, begin, t, weights, layer, TIME, state, batch, scratch)
+        for m in range(3):
+            token_shift(scratch.normed[t], previous, weights.mix[layer, m], inputs.values[m, t])
+        quantize(weights.receptance, inputs, _R, t, 0, channels)
+        quantize(weights.key, inputs, _K, t, 0, channels)
+        quantize(weights.value, inputs, _V, t, 0, channels)
+    barrier(team, threads)
+    remember_last(thread, threads, layer, TIME, state, batch, scratch)
+    project(thread, threads, weights.receptance, layer, inputs, _R, scratch.r, tokens)
+    project(thread, threads, weights.key, layer, inputs, _K, scratch.k, tokens)
+    project(thread, threads, weights.value, layer, inputs, _V, scratch.v, tokens)
+    # A channel stays on its thread: the matrices have equally many rows.
+    begin, end = share_rows(thread, threads, weights.key.codes.shape[1])
+    first, last = begin * LANES, min(end * LANES, channels)
+    for sequence in range(batch.slots.shape[0]):
+        _channels(weights, layer, first, last, sequence, state, batch, scratch)
+    for t in range(tokens):
+        quantize(weights.output, inputs, _Y, t, first, last)
+    barrier(team, threads)
+    project_residual(thread, threads, weights.output, layer, inputs, _Y, scratch, tokens)
+
+
+@inner_kernel
+def _channels(weights, layer, first, last, sequence, state, batch, scratch):
+    """WKV and receptance of some channels for all tokens of one sequence."""
+    wkv_state = state.wkv[batch.slots[sequence], layer][:, first:last]
+    decay, bonus = weights.decay[layer, first:last], weights.bonus[layer, first:last]
+    for t in range(batch.starts[sequence], batch.starts[sequence + 1]):
+        k, v = scratch.k[t, first:last], scratch.v[t, first:last]
+        r, y = scratch.r[t, first:last], scratch.inputs.values[_Y, t, first:last]
+        wkv4(wkv_state, decay, bonus, k, v, y)
+        for i in range(y.shape[0]):
+            y[i] *= sigmoid(r[i])

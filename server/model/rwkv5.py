@@ -1,0 +1,162 @@
+"""RWKV-5 "Eagle" (arXiv 2404.05892) in its three revisions: the forward pass of a packed batch.
+
+They differ in what packing evens out (tensors.py): 5.0 and 5.1 have one decay and one bonus for a
+head, 5.2 for a channel. 5.0 has no gate: its gate matrix has no rows.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from server.kernels.activation import sigmoid
+from server.kernels.borrow import borrowed
+from server.kernels.jit import inner_kernel, kernel
+from server.kernels.linear import quantize
+from server.kernels.matrices import Activations
+from server.kernels.norm import layer_norm
+from server.kernels.team import barrier, share
+from server.kernels.token_shift import token_shift
+from server.kernels.wkv6 import wkv6
+from server.model.arrays import Buffers
+from server.model.layers import (
+    GROUP_NORM_EPSILON,
+    TIME,
+    bonus_of,
+    embed,
+    gated_channel_mixing,
+    norm_next,
+    project,
+    project_residual,
+    quantize_heads,
+    remember_last,
+    share_heads,
+    write_logits,
+)
+
+# The four mixes, in the order of Weights.mix, and what the output projection takes.
+_INPUT_SLOTS = 5
+_R, _K, _V, _G, _Y = np.arange(_INPUT_SLOTS)
+
+
+class Weights(NamedTuple):
+    """All weights, stacked over layers, in the order in which a step reads them.
+
+    A "matrix" is one of kernels/matrices.py.
+    """
+
+    embedding: Any  # [V, C] float32, or bits of bfloat16 (uint16) or float16 (int16)
+    norm_weight: Any  # [2, C] ln0 and ln_out
+    norm_bias: Any  # [2, C]
+    block_norm_weight: Any  # [L, 2, C] ln1 and ln2
+    block_norm_bias: Any  # [L, 2, C]
+    mix: Any  # [L, 4, C] token shift of r, k, v, g; [L, 3, C] without a gate
+    receptance: Any  # matrix [C, C]
+    key: Any  # matrix [C, C]
+    value: Any  # matrix [C, C]
+    gate: Any  # matrix [C, C], or [0, C]
+    decay: Any  # [L, C] exp(−exp(time_decay))
+    bonus: Any  # [L, C] time_faaaa
+    group_norm_weight: Any  # [L, C] ln_x
+    group_norm_bias: Any  # [L, C]
+    output: Any  # matrix [C, C]
+    channel_mix: Any  # [L, 2, C] of k and r
+    channel_key: Any  # matrix [F, C]
+    channel_receptance: Any  # matrix [C, C]
+    channel_value: Any  # matrix [C, F]
+    head: Any  # matrix [V, C], L = 1
+
+
+class Scratch(NamedTuple):
+    """Buffers of one step: those of Buffers.shared() and two more, [T, C]."""
+
+    x: Any
+    normed: Any
+    borders: Any
+    inputs: Activations
+    r: Any
+    k: Any
+    v: Any
+    gate: Any
+    products: Any
+    out: Any
+    channel_hidden: Activations
+    last: Activations
+    logits: Any
+
+
+def allocate(buffers: Buffers) -> Scratch:
+    """What step() needs."""
+    own = {name: buffers.outputs(buffers.config.dim) for name in ("gate", "products")}
+    return Scratch(**buffers.shared(_INPUT_SLOTS), **own)
+
+
+@kernel
+def step(team, thread, threads, weights, state, batch, scratch):
+    """Read batch.tokens, advance the states, and write scratch.logits for batch.logit_rows."""
+    weights, state = borrowed(weights), borrowed(state)
+    batch, scratch = borrowed(batch), borrowed(scratch)
+    embed(thread, threads, weights, batch, scratch)
+    barrier(team, threads)
+    for layer in range(weights.mix.shape[0]):
+        _time_mixing(team, thread, threads, weights, layer, state, batch, scratch)
+        barrier(team, threads)
+        gated_channel_mixing(team, thread, threads, weights, layer, state, batch, scratch)
+        barrier(team, threads)
+    write_logits(team, thread, threads, weights, batch, scratch)
+
+
+@inner_kernel
+def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
+    tokens, inputs = batch.tokens.shape[0], scratch.inputs
+    _time_inputs(thread, threads, weights, layer, state, batch, scratch)
+    barrier(team, threads)
+    remember_last(thread, threads, layer, TIME, state, batch, scratch)
+    project(thread, threads, weights.receptance, layer, inputs, _R, scratch.r, tokens)
+    project(thread, threads, weights.key, layer, inputs, _K, scratch.k, tokens)
+    project(thread, threads, weights.value, layer, inputs, _V, scratch.v, tokens)
+    project(thread, threads, weights.gate, layer, inputs, _G, scratch.gate, tokens)
+    barrier(team, threads)
+    size = state.wkv.shape[3]
+    first, last, is_whole = share_heads(thread, threads, state.wkv.shape[2], size)
+    for sequence in range(batch.slots.shape[0]):
+        for head in range(first, last):
+            _head(weights, layer, head, sequence, state, batch, scratch)
+    begin, end = first * size, last * size
+    quantize_heads(team, thread, threads, weights, _Y, begin, end, is_whole, scratch, tokens)
+    project_residual(thread, threads, weights.output, layer, inputs, _Y, scratch, tokens)
+
+
+@inner_kernel
+def _time_inputs(thread, threads, weights, layer, state, batch, scratch):
+    """Norm, token shift and quantisation of a thread's tokens."""
+    inputs, channels = scratch.inputs, scratch.x.shape[1]
+    begin, end = share(thread, threads, batch.tokens.shape[0])
+    for t in range(begin, end):
+        previous = norm_next(thread, begin, t, weights, layer, TIME, state, batch, scratch)
+        for m in range(weights.mix.shape[1]):
+            token_shift(scratch.normed[t], previous, weights.mix[layer, m], inputs.values[m, t])
+        quantize(weights.receptance, inputs, _R, t, 0, channels)
+        quantize(weights.key, inputs, _K, t, 0, channels)
+        quantize(weights.value, inputs, _V, t, 0, channels)
+        if weights.gate.codes.shape[1] > 0:
+            quantize(weights.gate, inputs, _G, t, 0, channels)
+
+
+@inner_kernel
+def _head(weights, layer, head, sequence, state, batch, scratch):
+    """WKV, group norm and gate of one head for all tokens of one sequence."""
+    wkv_state = state.wkv[batch.slots[sequence], layer, head]  # [N, N]
+    first, last = head * wkv_state.shape[0], (head + 1) * wkv_state.shape[0]
+    bonus, decay = weights.bonus[layer, first:last], weights.decay[layer, first:last]
+    norm_weight = weights.group_norm_weight[layer, first:last]
+    norm_bias = weights.group_norm_bias[layer, first:last]
+    for t in range(batch.starts[sequence], batch.starts[sequence + 1]):
+        r, k = scratch.r[t, first:last], scratch.k[t, first:last]
+        v, y = scratch.v[t, first:last], scratch.inputs.values[_Y, t, first:last]
+        current = bonus_of(r, k, bonus, scratch.products[t, first:last])
+        wkv6(wkv_state, r, decay, k, v, current, y)
+        layer_norm(y, norm_weight, norm_bias, GROUP_NORM_EPSILON, y)
+        if weights.gate.codes.shape[1] > 0:
+            gate = scratch.gate[t, first:last]
+            for i in range(y.shape[0]):
+                y[i] *= gate[i] * sigmoid(gate[i])

@@ -1,0 +1,177 @@
+"""Which tensors each RWKV generation has, their shapes, and which field of Weights they make.
+
+Shapes are written in sizes by name: V vocabulary, C channels, F hidden channels, H heads of N
+channels, the ranks of low-rank pairs in small letters, and multiples such as 5*mix.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["vectors", "embedding", "matrix", "low_rank"]
+Change = Literal["none", "complement", "decay", "exp", "minus_exp"]
+"""What becomes of a vector's values x: x, 1 − x, exp(−exp(x)), exp(x), −exp(x)."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a generation's Weights and the tensors that make it.
+
+    Matrices are [outputs, inputs]; low-rank ones are stored transposed, [inputs, outputs], several
+    of one tensor one after another. Vectors that have one value for a head are repeated over it.
+    """
+
+    name: str
+    kind: Kind
+    tensors: tuple[str, ...]
+    shape: str
+    """Of each tensor, sizes by name. Vectors of 1 1 C may be stored as C as well."""
+    per_layer: bool = True
+    """Whether the names are those of a block."""
+    change: Change = "none"
+    absent_in_first: bool = False
+    """Layer 0 has no such tensor; one that is there is never read."""
+
+
+def _vectors(name: str, tensors: str, shape: str = "1 1 C", change: Change = "none") -> Field:
+    return Field(name, "vectors", tuple(tensors.split()), shape, change=change)
+
+
+def _matrix(name: str, tensor: str, shape: str = "C C") -> Field:
+    return Field(name, "matrix", (tensor,), shape)
+
+
+def _low_rank(name: str, tensor: str, shape: str, absent_in_first: bool = False) -> Field:
+    return Field(name, "low_rank", (tensor,), shape, absent_in_first=absent_in_first)
+
+
+_MODEL = (
+    Field("embedding", "embedding", ("emb.weight",), "V C", per_layer=False),
+    Field("norm_weight", "vectors", ("blocks.0.ln0.weight", "ln_out.weight"), "C", per_layer=False),
+    Field("norm_bias", "vectors", ("blocks.0.ln0.bias", "ln_out.bias"), "C", per_layer=False),
+    Field("head", "matrix", ("head.weight",), "V C", per_layer=False),
+)
+_BLOCK = (
+    _vectors("block_norm_weight", "ln1.weight ln2.weight", "C"),
+    _vectors("block_norm_bias", "ln1.bias ln2.bias", "C"),
+    _matrix("receptance", "att.receptance.weight"),
+    _matrix("key", "att.key.weight"),
+    _matrix("value", "att.value.weight"),
+    _matrix("output", "att.output.weight"),
+    _matrix("channel_key", "ffn.key.weight", "F C"),
+    _matrix("channel_value", "ffn.value.weight", "C F"),
+)
+_CHANNEL_RECEPTANCE = _matrix("channel_receptance", "ffn.receptance.weight")
+_CHANNEL_MIX = _vectors(
+    "channel_mix", "ffn.time_mix_k ffn.time_mix_r", "1 1 C", change="complement"
+)
+_GROUP_NORM = (
+    _vectors("group_norm_weight", "att.ln_x.weight", "C"),
+    _vectors("group_norm_bias", "att.ln_x.bias", "C"),
+)
+_GATE = _matrix("gate", "att.gate.weight")
+
+_RWKV4 = (
+    *(*_MODEL, *_BLOCK, _CHANNEL_RECEPTANCE, _CHANNEL_MIX),
+    _vectors("mix", "att.time_mix_r att.time_mix_k att.time_mix_v", change="complement"),
+    _vectors("decay", "att.time_decay", "C", change="minus_exp"),
+    _vectors("bonus", "att.time_first", "C"),
+)
+_RWKV5_0 = (
+    *(*_MODEL, *_BLOCK, _CHANNEL_RECEPTANCE, _CHANNEL_MIX, *_GROUP_NORM),
+    _vectors("mix", "att.time_mix_r att.time_mix_k att.time_mix_v", change="complement"),
+    _vectors("decay", "att.time_decay", "H", change="decay"),
+    _vectors("bonus", "att.time_first", "H", change="exp"),
+    Field("gate", "matrix", (), "0 C"),  # it has none
+)
+_GATED_MIX = _vectors(
+    "mix", "att.time_mix_r att.time_mix_k att.time_mix_v att.time_mix_g", change="complement"
+)
+_RWKV5_1 = (
+    *(*_MODEL, *_BLOCK, _CHANNEL_RECEPTANCE, _CHANNEL_MIX, *_GROUP_NORM, _GATED_MIX, _GATE),
+    _vectors("decay", "att.time_decay", "H", change="decay"),
+    _vectors("bonus", "att.time_faaaa", "H"),
+)
+_RWKV5_2 = (
+    *(*_MODEL, *_BLOCK, _CHANNEL_RECEPTANCE, _CHANNEL_MIX, *_GROUP_NORM, _GATED_MIX, _GATE),
+    _vectors("decay", "att.time_decay", "H N", change="decay"),
+    _vectors("bonus", "att.time_faaaa", "H N"),
+)
+_RWKV6 = (
+    *(*_MODEL, *_BLOCK, _CHANNEL_RECEPTANCE, *_GROUP_NORM, _GATE),
+    _vectors("channel_mix", "ffn.time_maa_k ffn.time_maa_r"),
+    _vectors("mix_base", "att.time_maa_x"),
+    _vectors("mix", "att.time_maa_w att.time_maa_k att.time_maa_v att.time_maa_r att.time_maa_g"),
+    _low_rank("mix_up", "att.time_maa_w2", "5 mix C"),
+    _low_rank("mix_down", "att.time_maa_w1", "C 5*mix"),
+    _vectors("decay_base", "att.time_decay"),
+    _low_rank("decay_down", "att.time_decay_w1", "C decay"),
+    _low_rank("decay_up", "att.time_decay_w2", "decay C"),
+    _vectors("bonus", "att.time_faaaa", "H N"),
+)
+_RWKV7 = (
+    *(*_MODEL, *_BLOCK, *_GROUP_NORM),
+    _vectors("bonus", "att.r_k", "H N"),
+    _vectors("mix", "att.x_r att.x_w att.x_k att.x_v att.x_a att.x_g"),
+    _vectors("decay_base", "att.w0"),
+    _low_rank("decay_down", "att.w1", "C decay"),
+    _low_rank("decay_up", "att.w2", "decay C"),
+    _vectors("rate_base", "att.a0"),
+    _low_rank("rate_down", "att.a1", "C rate"),
+    _low_rank("rate_up", "att.a2", "rate C"),
+    Field("first_base", "vectors", ("att.v0",), "1 1 C", absent_in_first=True),
+    _low_rank("first_down", "att.v1", "C first", absent_in_first=True),
+    _low_rank("first_up", "att.v2", "first C", absent_in_first=True),
+    _low_rank("gate_down", "att.g1", "C gate"),
+    _low_rank("gate_up", "att.g2", "gate C"),
+    _vectors("removal_scale", "att.k_k"),
+    _vectors("rate_scale", "att.k_a"),
+    _vectors("channel_mix", "ffn.x_k"),
+)
+
+FIELDS: Mapping[str, tuple[Field, ...]] = {
+    "rwkv4": _RWKV4,
+    "rwkv5.0": _RWKV5_0,
+    "rwkv5.1": _RWKV5_1,
+    "rwkv5.2": _RWKV5_2,
+    "rwkv6": _RWKV6,
+    "rwkv7": _RWKV7,
+}
+"""Generation → the fields of its Weights."""
+
+
+def tensor_names(field: Field, layer: int) -> tuple[str | None, ...]:
+    """The full names of a field's tensors in one layer; None for one that layer 0 has not."""
+    if not field.per_layer:
+        return field.tensors
+    if layer == 0 and field.absent_in_first:
+        return tuple(None for _ in field.tensors)
+    return tuple(f"blocks.{layer}.{tensor}" for tensor in field.tensors)
+
+
+def resolve(shape: str, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """The numbers of a shape. Raises KeyError for a size that is not known."""
+    return tuple(_resolve(size, sizes) for size in shape.split())
+
+
+def _resolve(size: str, sizes: Mapping[str, int]) -> int:
+    factor, _, name = size.rpartition("*")
+    return int(factor or 1) * (int(name) if name.isdecimal() else sizes[name])
+
+
+def shapes_of(generation: str, layers: int, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every tensor of a checkpoint, in a fixed order."""
+    fields = FIELDS[generation]
+    shapes = {
+        name: resolve(field.shape, sizes)
+        for field in fields
+        if not field.per_layer
+        for name in field.tensors
+    }
+    for layer in range(layers):
+        for field in fields:
+            if field.per_layer:
+                for name in tensor_names(field, layer):
+                    if name is not None:
+                        shapes[name] = resolve(field.shape, sizes)
+    return shapes
