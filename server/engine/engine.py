@@ -23,10 +23,19 @@ class Engine:
         """Whether step() would compute anything."""
         return self._scheduler.has_work
 
-    def add(self, request_id: str, prompt_ids: list[int], params: SamplingParams) -> None:
-        """Queue a request. The prompt must not be empty and its ids must be in the vocabulary."""
+    def add(
+        self,
+        request_id: str,
+        prompt_ids: list[int],
+        params: SamplingParams,
+        initial_state: str = "",
+    ) -> None:
+        """Queue a request. The prompt must not be empty and its ids must be in the vocabulary.
+
+        initial_state names one of the states that the model was loaded with.
+        """
         assert prompt_ids
-        request = Request(request_id, prompt_ids, params)
+        request = Request(request_id, prompt_ids, params, initial_state)
         self._processor.add(request)
         self._scheduler.add(request)
 

@@ -1,7 +1,10 @@
 """Executes what the scheduler has decided: states, forward pass, sampling."""
 
+from collections.abc import Mapping
+
 from server.engine.batch import Batch, BatchResult
 from server.engine.request import Request
+from server.model.initial_state import StateArrays
 from server.model.model import Model, pack_batch
 from server.model.state import StatePool
 from server.sampling.penalties import PenaltyCounts
@@ -11,10 +14,13 @@ from server.sampling.sampler import Sampler, SampleRow, needs_counts
 class ModelRunner:
     """Owns the states and the penalty counts of the running requests."""
 
-    def __init__(self, model: Model, sampler: Sampler) -> None:
+    def __init__(
+        self, model: Model, sampler: Sampler, initial_states: Mapping[str, StateArrays]
+    ) -> None:
         self._model = model
         self._sampler = sampler
         self._states = StatePool(model.config, model.max_rows)
+        self._initial_states = initial_states
         self._counts: dict[str, PenaltyCounts] = {}
 
     def run(self, batch: Batch) -> BatchResult:
@@ -54,6 +60,6 @@ class ModelRunner:
         return self._states.free
 
     def _start(self, request: Request) -> None:
-        request.slot = self._states.acquire()
+        request.slot = self._states.acquire(self._initial_states[request.initial_state])
         if needs_counts(request.params):
             self._counts[request.request_id] = PenaltyCounts(request.params.penalty_decay)

@@ -21,6 +21,8 @@ class Request:
     request_id: str
     prompt_ids: list[int]
     params: SamplingParams
+    initial_state: str = ""
+    """Name of the state to begin with; empty is the model's own."""
     status: Status = Status.WAITING
     slot: int = -1
     computed: int = 0

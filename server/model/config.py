@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor
-from server.model.tensors import FIELDS, resolve, shapes_of, tensor_names
+from server.model.tensors import FIELDS, is_tuned_state, resolve, shapes_of, tensor_names
 
 _LAYER = re.compile(r"blocks\.(\d{1,4})\.")
 _FIRST = "blocks.0.att."
@@ -157,7 +157,7 @@ def _check_tensors(path: Path, tensors: Mapping[str, Tensor], config: ModelConfi
             expected |= {f"blocks.{layer}.{name}" for name in part.tensors if part.absent_in_first}
     title = config.generation.upper().replace("RWKV", "RWKV-")
     for name in tensors:
-        if name not in expected:
+        if name not in expected and not is_tuned_state(name):
             raise _error(path, name, f"is not part of {title}, so the model would be run wrongly")
 
 

@@ -1,22 +1,18 @@
 """The recurrent states of the running sequences: one slot each."""
 
 import numpy as np
-import numpy.typing as npt
 
 from server.model.arrays import State
 from server.model.config import ModelConfig
-
-_NOTHING_YET = np.float32(-1e30)
+from server.model.initial_state import StateArrays, empty_state
 
 
 class StatePool:
-    """A fixed number of slots; a slot is emptied when it is acquired."""
+    """A fixed number of slots; a fresh pool's slots are empty sequences."""
 
     def __init__(self, config: ModelConfig, slots: int) -> None:
-        self._empty = empty_state(config)
-        self.state = State(
-            **{name: np.stack([array] * slots) for name, array in self._empty.items()}
-        )
+        arrays = empty_state(config).items()
+        self.state = State(**{name: np.stack([array] * slots) for name, array in arrays})
         self._free = list(range(slots - 1, -1, -1))
 
     @property
@@ -24,10 +20,10 @@ class StatePool:
         """How many slots can be acquired."""
         return len(self._free)
 
-    def acquire(self) -> int:
-        """Take a slot with the state of an empty sequence. Raises IndexError when none is free."""
+    def acquire(self, initial: StateArrays) -> int:
+        """Take a slot, which gets a copy of a state. Raises IndexError when none is free."""
         slot = self._free.pop()
-        for name, array in self._empty.items():
+        for name, array in initial.items():
             getattr(self.state, name)[slot] = array
         return slot
 
@@ -35,11 +31,3 @@ class StatePool:
         """Give a slot back."""
         assert slot not in self._free
         self._free.append(slot)
-
-
-def empty_state(config: ModelConfig) -> dict[str, npt.NDArray[np.float32]]:
-    """The state of a sequence without tokens, by the names of ModelConfig.state_shapes."""
-    arrays = {name: np.zeros(shape, np.float32) for name, shape in config.state_shapes.items()}
-    if not config.heads:
-        arrays["wkv"][:, 2] = _NOTHING_YET  # the exponent of nothing, as in the official code
-    return arrays

@@ -4,6 +4,7 @@ Shapes are written in sizes by name: V vocabulary, C channels, F hidden channels
 channels, the ranks of low-rank pairs in small letters, and multiples such as 5*mix.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -139,6 +140,8 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
 }
 """Generation → the fields of its Weights."""
 
+_TUNED_STATE = re.compile(r"blocks\.\d{1,4}\.att\.time_state", re.ASCII)
+
 
 def tensor_names(field: Field, layer: int) -> tuple[str | None, ...]:
     """The full names of a field's tensors in one layer; None for one that layer 0 has not."""
@@ -147,6 +150,14 @@ def tensor_names(field: Field, layer: int) -> tuple[str | None, ...]:
     if layer == 0 and field.absent_in_first:
         return tuple(None for _ in field.tensors)
     return tuple(f"blocks.{layer}.{tensor}" for tensor in field.tensors)
+
+
+def is_tuned_state(name: str) -> bool:
+    """Whether a tensor is one layer's state to begin with, as state tuning (RWKV-PEFT) writes it.
+
+    A checkpoint may have them beside its weights, [H, N, N], values by keys.
+    """
+    return _TUNED_STATE.fullmatch(name) is not None
 
 
 def resolve(shape: str, sizes: Mapping[str, int]) -> tuple[int, ...]:

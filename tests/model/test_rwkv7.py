@@ -9,6 +9,7 @@ from server.checkpoints.checkpoint import (
 from server.checkpoints.reader import open_checkpoint
 from server.kernels.team import Team
 from server.model.config import read_config
+from server.model.initial_state import empty_state
 from server.model.loading import choose_dtype, load_weights
 from server.model.model import pack_batch
 from server.model.state import StatePool
@@ -184,10 +185,10 @@ def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, tensors):
 
 def test_a_slot_starts_empty_again(model):
     pool = StatePool(model.config, 2)
-    slot = pool.acquire()
+    slot = pool.acquire(empty_state(model.config))
     first, _ = read(model, [PROMPT], slot, pool)
     pool.release(slot)
-    assert pool.acquire() == slot
+    assert pool.acquire(empty_state(model.config)) == slot
     again, _ = read(model, [PROMPT], slot, pool)
     assert again.tobytes() == first.tobytes()
     assert pool.free == 1

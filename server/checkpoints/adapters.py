@@ -1,0 +1,209 @@
+"""Merging fine-tuned adapters into a checkpoint, a piece at a time, when its tensors are read.
+
+Known are what RWKV-PEFT writes (github.com/JL-er/RWKV-PEFT, merge/) – LoRA pairs, DiSHA in its two
+forms (Bone and Bat), and whole tensors that replace the model's – and LoRA of Hugging Face's PEFT.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor
+from server.checkpoints.huggingface_names import official_name
+from server.checkpoints.reader import open_checkpoint
+
+Floats = npt.NDArray[np.float32]
+Change = Callable[[Floats, slice], Floats]
+"""From some rows of a matrix to what they become."""
+
+_LORA_A, _LORA_B, _DISHA = ".lora_A", ".lora_B", ".disha"
+_PEFT_PREFIX = "base_model.model."
+_MAX_CONFIG_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class ChangedTensor(Tensor):
+    """A tensor whose values an adapter changes."""
+
+    change: Change = field(kw_only=True)
+    block: int = 1
+    """The change takes whole blocks of so many rows."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Never: its data are what the values were before."""
+        return False
+
+    def to_float32(self, rows: slice = slice(None)) -> Floats:
+        """[rows, …] after the change."""
+        start, stop, _ = rows.indices(self.shape[0])
+        first = start - start % self.block
+        last = min(stop + -stop % self.block, self.shape[0])
+        values = self.change(super().to_float32(slice(first, last)), slice(first, last))
+        return values[start - first : stop - first]
+
+
+def apply_adapter(checkpoint: Checkpoint, spec: str) -> Checkpoint:
+    """The checkpoint with an adapter merged: FILE or a PEFT folder, or with :ALPHA after it.
+
+    Raises CheckpointError that names the adapter's file and tensor.
+    """
+    path, alpha = _split(spec)
+    adapter, configured = _open(path)
+    if alpha is None:
+        alpha = configured
+    tensors = dict(checkpoint.tensors)
+    for name, parts in _by_target(adapter).items():
+        if name not in checkpoint.tensors:
+            raise CheckpointError(f"{path}: the model has no tensor {name[:120]} to change")
+        tensors[name] = _change(path, tensors[name], parts, alpha)
+    digest = hashlib.sha256(f"{checkpoint.changes} {alpha} ".encode())
+    for name, tensor in sorted(adapter.tensors.items()):
+        digest.update(name.encode() + b"\0" + np.ascontiguousarray(tensor.data).tobytes())
+    return replace(checkpoint, tensors=tensors, changes=digest.hexdigest()[:32])
+
+
+def _split(spec: str) -> tuple[Path, float | None]:
+    """FILE or FILE:ALPHA; a colon in a file's name is no problem unless a number follows."""
+    name, _, number = spec.rpartition(":")
+    try:
+        alpha = float(number)
+    except ValueError:
+        return Path(spec).expanduser(), None
+    if not name:
+        return Path(spec).expanduser(), None
+    if not 0 < alpha < math.inf:
+        raise CheckpointError(f"{name}: alpha {number} is not a positive number")
+    return Path(name).expanduser(), alpha
+
+
+def _open(path: Path) -> tuple[Checkpoint, float | None]:
+    """The adapter's tensors, and alpha where a PEFT configuration says it."""
+    if not path.is_dir():
+        return open_checkpoint(path), None
+    config = path / "adapter_config.json"
+    try:
+        if config.stat().st_size > _MAX_CONFIG_BYTES:
+            raise CheckpointError(f"{config}: larger than {_MAX_CONFIG_BYTES} bytes")
+        found = json.loads(config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{config}: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise CheckpointError(f"{config}: not valid JSON") from None
+    alpha = found.get("lora_alpha") if isinstance(found, dict) else None
+    if not isinstance(alpha, int | float) or not 0 < alpha < math.inf:
+        raise CheckpointError(f"{config}: lora_alpha must be a positive number")
+    for option in ("use_rslora", "use_dora", "fan_in_fan_out", "alpha_pattern", "rank_pattern"):
+        if found.get(option):
+            raise CheckpointError(f"{config}: {option} is not supported; merge the adapter first")
+    return open_checkpoint(path / "adapter_model.safetensors"), float(alpha)
+
+
+def _by_target(adapter: Checkpoint) -> dict[str, dict[str, Tensor]]:
+    """The model's tensor → what changes it, by kind; "" is the whole tensor."""
+    targets: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in adapter.tensors.items():
+        target, kind = name, ""
+        for suffix in (_LORA_A, _LORA_B, _DISHA):
+            if (plain := name.removesuffix(".weight")).endswith(suffix):
+                target, kind = plain.removesuffix(suffix) + ".weight", suffix
+        if target.startswith(_PEFT_PREFIX):
+            peft = target.removeprefix(_PEFT_PREFIX)
+            found = official_name(peft)
+            target = found[0] if found is not None and found[1] == "as is" else peft
+        if not tensor.is_float:
+            raise _error(adapter.path, tensor, f"has dtype {tensor.dtype}, expected floating point")
+        targets.setdefault(target, {})[kind] = tensor
+    if not targets:
+        raise CheckpointError(f"{adapter.path}: there is no tensor in it")
+    return targets
+
+
+def _change(path: Path, base: Tensor, parts: Mapping[str, Tensor], alpha: float | None) -> Tensor:
+    for kind, tensor in parts.items():
+        if kind == "":
+            if tensor.shape != base.shape:
+                raise _error(
+                    path, tensor, f"has shape {list(tensor.shape)}, expected {list(base.shape)}"
+                )
+            base = replace(tensor, name=base.name)
+    if _DISHA in parts:
+        disha = parts[_DISHA]
+        block = disha.shape[-1] if len(disha.shape) == 3 else 1
+        return _changed(base, _disha(path, base, disha), block)
+    if _LORA_A in parts or _LORA_B in parts:
+        return _changed(base, _lora(path, base, parts, alpha))
+    return base
+
+
+def _changed(base: Tensor, change: Change, block: int = 1) -> Tensor:
+    kept = {name: getattr(base, name) for name in Tensor.__dataclass_fields__}
+    return ChangedTensor(**kept, change=change, block=block)
+
+
+def _lora(path: Path, base: Tensor, parts: Mapping[str, Tensor], alpha: float | None) -> Change:
+    for kind, other in ((_LORA_A, _LORA_B), (_LORA_B, _LORA_A)):
+        if kind not in parts:
+            raise _error(path, parts[other], f"comes without its {kind.removeprefix('.')}")
+    a, b = parts[_LORA_A], parts[_LORA_B]
+    rank = a.shape[0] if len(a.shape) == 2 else 0
+    if not rank or (b.shape[:1], b.shape[1:], a.shape[1:]) != (
+        base.shape[:1], (rank,), base.shape[1:],
+    ):  # fmt: skip
+        shapes = f"{list(b.shape)} and {list(a.shape)}"
+        raise _error(path, a, f"and its pair have shapes {shapes}, expected {list(base.shape)}")
+    if alpha is None:
+        raise CheckpointError(f"{path}: a LoRA; give its alpha as {path.name}:ALPHA")
+    down, up = a.to_float32(), b.to_float32() * np.float32(alpha / rank)
+    return partial(_add_lora, down, up)
+
+
+def _add_lora(down: Floats, up: Floats, values: Floats, rows: slice) -> Floats:
+    """values + up down, in one order whatever the machine, which a library's product is not."""
+    total = values.copy()
+    for row, column in zip(down, up[rows].T, strict=True):
+        total += column[:, None] * row
+    return total
+
+
+def _disha(path: Path, base: Tensor, tensor: Tensor) -> Change:
+    rows, columns = base.shape if len(base.shape) == 2 else (0, 0)
+    values, rank = tensor.to_float32(), tensor.shape[-1] if len(tensor.shape) == 3 else 0
+    if len(tensor.shape) == 2 and rows and tensor.shape[1] == rows and tensor.shape[0]:
+        return partial(_add_bone, values.T)
+    if rank and tensor.shape == (columns // rank, rank, rank) and not (rows % rank):
+        if columns % rank == 0:
+            return partial(_add_bat, values)
+    raise _error(
+        path, tensor, f"has shape {list(tensor.shape)}, which is no change of {list(base.shape)}"
+    )
+
+
+def _add_bone(shared: Floats, values: Floats, rows: slice) -> Floats:
+    """Each row [inputs] of the matrix gets its row of shared [outputs, r], again and again."""
+    times = -(-values.shape[1] // shared.shape[1])
+    return values + np.tile(shared[rows], (1, times))[:, : values.shape[1]]
+
+
+def _add_bat(blocks: Floats, values: Floats, _: slice) -> Floats:
+    """Each r × r block W of the matrix, in column b, becomes W + W D_b + D_b."""
+    rank, total = blocks.shape[1], values.copy()
+    for b, block in enumerate(blocks):
+        for first in range(0, len(values), rank):
+            place = slice(first, first + rank), slice(b * rank, (b + 1) * rank)
+            product = block.copy()
+            for column, row in zip(values[place].T, block, strict=True):
+                product += column[:, None] * row
+            total[place] += product
+    return total
+
+
+def _error(path: Path, tensor: Tensor, why: str) -> CheckpointError:
+    return CheckpointError(f"{path}: tensor {tensor.name[:120]} {why}")
