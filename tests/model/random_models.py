@@ -1,4 +1,4 @@
-"""Small random RWKV-7 models on disk, with every parameter away from its trivial value."""
+"""Small random models on disk, with every parameter away from its trivial value."""
 
 import numpy as np
 
@@ -7,17 +7,18 @@ from server.checkpoints.reader import open_checkpoint
 from server.checkpoints.writer import write_safetensors
 from server.kernels.team import Team
 from server.model.config import read_config
-from server.model.initialize import initialize
+from server.model.initialize import design, initialize
 from server.model.loading import load_weights
 from server.model.model import Model
 
 
-def random_tensors(layers=3, dim=60, vocab_size=97, head_size=20, seed=1):
+def random_tensors(layers=3, dim=60, vocab_size=97, head_size=20, seed=1, generation="rwkv7"):
     """Name → float32 array: the official initialisation, shaken so that nothing is zero or one."""
     rng = np.random.default_rng(seed)
+    config = design(generation, layers, dim, vocab_size, head_size)
     return {
         name: (values + 0.1 * rng.standard_normal(values.shape)).astype(np.float32)
-        for name, values in initialize(layers, dim, vocab_size, seed, head_size)
+        for name, values in initialize(config, seed)
     }
 
 

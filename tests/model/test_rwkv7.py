@@ -12,7 +12,7 @@ from server.model.config import read_config
 from server.model.loading import choose_dtype, load_weights
 from server.model.model import pack_batch
 from server.model.state import StatePool
-from tests import naive
+from tests import naive, naive_models
 from tests.kernels.test_quantize import quantize, unpack_int4
 from tests.model.random_models import load_model, random_tensors, write_model
 
@@ -48,14 +48,14 @@ def states_of(pool, slot=0):
 
 def test_logits_are_the_twins(model, tensors):
     logits, _ = read(model, [PROMPT])
-    np.testing.assert_allclose(logits, naive.Rwkv7(tensors).read(PROMPT), atol=1e-4)
+    np.testing.assert_allclose(logits, naive_models.Rwkv7(tensors).read(PROMPT), atol=1e-4)
 
 
 def test_logits_are_the_twins_with_whole_heads(tmp_path):
     tensors = random_tensors(dim=192, head_size=64)
     model = load_model(write_model(tmp_path / "model.safetensors", tensors), threads=2)
     logits, _ = read(model, [PROMPT])
-    np.testing.assert_allclose(logits, naive.Rwkv7(tensors).read(PROMPT), atol=1e-4)
+    np.testing.assert_allclose(logits, naive_models.Rwkv7(tensors).read(PROMPT), atol=1e-4)
 
 
 def test_bfloat16_is_the_twin_of_the_rounded_weights(checkpoint, tensors):
@@ -67,7 +67,7 @@ def test_bfloat16_is_the_twin_of_the_rounded_weights(checkpoint, tensors):
         for name, values in tensors.items()
     }
     logits, _ = read(load_model(checkpoint, "bfloat16"), [PROMPT])
-    np.testing.assert_allclose(logits, naive.Rwkv7(rounded).read(PROMPT), atol=1e-4)
+    np.testing.assert_allclose(logits, naive_models.Rwkv7(rounded).read(PROMPT), atol=1e-4)
 
 
 def rounded_as(dtype):
@@ -89,8 +89,8 @@ def rounded_as(dtype):
 def test_integers_are_the_twin_with_rounded_weights_and_inputs(checkpoint, tensors, dtype, error):
     # The embedding is kept in bfloat16.
     embedding = bfloat16_to_float32(float32_to_bfloat16(tensors["emb.weight"]))
-    twin = naive.Rwkv7({**tensors, "emb.weight": embedding}, rounded_as(dtype)).read(PROMPT)
-    exact = naive.Rwkv7(tensors).read(PROMPT)
+    twin = naive_models.Rwkv7({**tensors, "emb.weight": embedding}, rounded_as(dtype)).read(PROMPT)
+    exact = naive_models.Rwkv7(tensors).read(PROMPT)
     logits, _ = read(load_model(checkpoint, dtype), [PROMPT])
     # An input close to the middle between two codes may be rounded to the other one.
     assert np.abs(logits - twin).max() < 0.3 * np.abs(twin - exact).max()
@@ -120,7 +120,7 @@ def test_a_single_layer_has_no_value_residual(tmp_path):
     tensors = random_tensors(layers=1, dim=32, vocab_size=16, head_size=16)
     model = load_model(write_model(tmp_path / "one.safetensors", tensors))
     logits, _ = read(model, [[3, 1, 4, 1, 5]])
-    np.testing.assert_allclose(logits, naive.Rwkv7(tensors).read([3, 1, 4, 1, 5]), atol=1e-4)
+    np.testing.assert_allclose(logits, naive_models.Rwkv7(tensors).read([3, 1, 4, 1, 5]), atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8", "int4"])
@@ -170,7 +170,7 @@ def test_the_real_model_has_the_expected_logits(fixtures_dir):
     for threads in (1, 2):
         logits, _ = read(load_model(path, threads=threads), [list(b'"in')])
         np.testing.assert_allclose(logits, expected, atol=1e-4)
-    twin = naive.Rwkv7({n: t.to_float32() for n, t in open_checkpoint(path).tensors.items()})
+    twin = naive_models.Rwkv7({n: t.to_float32() for n, t in open_checkpoint(path).tensors.items()})
     np.testing.assert_allclose(twin.read(b'"in'), expected, atol=1e-4)
 
 
