@@ -28,6 +28,7 @@ class Rwkv:
     """
 
     shares = "time_mix_"  # how the shares of the token shifts are called
+    group_epsilon = 64e-5  # rwkv.cpp computes RWKV-5 with 1e-5, so its expected logits need that
 
     def __init__(self, tensors, rounded=None):
         self.rounded = rounded
@@ -135,7 +136,7 @@ class Rwkv5(Rwkv):
         y = np.zeros_like(r)
         for h, c in self.head_channels():
             self.state[i, h], out = wkv5(self.state[i, h], r[c], decay[h], k[c], v[c], first[h])
-            y[c] = layer_norm(out, p["ln_x.weight"][c], p["ln_x.bias"][c], 64e-5)
+            y[c] = layer_norm(out, p["ln_x.weight"][c], p["ln_x.bias"][c], self.group_epsilon)
         if "g" in inputs:
             g = self.product(b + "gate.weight", inputs["g"])
             y = y * g * sigmoid(g)
@@ -203,6 +204,6 @@ class Rwkv7(Rwkv):
         y = np.zeros_like(x)
         for h, c in self.head_channels():
             self.state[i, h], out = wkv7(self.state[i, h], r[c], decay[c], k[c], v[c], kk[h], a[c])
-            out = layer_norm(out, p["ln_x.weight"][c], p["ln_x.bias"][c], 64e-5)
+            out = layer_norm(out, p["ln_x.weight"][c], p["ln_x.bias"][c], self.group_epsilon)
             y[c] = out + (r[c] * k[c] * p["r_k"][h]).sum() * v[c]
         return self.product(b + "output.weight", y * g)
