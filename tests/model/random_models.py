@@ -28,7 +28,7 @@ def write_model(path, tensors, dtype="float32"):
         name: (dtype, float32_to_bfloat16(values) if dtype == "bfloat16" else values)
         for name, values in tensors.items()
     }
-    write_safetensors(path, stored, {"generation": "rwkv7"})
+    write_safetensors(path, stored, {})
     return path
 
 
