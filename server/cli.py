@@ -23,6 +23,7 @@ from server.config import LogLevel, SettingsError, WeightChoice, load_settings
 from server.logs import setup_logging
 from server.model.config import ModelConfig, read_config, tensor_shapes
 from server.model.initialize import SHAPES, design, initialize
+from server.model.tensors import FIELDS
 from server.serve import serve
 from server.tokenizer.base import TokenizerError
 from server.version import VERSION
@@ -143,6 +144,7 @@ def init(
     out: Annotated[Path, typer.Argument(help="The safetensors file to write.")],
     layers: Annotated[int, typer.Option(min=1, max=1000, help="Blocks.")],
     dim: Annotated[int, typer.Option(min=2, max=1 << 16, help="Channels.")],
+    generation: Annotated[str, typer.Option(help=f"One of {', '.join(FIELDS)}.")] = "rwkv7",
     vocab_size: Annotated[int, typer.Option(min=1, max=1 << 24, help="Token ids.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same model.")] = 0,
     head_size: Annotated[int, typer.Option(min=2, help="Channels per head.")] = 64,
@@ -151,18 +153,18 @@ def init(
     ] = "float32",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """Write a fresh, untrained RWKV-7 model."""
+    """Write a fresh, untrained model, initialised as in the official training code."""
     try:
-        config = design(layers, dim, vocab_size, head_size)
+        config = design(generation, layers, dim, vocab_size, head_size)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     if out.exists() and not force:
         raise typer.BadParameter(f"{out} exists; pass --force to overwrite it")
     layout = {name: (dtype, shape) for name, shape in tensor_shapes(config).items()}
-    weights = initialize(layers, dim, vocab_size, seed, head_size)
+    weights = initialize(config, seed)
     with _progress_bar(f"writing {out.name}") as advance:
         stream_safetensors(
-            out, layout, _stored(weights, dtype), {"generation": "rwkv7"}, progress=advance
+            out, layout, _stored(weights, dtype), {"generation": generation}, progress=advance
         )
     Console(stderr=True, highlight=False).print(f"wrote {out}", soft_wrap=True)
 

@@ -20,7 +20,7 @@ _RWKV_SCRIPT = Path(__file__).with_name("rwkv_package.py")
 def measure_ours(checkpoint: Path, dtype: str, threads: int) -> Rates:
     """Run `rwkv-server bench`. Raises ProgramError when it fails, as the others do."""
     command = [sys.executable, "-m", "server", "bench", checkpoint, "--json", "--rounds", 1]
-    result = _last_json(run([*command, "--dtype", dtype, "--threads", threads]))
+    result = last_json(run([*command, "--dtype", dtype, "--threads", threads]))
     return {
         "prefill": result[f"prefill_{PREFILL}"]["tokens_per_s"],
         "decode": result["decode_1"]["tokens_per_s"],
@@ -43,11 +43,12 @@ def measure_rwkv(python: Path, checkpoint: Path, pth: Path, dtype: str, threads:
     environment = {"RWKV_V7_ON": "1", "RWKV_JIT_ON": "1", "RWKV_CUDA_ON": "0"}
     command = [python, _RWKV_SCRIPT, checkpoint, pth, "--dtype", dtype, "--threads", threads]
     command += ["--prefill", PREFILL, "--decode", DECODE]
-    rates: Rates = _last_json(run(command, environment | {"OMP_NUM_THREADS": str(threads)}))
+    rates: Rates = last_json(run(command, environment | {"OMP_NUM_THREADS": str(threads)}))
     return rates
 
 
-def _last_json(output: str) -> Any:
+def last_json(output: str) -> Any:
+    """What the last line of a program's output says. Raises ProgramError when it is no JSON."""
     try:
         return json.loads(output.strip().splitlines()[-1])
     except (IndexError, ValueError):

@@ -24,7 +24,7 @@ def random_weights(shape: str, dtype: str) -> tuple[ModelConfig, Any]:
     The bytes of large arrays repeat every few megabytes, which changes nothing of the time.
     """
     layers, dim = SHAPES[shape]
-    config = design(layers, dim, VOCABULARY)
+    config = design("rwkv7", layers, dim, VOCABULARY)
     parts = [(part, storage_of(part, dtype, lambda _: "bfloat16")) for part in parts_of(config)]
     layout = layout_of(parts)
     rng = np.random.default_rng(0)

@@ -178,9 +178,9 @@ def _disha(path: Path, base: Tensor, tensor: Tensor) -> Change:
     values, rank = tensor.to_float32(), tensor.shape[-1] if len(tensor.shape) == 3 else 0
     if len(tensor.shape) == 2 and rows and tensor.shape[1] == rows and tensor.shape[0]:
         return partial(_add_bone, values.T)
-    if rank and tensor.shape == (columns // rank, rank, rank) and not (rows % rank):
-        if columns % rank == 0:
-            return partial(_add_bat, values)
+    is_whole = rank and rows % rank == 0 and columns % rank == 0
+    if is_whole and tensor.shape == (columns // rank, rank, rank):
+        return partial(_add_bat, values)
     raise _error(
         path, tensor, f"has shape {list(tensor.shape)}, which is no change of {list(base.shape)}"
     )

@@ -67,6 +67,11 @@ class Tensor:
         return self.data.nbytes
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the data are the values, in a dtype of NUMPY_DTYPES."""
+        return self.decode is None
+
+    @property
     def is_float(self) -> bool:
         """Whether it holds real numbers."""
         return self.decode is not None or self.dtype in FLOAT_DTYPES
@@ -95,6 +100,8 @@ class Checkpoint:
     path: Path
     metadata: dict[str, str]
     tensors: Mapping[str, Tensor]
+    changes: str = ""
+    """Digest of the adapters that were merged; empty without any."""
 
 
 def bfloat16_to_float32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:

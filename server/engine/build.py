@@ -13,6 +13,7 @@ from server.engine.scheduler import Scheduler
 from server.kernels.jit import cache_root
 from server.kernels.team import Team
 from server.model.config import read_config
+from server.model.initial_state import initial_state
 from server.model.loading import OnProgress, WeightsCache, choose_dtype, load_weights
 from server.model.model import Model
 from server.sampling.sampler import Sampler
@@ -49,11 +50,12 @@ def build_engine(
     step_tokens = max(settings.step_tokens, settings.max_batch)
     model = Model(config, weights, team, step_tokens, settings.max_batch)
     model.compile()
+    initial_states = {"": initial_state(config, checkpoint.path, checkpoint.tensors)}
     sampler = Sampler(config.vocab_size, team)
     sampler.compile()
     engine = Engine(
         Scheduler(settings.max_batch, step_tokens),
-        ModelRunner(model, sampler),
+        ModelRunner(model, sampler, initial_states),
         OutputProcessor(tokenizer),
     )
     return BuiltEngine(engine, weight_type, threads, loaded - started, time.monotonic() - loaded)

@@ -3,12 +3,15 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor
 from server.model.tensors import FIELDS, is_tuned_state, resolve, shapes_of, tensor_names
+
+EPSILON_KEY = "group_norm_epsilon"
+"""In the metadata of a checkpoint whose epsilon is not the official one."""
 
 _LAYER = re.compile(r"blocks\.(\d{1,4})\.")
 _FIRST = "blocks.0.att."
@@ -30,6 +33,8 @@ class ModelConfig:
     ranks: Mapping[str, int] = field(default_factory=dict)
     """Inner sizes of the low-rank pairs, such as decay and gate. RWKV-7 of one layer has no value
     residual, and its rank "first" is 0."""
+    group_norm_epsilon: float = 64e-5
+    """Of RWKV-5, whose files may say another one; the others' is always this."""
     parameters: int = 0
     stored_dtype: str = "float32"
     """The dtype that most of the checkpoint's bytes have."""
@@ -72,8 +77,23 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig:
     if generation is None:
         raise CheckpointError(f"{path}: not an RWKV checkpoint (no blocks.0.att.* tensors)")
     config = _read_sizes(path, tensors, generation)
+    if generation.startswith("rwkv5"):
+        config = replace(config, group_norm_epsilon=_epsilon(checkpoint))
     _check_tensors(path, tensors, config)
     return config
+
+
+def _epsilon(checkpoint: Checkpoint) -> float:
+    text = checkpoint.metadata.get(EPSILON_KEY, str(ModelConfig.group_norm_epsilon))
+    try:
+        epsilon = float(text)
+    except ValueError:
+        epsilon = 0.0
+    if not 0 < epsilon < 1:
+        raise CheckpointError(
+            f"{checkpoint.path}: {EPSILON_KEY} {text[:40]!r} is not between 0 and 1"
+        )
+    return epsilon
 
 
 def _generation(tensors: Mapping[str, Tensor]) -> str | None:

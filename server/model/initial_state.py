@@ -1,4 +1,4 @@
-"""States to begin with that are not empty: tuned ones, in a file of their own or in a checkpoint."""
+"""The states that sequences begin with: empty, or tuned, from a checkpoint or a file of its own."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -20,6 +20,8 @@ class Part:
     rows: int = 1
     columns: int = 1
     change: Change = "none"
+    value: float = 0.0
+    """Of a setting."""
 
     @property
     def steps(self) -> int:
@@ -41,6 +43,8 @@ def _part(field: Field, config: ModelConfig) -> Part:
         if len(field.tensors) == 1:
             leading = leading[:1]
         return Part(field.name, "vectors", sources, leading, 1, config.dim, field.change)
+    if field.kind == "setting":
+        return Part(field.name, "setting", (), (1,), value=getattr(config, field.name))
     if field.kind == "embedding":
         return Part(field.name, "embedding", sources, (), shape[0], shape[1])
     if field.kind == "matrix":

@@ -104,7 +104,8 @@ def _from_cache(
     dtype: WeightType,
     on_progress: OnProgress,
 ) -> dict[str, Array] | None:
-    name = fingerprint(checkpoint, dtype, sources_hash())
+    settings = str([part.value for part, _ in parts])
+    name = fingerprint(checkpoint, dtype, sources_hash(), settings)
     file = PackedFile(cache.folder, name, checkpoint.path, layout)
     read = 0
 
@@ -151,7 +152,7 @@ def build_weights(
         array.flags.writeable = False
     fields: dict[str, Any] = {}
     for part, storage in parts:
-        if part.kind in ("vectors", "embedding"):
+        if part.kind in ("vectors", "embedding", "setting"):
             fields[part.field] = arrays[part.field]
             continue
         codes = arrays[f"{part.field}.codes"]

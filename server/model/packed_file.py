@@ -38,7 +38,7 @@ def fingerprint(checkpoint: Checkpoint, *more: str) -> str:
     Reading all of it would take as long as packing it. What samples cannot tell, see unchanged().
     """
     digest = hashlib.sha256()
-    for part in more:
+    for part in (checkpoint.changes, *more):
         digest.update(part.encode() + b"\0")
     for name, tensor in sorted(checkpoint.tensors.items()):
         digest.update(f"{name}\0{tensor.dtype}\0{tensor.shape}\0".encode())

@@ -37,7 +37,7 @@ _LARGEST = {"int8": 127 * 65504.0, "int4": 100 * 65504.0, "bfloat16": 3.38e38}
 
 def arrays_of(part: Part, storage: Storage) -> Layout:
     """The arrays of one part. Those of matrices are named FIELD.codes and FIELD.scales."""
-    if part.kind == "vectors":
+    if part.kind in ("vectors", "setting"):
         return {part.field: ("float32", (*part.leading, part.columns))}
     if part.kind == "embedding":
         return {part.field: (_BITS[storage], (part.rows, part.columns))}
@@ -57,7 +57,7 @@ def storage_of(part: Part, wanted: str, dtype_of: Callable[[str], str]) -> Stora
 
     What is no large matrix is never rounded, except for the embedding, of which 16 bits are kept.
     """
-    if part.kind == "vectors" or wanted == "float32":
+    if part.kind in ("vectors", "setting") or wanted == "float32":
         return "float32"
     if part.kind == "matrix" and wanted in ("int8", "int4"):
         # Half of what 4 bits cost in accuracy is the head's (docs/performance.md).
@@ -72,7 +72,6 @@ _CHANGES: dict[Change, Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float6
     "none": lambda x: x,
     "complement": lambda x: 1 - x,
     "decay": lambda x: np.exp(-np.exp(x)),
-    "exp": np.exp,
     "minus_exp": lambda x: -np.exp(x),
 }
 
@@ -90,6 +89,8 @@ class Packer:
 
         Raises CheckpointError for values that are not finite, or too large for the storage.
         """
+        if part.kind == "setting":
+            arrays[part.field][...] = part.value
         for index, name in enumerate(part.sources):
             if name is None:
                 continue
@@ -133,7 +134,7 @@ class Packer:
         values = self._values(tensor, storage, rows)
         if storage == "float32":
             return values
-        if tensor.dtype == storage and tensor.decode is None:
+        if tensor.dtype == storage and tensor.is_plain:
             return tensor.data[rows].view(NUMPY_DTYPES[_BITS[storage]])
         return float32_to_bfloat16(values)
 

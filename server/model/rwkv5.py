@@ -19,7 +19,6 @@ from server.kernels.token_shift import token_shift
 from server.kernels.wkv6 import wkv6
 from server.model.arrays import Buffers
 from server.model.layers import (
-    GROUP_NORM_EPSILON,
     TIME,
     bonus_of,
     embed,
@@ -58,6 +57,7 @@ class Weights(NamedTuple):
     bonus: Any  # [L, C] time_faaaa
     group_norm_weight: Any  # [L, C] ln_x
     group_norm_bias: Any  # [L, C]
+    group_norm_epsilon: Any  # [1, 1]
     output: Any  # matrix [C, C]
     channel_mix: Any  # [L, 2, C] of k and r
     channel_key: Any  # matrix [F, C]
@@ -147,6 +147,7 @@ def _head(weights, layer, head, sequence, state, batch, scratch):
     """WKV, group norm and gate of one head for all tokens of one sequence."""
     wkv_state = state.wkv[batch.slots[sequence], layer, head]  # [N, N]
     first, last = head * wkv_state.shape[0], (head + 1) * wkv_state.shape[0]
+    epsilon = weights.group_norm_epsilon[0, 0]
     bonus, decay = weights.bonus[layer, first:last], weights.decay[layer, first:last]
     norm_weight = weights.group_norm_weight[layer, first:last]
     norm_bias = weights.group_norm_bias[layer, first:last]
@@ -155,7 +156,7 @@ def _head(weights, layer, head, sequence, state, batch, scratch):
         v, y = scratch.v[t, first:last], scratch.inputs.values[_Y, t, first:last]
         current = bonus_of(r, k, bonus, scratch.products[t, first:last])
         wkv6(wkv_state, r, decay, k, v, current, y)
-        layer_norm(y, norm_weight, norm_bias, GROUP_NORM_EPSILON, y)
+        layer_norm(y, norm_weight, norm_bias, epsilon, y)
         if weights.gate.codes.shape[1] > 0:
             gate = scratch.gate[t, first:last]
             for i in range(y.shape[0]):

@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["vectors", "embedding", "matrix", "low_rank"]
-Change = Literal["none", "complement", "decay", "exp", "minus_exp"]
-"""What becomes of a vector's values x: x, 1 − x, exp(−exp(x)), exp(x), −exp(x)."""
+Kind = Literal["vectors", "embedding", "matrix", "low_rank", "setting"]
+Change = Literal["none", "complement", "decay", "minus_exp"]
+"""What becomes of a vector's values x: x, 1 − x, exp(−exp(x)), −exp(x)."""
 
 
 @dataclass(frozen=True)
 class Field:
     """One field of a generation's Weights and the tensors that make it.
+
+    A setting is no tensor but a number of ModelConfig, which its name tells.
 
     Matrices are [outputs, inputs]; low-rank ones are stored transposed, [inputs, outputs], several
     of one tensor one after another. Vectors that have one value for a head are repeated over it.
@@ -70,6 +72,7 @@ _GROUP_NORM = (
     _vectors("group_norm_weight", "att.ln_x.weight", "C"),
     _vectors("group_norm_bias", "att.ln_x.bias", "C"),
 )
+_EPSILON = Field("group_norm_epsilon", "setting", (), "1", per_layer=False)
 _GATE = _matrix("gate", "att.gate.weight")
 
 _RWKV4 = (
@@ -79,22 +82,40 @@ _RWKV4 = (
     _vectors("bonus", "att.time_first", "C"),
 )
 _RWKV5_0 = (
-    *(*_MODEL, *_BLOCK, _CHANNEL_RECEPTANCE, _CHANNEL_MIX, *_GROUP_NORM),
+    *(*_MODEL, *_BLOCK, _CHANNEL_RECEPTANCE, _CHANNEL_MIX, *_GROUP_NORM, _EPSILON),
     _vectors("mix", "att.time_mix_r att.time_mix_k att.time_mix_v", change="complement"),
     _vectors("decay", "att.time_decay", "H", change="decay"),
-    _vectors("bonus", "att.time_first", "H", change="exp"),
+    _vectors("bonus", "att.time_faaaa", "H"),
     Field("gate", "matrix", (), "0 C"),  # it has none
 )
 _GATED_MIX = _vectors(
     "mix", "att.time_mix_r att.time_mix_k att.time_mix_v att.time_mix_g", change="complement"
 )
 _RWKV5_1 = (
-    *(*_MODEL, *_BLOCK, _CHANNEL_RECEPTANCE, _CHANNEL_MIX, *_GROUP_NORM, _GATED_MIX, _GATE),
+    *(
+        *_MODEL,
+        *_BLOCK,
+        _CHANNEL_RECEPTANCE,
+        _CHANNEL_MIX,
+        *_GROUP_NORM,
+        _EPSILON,
+        _GATED_MIX,
+        _GATE,
+    ),
     _vectors("decay", "att.time_decay", "H", change="decay"),
     _vectors("bonus", "att.time_faaaa", "H"),
 )
 _RWKV5_2 = (
-    *(*_MODEL, *_BLOCK, _CHANNEL_RECEPTANCE, _CHANNEL_MIX, *_GROUP_NORM, _GATED_MIX, _GATE),
+    *(
+        *_MODEL,
+        *_BLOCK,
+        _CHANNEL_RECEPTANCE,
+        _CHANNEL_MIX,
+        *_GROUP_NORM,
+        _EPSILON,
+        _GATED_MIX,
+        _GATE,
+    ),
     _vectors("decay", "att.time_decay", "H N", change="decay"),
     _vectors("bonus", "att.time_faaaa", "H N"),
 )

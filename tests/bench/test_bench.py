@@ -29,7 +29,7 @@ def tiny(monkeypatch):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int4"])
 def test_random_weights_have_the_shape_and_give_numbers(tiny, dtype):
     config, weights = random_weights(tiny, dtype)
-    assert config == design(2, 128, 65536)
+    assert config == design("rwkv7", 2, 128, 65536)
     work = work_of(config, weights)
     bytes_per_weight = {"float32": 4, "bfloat16": 2, "int8": 1.0625, "int4": 0.5625}[dtype]
     large = 2 * (4 * 128 * 128 + 2 * 128 * 512)

@@ -5,6 +5,7 @@ from server.engine.engine import Engine
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.scheduler import Scheduler
+from server.model.initial_state import empty_state
 from server.sampling.params import SamplingParams
 from server.sampling.sampler import Sampler
 from server.tokenizer.bytes import ByteTokenizer
@@ -21,7 +22,7 @@ def checkpoint(tmp_path_factory):
 
 def build(checkpoint, threads=1, step_tokens=16, max_batch=MAX_BATCH):
     model = load_model(checkpoint, threads=threads, max_tokens=32, max_rows=max_batch)
-    runner = ModelRunner(model, Sampler(256, model.team))
+    runner = ModelRunner(model, Sampler(256, model.team), {"": empty_state(model.config)})
     processor = OutputProcessor(ByteTokenizer())
     return Engine(Scheduler(max_batch, step_tokens), runner, processor), runner
 

@@ -106,6 +106,7 @@ def test_trained_fixture(fixtures_dir):
         "vocab_size": 256,
         "ffn_dim": 256,
         "ranks": {"decay": 32, "rate": 32, "first": 32, "gate": 32},
+        "group_norm_epsilon": 64e-5,
         "parameters": 829_888,
         "stored_dtype": "float32",
     }

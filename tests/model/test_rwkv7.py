@@ -13,11 +13,9 @@ from server.model.initial_state import empty_state
 from server.model.loading import choose_dtype, load_weights
 from server.model.model import pack_batch
 from server.model.state import StatePool
-from tests import naive
-from tests.kernels.test_quantize import quantize, unpack_int4
+from tests import naive_models
 from tests.model.random_models import load_model, random_tensors, write_model
-
-PROMPT = [int(t) for t in np.random.default_rng(0).integers(0, 97, 45)]
+from tests.model.reading import PROMPT, assert_same_bits, read, rounded_as
 
 
 @pytest.fixture(scope="module")
@@ -35,28 +33,16 @@ def model(checkpoint):
     return load_model(checkpoint)
 
 
-def read(model, chunks, slot=0, pool=None):
-    """Logits after the chunks, read one after another."""
-    pool = pool or StatePool(model.config, 4)
-    for chunk in chunks:
-        logits = model.forward(pack_batch([(chunk, slot, True)]), pool.state)
-    return logits[0, : model.config.vocab_size].copy(), pool
-
-
-def states_of(pool, slot=0):
-    return b"".join(array[slot].tobytes() for array in pool.state)
-
-
 def test_logits_are_the_twins(model, tensors):
     logits, _ = read(model, [PROMPT])
-    np.testing.assert_allclose(logits, naive.Rwkv7(tensors).read(PROMPT), atol=1e-4)
+    np.testing.assert_allclose(logits, naive_models.Rwkv7(tensors).read(PROMPT), atol=1e-4)
 
 
 def test_logits_are_the_twins_with_whole_heads(tmp_path):
     tensors = random_tensors(dim=192, head_size=64)
     model = load_model(write_model(tmp_path / "model.safetensors", tensors), threads=2)
     logits, _ = read(model, [PROMPT])
-    np.testing.assert_allclose(logits, naive.Rwkv7(tensors).read(PROMPT), atol=1e-4)
+    np.testing.assert_allclose(logits, naive_models.Rwkv7(tensors).read(PROMPT), atol=1e-4)
 
 
 def test_bfloat16_is_the_twin_of_the_rounded_weights(checkpoint, tensors):
@@ -68,30 +54,15 @@ def test_bfloat16_is_the_twin_of_the_rounded_weights(checkpoint, tensors):
         for name, values in tensors.items()
     }
     logits, _ = read(load_model(checkpoint, "bfloat16"), [PROMPT])
-    np.testing.assert_allclose(logits, naive.Rwkv7(rounded).read(PROMPT), atol=1e-4)
-
-
-def rounded_as(dtype):
-    """What becomes of a large matrix; the head has at least 8 bits."""
-    done = {}
-
-    def rounded(name, matrix):
-        if dtype == "int8" or name == "head.weight":
-            return naive.rounded_to_int8(matrix, np.float16)
-        if name not in done:  # as the kernel does it, which has tests of its own
-            found = unpack_int4(*quantize(matrix, 4))
-            done[name] = found.reshape(len(found), -1)[: matrix.shape[0], : matrix.shape[1]]
-        return done[name]
-
-    return rounded
+    np.testing.assert_allclose(logits, naive_models.Rwkv7(rounded).read(PROMPT), atol=1e-4)
 
 
 @pytest.mark.parametrize(("dtype", "error"), [("int8", 0.05), ("int4", 0.3)])
 def test_integers_are_the_twin_with_rounded_weights_and_inputs(checkpoint, tensors, dtype, error):
     # The embedding is kept in bfloat16.
     embedding = bfloat16_to_float32(float32_to_bfloat16(tensors["emb.weight"]))
-    twin = naive.Rwkv7({**tensors, "emb.weight": embedding}, rounded_as(dtype)).read(PROMPT)
-    exact = naive.Rwkv7(tensors).read(PROMPT)
+    twin = naive_models.Rwkv7({**tensors, "emb.weight": embedding}, rounded_as(dtype)).read(PROMPT)
+    exact = naive_models.Rwkv7(tensors).read(PROMPT)
     logits, _ = read(load_model(checkpoint, dtype), [PROMPT])
     # An input close to the middle between two codes may be rounded to the other one.
     assert np.abs(logits - twin).max() < 0.3 * np.abs(twin - exact).max()
@@ -121,42 +92,7 @@ def test_a_single_layer_has_no_value_residual(tmp_path):
     tensors = random_tensors(layers=1, dim=32, vocab_size=16, head_size=16)
     model = load_model(write_model(tmp_path / "one.safetensors", tensors))
     logits, _ = read(model, [[3, 1, 4, 1, 5]])
-    np.testing.assert_allclose(logits, naive.Rwkv7(tensors).read([3, 1, 4, 1, 5]), atol=1e-4)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8", "int4"])
-@pytest.mark.parametrize(("dim", "head_size"), [(60, 20), (192, 64)])
-def test_chunks_tokens_neighbours_and_threads_give_the_same_bits(tmp_path, dim, head_size, dtype):
-    # Heads of 64 stay on a thread, others do not; 192 channels are an odd number of row pairs.
-    stored = "float16" if dtype == "float16" else "float32"
-    tensors = random_tensors(dim=dim, head_size=head_size)
-    values = {name: t.astype(stored) for name, t in tensors.items()}
-    checkpoint = write_model(tmp_path / "model.safetensors", values, stored)
-    dtype = "bfloat16" if dtype == "float16" else dtype
-    whole, pool = read(load_model(checkpoint, dtype), [PROMPT])
-    expected = (whole.tobytes(), states_of(pool))
-    for threads in (1, 2, 3):
-        model = load_model(checkpoint, dtype, threads=threads)
-        for sizes in ([1] * 45, [44, 1], [1, 44], [7, 8, 9, 21], [16, 29]):
-            ends = np.cumsum(sizes)
-            chunks = [PROMPT[e - s : e] for s, e in zip(sizes, ends, strict=True)]
-            logits, pool = read(model, chunks)
-            assert (logits.tobytes(), states_of(pool)) == expected
-        assert _among_others(model) == expected
-
-
-def _among_others(model):
-    """The prompt in uneven chunks, batched with two other sequences."""
-    pool = StatePool(model.config, 4)
-    rng = np.random.default_rng(7)
-    done = 0
-    while done < len(PROMPT):
-        size = min(int(rng.integers(1, 9)), len(PROMPT) - done)
-        others = [list(rng.integers(0, 97, int(n))) for n in rng.integers(1, 12, 2)]
-        batch = [(others[0], 3, False), (PROMPT[done : done + size], 1, True), (others[1], 2, True)]
-        logits = model.forward(pack_batch(batch), pool.state)[0, :97].copy()
-        done += size
-    return logits.tobytes(), states_of(pool, slot=1)
+    np.testing.assert_allclose(logits, naive_models.Rwkv7(tensors).read([3, 1, 4, 1, 5]), atol=1e-4)
 
 
 def test_only_wanted_rows_get_logits(model):
@@ -171,7 +107,7 @@ def test_the_real_model_has_the_expected_logits(fixtures_dir):
     for threads in (1, 2):
         logits, _ = read(load_model(path, threads=threads), [list(b'"in')])
         np.testing.assert_allclose(logits, expected, atol=1e-4)
-    twin = naive.Rwkv7({n: t.to_float32() for n, t in open_checkpoint(path).tensors.items()})
+    twin = naive_models.Rwkv7({n: t.to_float32() for n, t in open_checkpoint(path).tensors.items()})
     np.testing.assert_allclose(twin.read(b'"in'), expected, atol=1e-4)
 
 
@@ -205,3 +141,14 @@ def test_loading_counts_every_matrix_once(tmp_path, layers):
     )  # fmt: skip
     total = 14 * layers
     assert seen == [("packing weights as int8", done, total) for done in range(1, total + 1)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8", "int4"])
+@pytest.mark.parametrize(("dim", "head_size"), [(60, 20), (192, 64)])
+def test_chunks_tokens_neighbours_and_threads_give_the_same_bits(tmp_path, dim, head_size, dtype):
+    # Heads of 64 stay on a thread, others do not; 192 channels are an odd number of row pairs.
+    stored = "float16" if dtype == "float16" else "float32"
+    tensors = random_tensors(dim=dim, head_size=head_size)
+    values = {name: t.astype(stored) for name, t in tensors.items()}
+    checkpoint = write_model(tmp_path / "model.safetensors", values, stored)
+    assert_same_bits(checkpoint, "bfloat16" if dtype == "float16" else dtype)
