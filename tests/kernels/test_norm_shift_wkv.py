@@ -3,6 +3,8 @@ import pytest
 
 from server.kernels.norm import layer_norm
 from server.kernels.token_shift import token_shift
+from server.kernels.wkv4 import wkv4
+from server.kernels.wkv6 import wkv6
 from server.kernels.wkv7 import normalize, wkv7
 from tests import naive
 
@@ -58,3 +60,39 @@ def test_wkv7_over_several_tokens(size):
         twin, expected = naive.wkv7(twin, *wide)
         np.testing.assert_allclose(y, expected, atol=1e-3, rtol=1e-4)
     np.testing.assert_allclose(state.T, twin, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 7, 20, 64, 100])
+def test_wkv6_over_several_tokens(size):
+    rng = np.random.default_rng(size)
+    state = np.zeros((size, size), dtype=np.float32)
+    twin = np.zeros((size, size))
+    for _ in range(50):
+        r, k, v, bonus = rng.standard_normal((4, size), dtype=np.float32)
+        decay = rng.uniform(0.2, 1, size).astype(np.float32)
+        y = np.empty(size, dtype=np.float32)
+        wkv6(state, r, decay, k, v, np.float32((r * k * bonus).sum()), y)
+        wide = [x.astype(np.float64) for x in (r, decay, k, v, bonus)]
+        twin, expected = naive.wkv5(twin, *wide)
+        np.testing.assert_allclose(y, expected, atol=1e-3, rtol=1e-4)
+    np.testing.assert_allclose(state, twin, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 100])
+@pytest.mark.parametrize("spread", [1, 40])
+def test_wkv4_over_several_tokens(size, spread):
+    rng = np.random.default_rng(size)
+    decay = -rng.uniform(0.001, 3, size).astype(np.float32)
+    bonus = rng.standard_normal(size, dtype=np.float32)
+    state = np.zeros((3, size), dtype=np.float32)
+    state[2] = -1e30
+    twin = tuple(state.astype(np.float64))
+    for _ in range(50):
+        k, v = rng.standard_normal((2, size), dtype=np.float32)
+        k *= np.float32(spread)  # keys of which the largest outweighs all others by far
+        y = np.empty(size, dtype=np.float32)
+        wkv4(state, decay, bonus, k, v, y)
+        wide = [x.astype(np.float64) for x in (k, v, decay, bonus)]
+        twin, expected = naive.wkv4(twin, *wide)
+        np.testing.assert_allclose(y, expected, atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(state[0] / state[1], twin[0] / twin[1], atol=1e-4, rtol=1e-4)
