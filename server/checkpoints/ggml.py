@@ -106,5 +106,8 @@ def encode(values: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[np.generi
 
 
 def _decode(kind: GGMLQuantizationType, data: npt.NDArray[np.generic]) -> npt.NDArray[Any]:
+    if not data.size:  # which some of the package's classes cannot reshape
+        values, size = GGML_QUANT_SIZES[kind]
+        return np.empty((*data.shape[:-1], data.shape[-1] // size * values), np.float32)
     with np.errstate(all="ignore"):  # scales of a hostile file may be NaN or infinite
         return quants.dequantize(data, kind)

@@ -27,7 +27,7 @@ from server.checkpoints.ggml import DTYPES, stored_bytes, type_name
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)  # of little-endian files the same
-MAX_HEADER_BYTES = 64 << 20  # a vocabulary of 65,536 takes 1.5 MB
+MAX_HEADER_BYTES = 32 << 20  # a vocabulary of 65,536 takes 1.5 MB
 MAX_TENSORS = 16_384  # the largest RWKV has some 2000
 MAX_ENTRIES = 16_384
 MAX_STRINGS = 1 << 20
