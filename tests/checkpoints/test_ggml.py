@@ -38,9 +38,7 @@ def stored(tmp_path, values, dtype):
 
 
 def test_all_types_are_there():
-    assert {"q4_0", "q5_1", "q8_0", "q2_k", "q6_k", "iq1_s", "iq4_xs", "tq1_0", "mxfp4"} <= {
-        *BLOCKS
-    }
+    assert {"q4_0", "q5_1", "q8_0", "q2_k", "q6_k", "iq1_s", "iq4_xs", "tq1_0"} <= {*BLOCKS}
     assert DTYPES[0] == "float32"
     assert DTYPES[1] == "float16"
     assert DTYPES[30] == "bfloat16"
