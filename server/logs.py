@@ -50,5 +50,5 @@ def setup_logging(settings: LoggingSettings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
-    for noisy in ("numba", "asyncio", "httpx", "httpcore"):
+    for noisy in ("numba", "asyncio", "httpx", "httpcore", "gguf"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -24,7 +24,7 @@ ALLOWED = {
     "checkpoints": set(),
     "assets": set(),
     "model": {"kernels", "checkpoints"},
-    "tokenizer": set(),
+    "tokenizer": {"checkpoints"},
     "sampling": {"kernels"},
     "engine": {"model", "tokenizer", "sampling", "checkpoints", "kernels", "config"},
     "workers": LEAVES | {"engine", "checkpoints", "tokenizer", "sampling"},

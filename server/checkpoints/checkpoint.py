@@ -1,5 +1,6 @@
 """A checkpoint as named arrays over a memory-mapped file."""
 
+import itertools
 import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -54,12 +55,14 @@ class Tensor:
     shape: tuple[int, ...]
     data: npt.NDArray[np.generic]
     """As stored, read-only, unaligned if the file is. [*shape], or what `decode` takes, whose first
-    dimension is that of the shape; bfloat16 is uint16 bits."""
+    dimension is that of the shape unless it takes all; bfloat16 is uint16 bits."""
     mapped: mmap.mmap | None = None
     offset: int = 0
     """Where in which mapping the data begin; None if they are not of a file."""
     decode: Decode | None = None
     """From some rows of the data to their values, where these are not stored as they are."""
+    whole: bool = False
+    """Whether `decode` takes all data at once, and rows are taken of what it returns."""
 
     @property
     def nbytes(self) -> int:
@@ -78,13 +81,17 @@ class Tensor:
 
     def to_float32(self, rows: slice = slice(None)) -> npt.NDArray[np.float32]:
         """[rows, …] C-contiguous, aligned; a view of the file where that is already float32."""
-        data = self.data[rows] if self.data.ndim else self.data
-        if self.decode is not None:
-            data = self.decode(data)
-        elif self.dtype == "bfloat16":
-            return bfloat16_to_float32(data.view(np.uint16))
+        values: npt.NDArray[Any]
+        if self.decode is not None and self.whole:
+            values = self.decode(self.data)[rows]
+        else:
+            values = self.data[rows] if self.data.ndim else self.data
+            if self.decode is not None:
+                values = self.decode(values)
+            elif self.dtype == "bfloat16":
+                values = bfloat16_to_float32(values.view(np.uint16))
         with np.errstate(over="ignore"):  # a float64 beyond the range becomes inf
-            return np.require(data.astype(np.float32, copy=False), None, ["C", "A"])
+            return np.require(values.astype(np.float32, copy=False), None, ["C", "A"])
 
     def forget(self) -> None:
         """Let go of the memory that holds the data; they are read from the file again if needed."""
@@ -152,3 +159,16 @@ def view_tensor(
     else:
         data = np.ndarray(shape, numpy_dtype, buffer=mapped, offset=offset)
     return Tensor(name, dtype, shape, data, mapped, offset)
+
+
+def check_overlaps(path: Path, spans: list[tuple[int, int, str]]) -> None:
+    """Refuse tensors that share bytes, given as (begin, end, name); sorts the list."""
+    spans.sort()
+    for (_, end, first), (begin, _, second) in itertools.pairwise(spans):
+        if begin < end:
+            raise tensor_error(path, second, f"overlaps tensor {first}")
+
+
+def tensor_error(path: Path, name: str, why: str) -> CheckpointError:
+    """The error that names the file and the tensor."""
+    return CheckpointError(f"{path}: tensor {name[:120]}: {why}")

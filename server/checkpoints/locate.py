@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from server.checkpoints.checkpoint import CheckpointError
+from server.checkpoints.gguf_header import is_gguf, read_gguf_header
+from server.checkpoints.gguf_vocabulary import RWKV, chat_template, tokenizer_kind
+from server.checkpoints.rwkv_cpp import MAGIC as RWKV_CPP_MAGIC
 
 EMBEDDED = Path(__file__).parent.parent / "assets" / "embedded"
 EMBEDDED_NAME = "rwkv-embedded"
-SUFFIXES = (".safetensors", ".st", ".pth")
+SUFFIXES = (".safetensors", ".st", ".pth", ".gguf", ".bin")
 
 MAX_TEMPLATE_BYTES = 1 << 20
 MAX_CONFIG_BYTES = 16 << 20
@@ -44,15 +47,17 @@ def locate(path: str, tokenizer: str = "") -> ModelFiles:
         raise CheckpointError(f"{target}: no such file or folder{hint}")
     checkpoint = _only_checkpoint(target) if target.is_dir() else target
     name = target.resolve().name if target.is_dir() else target.stem
+    kind, inside = _inside(checkpoint)
     beside = checkpoint.parent / "tokenizer.json"
-    if not tokenizer and beside.is_file():
+    if not tokenizer and kind != RWKV and beside.is_file():
         tokenizer = str(beside)
     config = _read_config(checkpoint.parent / "tokenizer_config.json")
+    template = _chat_template(checkpoint.parent, config)
     return ModelFiles(
         name=name if path else EMBEDDED_NAME,
         checkpoint=checkpoint,
-        tokenizer=tokenizer,
-        chat_template=_chat_template(checkpoint.parent, config),
+        tokenizer=tokenizer or (str(checkpoint) if kind else ""),
+        chat_template=inside if template is None else template,
         bos_token=_token_text(config.get("bos_token")),
         eos_token=_token_text(config.get("eos_token")),
     )
@@ -75,9 +80,17 @@ def choose_tokenizer(files: ModelFiles, vocab_size: int) -> str:
     )
 
 
+def _inside(checkpoint: Path) -> tuple[str, str | None]:
+    """The kind of tokenizer and the chat template that a GGUF file holds; others hold none."""
+    if not is_gguf(checkpoint):
+        return "", None
+    header = read_gguf_header(checkpoint)
+    return tokenizer_kind(header), chat_template(header)
+
+
 def _only_checkpoint(folder: Path) -> Path:
     try:
-        found = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and p.is_file())
+        found = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and _holds_weights(p))
     except OSError as error:
         raise CheckpointError(f"{folder}: {error.strerror or error}") from None
     if len(found) == 1:
@@ -86,6 +99,16 @@ def _only_checkpoint(folder: Path) -> Path:
         raise CheckpointError(f"{folder}: no checkpoint in it ({', '.join(SUFFIXES)})")
     names = ", ".join(path.name for path in found[:8]) + (", …" if len(found) > 8 else "")
     raise CheckpointError(f"{folder}: {len(found)} checkpoints in it, name one: {names}")
+
+
+def _holds_weights(path: Path) -> bool:
+    """Whether a file is one; .bin is also what much else is called, such as training_args.bin."""
+    if not path.is_file():
+        return False
+    if path.suffix != ".bin":
+        return True
+    with path.open("rb") as file:
+        return file.read(4) == RWKV_CPP_MAGIC
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -4,19 +4,18 @@ import zipfile
 from pathlib import Path
 
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor
+from server.checkpoints.gguf import read_gguf
+from server.checkpoints.gguf_header import MAGIC as GGUF_MAGIC
 from server.checkpoints.pth import read_pth
+from server.checkpoints.rwkv_cpp import MAGIC as RWKV_CPP_MAGIC
+from server.checkpoints.rwkv_cpp import read_rwkv_cpp
 from server.checkpoints.safetensors import read_safetensors
 
 __all__ = ["Checkpoint", "CheckpointError", "Tensor", "open_checkpoint"]
 
-# What the other formats begin with.
-_UNSUPPORTED = {
-    b"GGUF": "a GGUF file",
-    b"fmgg": "an rwkv.cpp file",
-    b"lmgg": "a ggml file",
-    b"tjgg": "a ggml file",
-}
-_SUPPORTED = "supported are safetensors and PyTorch .pth"
+# What the files of llama.cpp from before GGUF begin with.
+_OLD_GGML = (b"lmgg", b"tjgg")
+_SUPPORTED = "supported are safetensors, PyTorch .pth, GGUF and rwkv.cpp .bin"
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -33,9 +32,12 @@ def open_checkpoint(path: Path) -> Checkpoint:
         return read_pth(path)
     if start[8:9] == b"{":
         return read_safetensors(path)
-    if start[:4] in _UNSUPPORTED:
-        what = _UNSUPPORTED[start[:4]]
-        raise CheckpointError(f"{path}: {what}, which is not supported yet; {_SUPPORTED}")
+    if start[:4] == GGUF_MAGIC:
+        return read_gguf(path)
+    if start[:4] == RWKV_CPP_MAGIC:
+        return read_rwkv_cpp(path)
+    if start[:4] in _OLD_GGML:
+        raise CheckpointError(f"{path}: a ggml file from before GGUF; {_SUPPORTED}")
     if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         raise CheckpointError(
             f"{path}: a pickle of PyTorch before 1.6, which is not supported; "

@@ -4,7 +4,6 @@ Our own reader, because it maps the file without a copy and knows bfloat16 witho
 Format: https://github.com/huggingface/safetensors#format
 """
 
-import itertools
 import json
 import mmap
 from math import prod
@@ -16,8 +15,10 @@ from server.checkpoints.checkpoint import (
     Checkpoint,
     CheckpointError,
     Tensor,
+    check_overlaps,
     check_shape,
     map_file,
+    tensor_error,
     view_tensor,
 )
 
@@ -57,8 +58,8 @@ def read_safetensors(path: Path) -> Checkpoint:
         try:
             tensors[name] = view_tensor(mapped, name, dtype, shape, start + begin)
         except (ValueError, MemoryError):  # an empty tensor of dimensions beyond NumPy's
-            raise _tensor_error(path, name, f"impossible shape {list(shape)}") from None
-    _check_overlaps(path, spans)
+            raise tensor_error(path, name, f"impossible shape {list(shape)}") from None
+    check_overlaps(path, spans)
     return Checkpoint(path, metadata, tensors)
 
 
@@ -101,34 +102,23 @@ def _check_entry(
 ) -> tuple[str, tuple[int, ...], int, int]:
     """(dtype, shape, begin, end) of one header entry; offsets are relative to the data."""
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise _tensor_error(path, name, "wants exactly dtype, shape and data_offsets")
+        raise tensor_error(path, name, "wants exactly dtype, shape and data_offsets")
     dtype = DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
     if dtype is None:
-        raise _tensor_error(path, name, f"dtype {str(entry['dtype'])[:32]} is not supported")
+        raise tensor_error(path, name, f"dtype {str(entry['dtype'])[:32]} is not supported")
     shape = check_shape(entry["shape"])
     if shape is None:
-        raise _tensor_error(path, name, "shape must be a short list of non-negative integers")
+        raise tensor_error(path, name, "shape must be a short list of non-negative integers")
     offsets = entry["data_offsets"]
     if not isinstance(offsets, list) or [type(o) for o in offsets] != [int, int]:
-        raise _tensor_error(path, name, "data_offsets must be two integers")
+        raise tensor_error(path, name, "data_offsets must be two integers")
     begin, end = offsets
     if not 0 <= begin <= end:
-        raise _tensor_error(path, name, "data_offsets are negative or reversed")
+        raise tensor_error(path, name, "data_offsets are negative or reversed")
     if end > available:
-        raise _tensor_error(path, name, "reaches past the end of the file (truncated?)")
+        raise tensor_error(path, name, "reaches past the end of the file (truncated?)")
     if end - begin != prod(shape) * NUMPY_DTYPES[dtype].itemsize:
-        raise _tensor_error(
+        raise tensor_error(
             path, name, f"{end - begin} bytes do not hold {dtype} of shape {list(shape)}"
         )
     return dtype, shape, begin, end
-
-
-def _check_overlaps(path: Path, spans: list[tuple[int, int, str]]) -> None:
-    spans.sort()
-    for (_, end, first), (begin, _, second) in itertools.pairwise(spans):
-        if begin < end:
-            raise _tensor_error(path, second, f"overlaps tensor {first}")
-
-
-def _tensor_error(path: Path, name: str, why: str) -> CheckpointError:
-    return CheckpointError(f"{path}: tensor {name[:120]}: {why}")

@@ -3,7 +3,8 @@
 import errno
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 
@@ -49,22 +50,31 @@ def stream_safetensors(
     The file appears under its name when it is whole. Raises OSError, or ValueError when the arrays
     are not those of the layout.
     """
+    header, total = safetensors_header(layout, metadata or {})
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(header)
+        written = 0
+        for (name, (dtype, shape)), array in zip(layout.items(), arrays, strict=True):
+            if array.shape != shape or array.dtype != NUMPY_DTYPES[dtype]:
+                raise ValueError(f"{name}: {array.dtype} {array.shape}, not {dtype} {shape}")
+            file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+            written += array.nbytes
+            if progress:
+                progress(written, total)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write a new file that appears as `path` when it is whole, or else not at all.
+
+    Raises OSError.
+    """
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
-    header, total = safetensors_header(layout, metadata or {})
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(header)
-            written = 0
-            for (name, (dtype, shape)), array in zip(layout.items(), arrays, strict=True):
-                if array.shape != shape or array.dtype != NUMPY_DTYPES[dtype]:
-                    raise ValueError(f"{name}: {array.dtype} {array.shape}, not {dtype} {shape}")
-                file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-                written += array.nbytes
-                if progress:
-                    progress(written, total)
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:

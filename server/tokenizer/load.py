@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from server.checkpoints.checkpoint import CheckpointError
+from server.checkpoints.gguf_header import is_gguf
+from server.checkpoints.gguf_vocabulary import read_gguf_vocabulary
 from server.tokenizer.base import Tokenizer, TokenizerError
 from server.tokenizer.bytes import ByteTokenizer
 from server.tokenizer.huggingface import HuggingFaceTokenizer
@@ -9,7 +12,7 @@ from server.tokenizer.world import WorldTokenizer, load_world_vocabulary
 
 
 def load_tokenizer(spec: str, vocab_size: int, eos_token: str = "") -> Tokenizer:
-    """Load `world`, `bytes` or a tokenizer.json for a model of `vocab_size` tokens.
+    """Load `world`, `bytes`, a tokenizer.json or what a GGUF holds for a model of `vocab_size`.
 
     `eos_token` names the end of a document where the files that came with the model do. Raises
     TokenizerError, also when the tokenizer has ids that the model does not know.
@@ -19,6 +22,8 @@ def load_tokenizer(spec: str, vocab_size: int, eos_token: str = "") -> Tokenizer
         tokenizer = WorldTokenizer(load_world_vocabulary())
     elif spec == "bytes":
         tokenizer = ByteTokenizer()
+    elif is_gguf(Path(spec).expanduser()):
+        tokenizer = _from_gguf(Path(spec).expanduser())
     else:
         tokenizer = HuggingFaceTokenizer(Path(spec).expanduser(), eos_token)
     if tokenizer.vocab_size > vocab_size:
@@ -27,3 +32,13 @@ def load_tokenizer(spec: str, vocab_size: int, eos_token: str = "") -> Tokenizer
             f"vocabulary has only {vocab_size}; pass the tokenizer of this model"
         )
     return tokenizer
+
+
+def _from_gguf(path: Path) -> Tokenizer:
+    try:
+        vocabulary = read_gguf_vocabulary(path)
+    except CheckpointError as error:
+        raise TokenizerError(str(error)) from None
+    if vocabulary == [bytes((byte,)) for byte in range(256)]:
+        return ByteTokenizer()
+    return WorldTokenizer({i: token for i, token in enumerate(vocabulary) if token}, str(path))

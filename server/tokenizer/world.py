@@ -13,18 +13,19 @@ VOCABULARY = "rwkv_vocab_v20230424.txt"
 class WorldTokenizer:
     """Greedy longest match over the bytes of the text.
 
-    `tokens` is id → bytes and must hold every single byte. Id 0 is the end of a document.
+    `tokens` is id → bytes and must hold every single byte. Id 0 is the end of a document. Raises
+    TokenizerError that names the `source` of tokens that are not so.
     """
 
     eos_id = 0
 
-    def __init__(self, tokens: dict[int, bytes]) -> None:
-        self.vocab_size = max(tokens) + 1
+    def __init__(self, tokens: dict[int, bytes], source: str = "World vocabulary") -> None:
+        self.vocab_size = max(tokens, default=0) + 1
         self._bytes = tokens
         self._ids = {token: token_id for token_id, token in tokens.items()}
         missing = [byte for byte in range(256) if bytes((byte,)) not in self._ids]
         if missing or 0 in tokens:
-            raise TokenizerError("World vocabulary: wants all single bytes, and 0 for the end")
+            raise TokenizerError(f"{source}: wants all single bytes, and 0 for the end")
         self._lengths = _lengths_by_start(self._ids)
 
     def encode(self, text: str) -> list[int]:

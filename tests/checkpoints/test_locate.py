@@ -7,6 +7,7 @@ import pytest
 from server.checkpoints import locate as locate_module
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.locate import ModelFiles, choose_tokenizer, locate
+from tests.checkpoints.gguf_files import RWKV7, STRING, entry, gguf, vocabulary
 
 
 def test_file_and_folder(tmp_path):
@@ -29,6 +30,42 @@ def test_folder_of_none_or_several(tmp_path):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"name one: a\.pth, b\.st"):
         locate(str(tmp_path))
+
+
+def test_other_files_called_bin_are_no_checkpoints(tmp_path):
+    (tmp_path / "training_args.bin").write_bytes(b"PK\x03\x04")
+    (tmp_path / "empty.bin").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="no checkpoint in it"):
+        locate(str(tmp_path))
+    (tmp_path / "rwkv.bin").write_bytes(b"fmgg")
+    assert locate(str(tmp_path)).checkpoint == tmp_path / "rwkv.bin"
+    assert locate(str(tmp_path / "training_args.bin")).name == "training_args"
+
+
+def test_gguf_brings_its_tokenizer_and_template(tmp_path):
+    path = tmp_path / "m.gguf"
+    template = entry("tokenizer.chat_template", STRING, "{{ inside }}")
+    path.write_bytes(gguf([*vocabulary(["<s>", "a"]), template]))
+    files = locate(str(tmp_path))
+    assert files == ModelFiles(tmp_path.name, path, str(path), "{{ inside }}")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert locate(str(path)).tokenizer == str(path)
+    assert locate(str(path), "world").tokenizer == "world"
+    (tmp_path / "chat_template.jinja").write_text("{{ beside }}")
+    assert locate(str(path)).chat_template == "{{ beside }}"
+
+
+def test_gguf_without_a_vocabulary_that_is_read(tmp_path):
+    path = tmp_path / "m.gguf"
+    path.write_bytes(gguf([RWKV7]))
+    assert locate(str(path)).tokenizer == ""
+    path.write_bytes(gguf(vocabulary(["a"], kind="gpt2")))
+    assert locate(str(path)).tokenizer == str(path)  # whose error says what to do
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert locate(str(path)).tokenizer == str(tmp_path / "tokenizer.json")
+    path.write_bytes(b"GGUF")
+    with pytest.raises(CheckpointError, match="truncated"):
+        locate(str(path))
 
 
 def test_embedded(tmp_path, monkeypatch):
