@@ -4,6 +4,7 @@ import zipfile
 from pathlib import Path
 
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor
+from server.checkpoints.huggingface import read_folder, with_official_names
 from server.checkpoints.pth import read_pth
 from server.checkpoints.safetensors import read_safetensors
 
@@ -20,10 +21,16 @@ _SUPPORTED = "supported are safetensors and PyTorch .pth"
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Map a checkpoint's tensors, of which none is read yet.
+    """Map the tensors of a file or a Hugging Face folder, of which none is read yet.
 
     Raises CheckpointError, one line, for a file that is missing, foreign, truncated or hostile.
     """
+    if path.is_dir():
+        return read_folder(path, _open_file)
+    return with_official_names(_open_file(path))
+
+
+def _open_file(path: Path) -> Checkpoint:
     try:
         with path.open("rb") as file:
             start = file.read(16)

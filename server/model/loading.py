@@ -105,7 +105,7 @@ def _from_cache(
     on_progress: OnProgress,
 ) -> dict[str, Array] | None:
     name = fingerprint(checkpoint, dtype, sources_hash())
-    file = PackedFile(cache.folder, name, checkpoint.path, layout)
+    file = PackedFile(cache.folder, name, checkpoint, layout)
     read = 0
 
     def on_array() -> None:

@@ -1,15 +1,19 @@
 """The tokenizer that a setting names."""
 
+import re
 from pathlib import Path
 
 from server.tokenizer.base import Tokenizer, TokenizerError
 from server.tokenizer.bytes import ByteTokenizer
 from server.tokenizer.huggingface import HuggingFaceTokenizer
-from server.tokenizer.world import WorldTokenizer, load_world_vocabulary
+from server.tokenizer.world import WorldTokenizer, load_world_vocabulary, parse_vocabulary
+
+MAX_VOCABULARY_BYTES = 64 << 20
+_VOCABULARY_LINE = re.compile(rb"\d+ b?['\"]")
 
 
 def load_tokenizer(spec: str, vocab_size: int, eos_token: str = "") -> Tokenizer:
-    """Load `world`, `bytes` or a tokenizer.json for a model of `vocab_size` tokens.
+    """Load `world`, `bytes`, a tokenizer.json or a World vocabulary for `vocab_size` tokens.
 
     `eos_token` names the end of a document where the files that came with the model do. Raises
     TokenizerError, also when the tokenizer has ids that the model does not know.
@@ -20,10 +24,34 @@ def load_tokenizer(spec: str, vocab_size: int, eos_token: str = "") -> Tokenizer
     elif spec == "bytes":
         tokenizer = ByteTokenizer()
     else:
-        tokenizer = HuggingFaceTokenizer(Path(spec).expanduser(), eos_token)
+        path = Path(spec).expanduser()
+        vocabulary = _read_world_vocabulary(path)
+        if vocabulary is not None:
+            tokenizer = WorldTokenizer(vocabulary)
+        else:
+            tokenizer = HuggingFaceTokenizer(path, eos_token)
     if tokenizer.vocab_size > vocab_size:
         raise TokenizerError(
             f"tokenizer {spec}: its ids reach {tokenizer.vocab_size - 1}, but the model's "
             f"vocabulary has only {vocab_size}; pass the tokenizer of this model"
         )
     return tokenizer
+
+
+def _read_world_vocabulary(path: Path) -> dict[int, bytes] | None:
+    """The tokens of a file in the format of the World vocabulary; None for any other file."""
+    try:
+        with path.open("rb") as file:
+            if not _VOCABULARY_LINE.match(file.read(64)):
+                return None
+        if path.stat().st_size > MAX_VOCABULARY_BYTES:
+            raise TokenizerError(f"{path}: larger than {MAX_VOCABULARY_BYTES} bytes")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TokenizerError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise TokenizerError(f"{path}: not UTF-8") from None
+    try:
+        return parse_vocabulary(text)
+    except TokenizerError as error:
+        raise TokenizerError(f"{path}: {error}") from None
