@@ -1,5 +1,6 @@
 """Which files of a repository make up the model that is meant."""
 
+import re
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,7 @@ BESIDE = (
 """What is read beside a checkpoint."""
 
 _MAX_LISTED = 10
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 def choose_weights(model: HubModel, names: Collection[str]) -> str:
@@ -66,7 +68,12 @@ def model_path(weights: str, root: Path) -> Path:
 
 
 def _checkpoints(names: Collection[str]) -> list[str]:
-    return sorted(name for name in names if PurePosixPath(name).suffix in SUFFIXES)
+    """Those that are whole models: not the shards that only an index makes one of."""
+    return sorted(
+        name
+        for name in names
+        if PurePosixPath(name).suffix in SUFFIXES and not _SHARD.search(PurePosixPath(name).stem)
+    )
 
 
 def _listed(names: Collection[str]) -> str:

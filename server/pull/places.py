@@ -7,6 +7,7 @@ from typing import Protocol
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.file_download import repo_folder_name
 
+from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.hub import check_file_name
 from server.pull.repository import RemoteFile, Repository
 from server.pull.transfer import OnBytes, has_content, transfer
@@ -49,6 +50,12 @@ class CachePlace:
             cache_dir=constants.HF_HUB_CACHE,
             endpoint=constants.ENDPOINT,
         )
+        # The library goes by what the server says now: it may have fetched something else.
+        if not link.samefile(blob) and not has_content(link, file):
+            link.unlink()
+            raise CheckpointError(
+                f"{self._repository.name}/{file.name}: it has just changed; pull again"
+            )
 
     def finish(self, revision: str) -> None:
         """Let the name of a branch or tag stand for the commit, as the library does."""

@@ -29,12 +29,17 @@ class HubStandIn:
         """(method, path, headers) in order."""
         self.cut = {}
         """File → after how many bytes of an answer the connection breaks, once."""
+        self.stall = {}
+        """File → after how many bytes of an answer nothing more comes."""
+        self.etag = {}
+        """File → another checksum than the API says."""
         self.instead = {}
         """File → what is sent instead of the announced content."""
         self.refuse = {}
         """Repository → (status, X-Error-Code)."""
         self.info = None
         """An answer of the API instead of a true one."""
+        self.stopped = threading.Event()
         stand_in = self
 
         class Handler(_Handler):
@@ -64,6 +69,7 @@ class HubStandIn:
         try:
             yield self
         finally:
+            self.stopped.set()
             self._server.shutdown()
             self._server.server_close()
             thread.join()
@@ -120,10 +126,11 @@ class _Handler(BaseHTTPRequestHandler):
         if content is None:
             self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
             return
-        headers = {"ETag": f'"{digest(name, content)}"', "X-Repo-Commit": self.hub.commit}
+        etag = self.hub.etag.get(name) or digest(name, content)
+        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": self.hub.commit}
         if name.endswith(_LARGE):
             headers |= {
-                "X-Linked-Etag": f'"{digest(name, content)}"',
+                "X-Linked-Etag": f'"{etag}"',
                 "X-Linked-Size": str(len(content)),
             }
         content = self.hub.instead.get(name, content)
@@ -132,9 +139,10 @@ class _Handler(BaseHTTPRequestHandler):
             begin, status = int(match[1]), 206
             headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
         cut = self.hub.cut.pop(name, None) if self.command == "GET" else None
-        self._send(status, content[begin:], headers, cut)
+        stall = self.command == "GET" and self.hub.stall.get(name)
+        self._send(status, content[begin:], headers, cut or stall or None, bool(stall))
 
-    def _send(self, status, content, headers, cut=None):
+    def _send(self, status, content, headers, cut=None, stall=False):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -142,5 +150,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(content[:cut])
+            self.wfile.flush()
+        if stall:
+            self.hub.stopped.wait(20)
         if cut is not None:
             self.close_connection = True

@@ -1,7 +1,9 @@
 """Models from the Hub: what is fetched, and what the user is told when that fails."""
 
 import errno
+import fcntl
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ from huggingface_hub import constants, file_download
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.hub import HubModel, local_path, parse_model
 from server.pull import __main__ as program
+from server.pull import places as places_module
 from server.pull import transfer as transfer_module
 from tests.pull.hub_stand_in import COMMIT
 
@@ -267,3 +270,37 @@ def test_wrong_names_start_nothing(monkeypatch):
     assert local_path("models/x.pth") == "models/x.pth"
     with pytest.raises(CheckpointError, match="want OWNER/NAME"):
         local_path("hf:x")
+
+
+def test_a_server_that_changes_its_mind(hub, run, tmp_path):
+    hub.repos["me/tiny"] = FOLDER
+    hub.etag = {"model.safetensors": "a" * 64}
+    assert run("me/tiny")[0] == 0  # another name in the cache, but the content that was announced
+    shutil.rmtree(tmp_path / "home")
+    real = places_module.transfer
+
+    def changes(*arguments):
+        real(*arguments)
+        if arguments[1].name == "model.safetensors":
+            hub.instead = {"model.safetensors": WEIGHTS[::-1]}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(places_module, "transfer", changes)
+        fails(run, "me/tiny/model.safetensors: it has just changed", "me/tiny")
+    fails(run, "not on this machine", "--only-pulled", "me/tiny")
+
+
+def test_one_process_at_a_time_downloads_a_file(hub, run, tmp_path):
+    hub.repos["me/tiny"] = FOLDER
+    other = tmp_path / "here" / "config.json.rwkv-server.incomplete"
+    other.parent.mkdir()
+    with other.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        fails(run, "another process is downloading it", "--local-dir", str(other.parent), "me/tiny")
+    assert run("--local-dir", str(other.parent), "me/tiny")[0] == 0
+
+
+def test_a_single_shard_is_no_model(hub, run):
+    hub.repos["me/big"] = {"model-00001-of-00002.safetensors": WEIGHTS, "config.json": b"{}"}
+    assert run("me/big/model-00001-of-00002.safetensors")[0] == 0
+    fails(run, "no checkpoint in it", "me/big")
