@@ -25,11 +25,7 @@ def load_tokenizer(spec: str, vocab_size: int, eos_token: str = "") -> Tokenizer
         tokenizer = ByteTokenizer()
     else:
         path = Path(spec).expanduser()
-        vocabulary = _read_world_vocabulary(path)
-        if vocabulary is not None:
-            tokenizer = WorldTokenizer(vocabulary)
-        else:
-            tokenizer = HuggingFaceTokenizer(path, eos_token)
+        tokenizer = _load_world_file(path) or HuggingFaceTokenizer(path, eos_token)
     if tokenizer.vocab_size > vocab_size:
         raise TokenizerError(
             f"tokenizer {spec}: its ids reach {tokenizer.vocab_size - 1}, but the model's "
@@ -38,8 +34,8 @@ def load_tokenizer(spec: str, vocab_size: int, eos_token: str = "") -> Tokenizer
     return tokenizer
 
 
-def _read_world_vocabulary(path: Path) -> dict[int, bytes] | None:
-    """The tokens of a file in the format of the World vocabulary; None for any other file."""
+def _load_world_file(path: Path) -> WorldTokenizer | None:
+    """The tokenizer of a file in the format of the World vocabulary; None for any other file."""
     try:
         with path.open("rb") as file:
             if not _VOCABULARY_LINE.match(file.read(64)):
@@ -52,6 +48,6 @@ def _read_world_vocabulary(path: Path) -> dict[int, bytes] | None:
     except UnicodeDecodeError:
         raise TokenizerError(f"{path}: not UTF-8") from None
     try:
-        return parse_vocabulary(text)
+        return WorldTokenizer(parse_vocabulary(text))
     except TokenizerError as error:
         raise TokenizerError(f"{path}: {error}") from None
