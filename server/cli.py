@@ -16,6 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from rich.table import Table
 
 from server.checkpoints.checkpoint import CheckpointError, float32_to_bfloat16
+from server.checkpoints.hub import DEFAULT_REVISION, PULL_COMMAND
 from server.checkpoints.locate import ModelFiles, choose_tokenizer, locate
 from server.checkpoints.reader import open_checkpoint
 from server.checkpoints.writer import stream_safetensors
@@ -27,6 +28,8 @@ from server.model.tensors import FIELDS
 from server.serve import serve
 from server.tokenizer.base import TokenizerError
 from server.version import VERSION
+
+_MODEL_HELP = "File, folder or hf:OWNER/NAME[/FILE]; without it the embedded model."
 
 app = typer.Typer(
     name="rwkv-server",
@@ -46,9 +49,7 @@ def show_version() -> None:
 
 @app.command("serve")
 def serve_model(
-    model: Annotated[
-        str | None, typer.Argument(help="Checkpoint file or folder; without it the embedded model.")
-    ] = None,
+    model: Annotated[str | None, typer.Argument(help=_MODEL_HELP)] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
     port: Annotated[
         int | None, typer.Option(help="Port to listen on; 0: a free one. [8000]")
@@ -87,9 +88,7 @@ def serve_model(
 
 @app.command()
 def inspect(
-    model: Annotated[
-        str, typer.Argument(help="Checkpoint file or folder; without it the embedded model.")
-    ] = "",
+    model: Annotated[str, typer.Argument(help=_MODEL_HELP)] = "",
     tokenizer: Annotated[
         str, typer.Option(help="A tokenizer file, `world` or `bytes`, to use with it.")
     ] = "",
@@ -110,9 +109,7 @@ def inspect(
 
 @app.command()
 def bench(
-    model: Annotated[
-        str, typer.Argument(help="Checkpoint file or folder; without it the embedded model.")
-    ] = "",
+    model: Annotated[str, typer.Argument(help=_MODEL_HELP)] = "",
     shape: Annotated[
         str,
         typer.Option(help=f"Random weights of a model's shape instead: {', '.join(SHAPES)}."),
@@ -136,6 +133,22 @@ def bench(
     command += [f"--shape={shape}"] if shape else []
     command += [f"--rounds={rounds}"]
     command += ["--json"] if as_json else []
+    raise typer.Exit(subprocess.call([*command, "--", model]))
+
+
+@app.command()
+def pull(
+    model: Annotated[str, typer.Argument(help="OWNER/NAME or OWNER/NAME/FILE.")],
+    revision: Annotated[
+        str, typer.Option(help="A branch, tag or commit of the repository.")
+    ] = DEFAULT_REVISION,
+    local_dir: Annotated[
+        Path | None, typer.Option(help="A folder to download to. [Hugging Face's cache]")
+    ] = None,
+) -> None:
+    """Download a model from the Hugging Face Hub and print where it is."""
+    command = [*PULL_COMMAND, f"--revision={revision}"]
+    command += [f"--local-dir={local_dir}"] if local_dir else []
     raise typer.Exit(subprocess.call([*command, "--", model]))
 
 

@@ -17,6 +17,7 @@ import uvicorn
 from server.api.app import create_app
 from server.api.served_model import ServedModel
 from server.checkpoints.checkpoint import Checkpoint
+from server.checkpoints.hub import local_path
 from server.checkpoints.locate import choose_tokenizer, locate
 from server.checkpoints.reader import open_checkpoint
 from server.config import Settings, SettingsError
@@ -44,18 +45,22 @@ def serve(settings: Settings) -> int:
     CheckpointError, TokenizerError and SettingsError (a port in use) come before any process
     starts.
     """
+    path = local_path(settings.model.path)  # workers get what was found, and need no network
+    settings = settings.model_copy(
+        update={"model": settings.model.model_copy(update={"path": path})}
+    )
     started = time.monotonic()
-    files = locate(settings.model.path, settings.model.tokenizer)
+    files = locate(path, settings.model.tokenizer)
     checkpoint = open_checkpoint(files.checkpoint)
     config = read_config(checkpoint)
     spec = choose_tokenizer(files, config.vocab_size)
     served = ServedModel(
         id=settings.model.name or files.name,
-        created=int(files.checkpoint.stat().st_mtime),
+        created=checkpoint.modified_ns // 10**9,
         tokenizer=load_tokenizer(spec, config.vocab_size, files.eos_token),
         chat_template=ChatTemplate(files.chat_template, files.bos_token, files.eos_token),
         generation=config.generation,
-        system_fingerprint=_fingerprint(checkpoint.path, settings.model.dtype),
+        system_fingerprint=_fingerprint(checkpoint.files, settings.model.dtype),
     )
     with contextlib.closing(_listen(settings.http.host, settings.http.port)) as listener:
         return asyncio.run(_run(settings, served, checkpoint, config, listener, started))
@@ -181,13 +186,15 @@ def _announce(
     )
 
 
-def _fingerprint(path: Path, dtype: str) -> str:
+def _fingerprint(files: tuple[Path, ...], dtype: str) -> str:
     """`fp_…` of the program's version, the weight type, and samples of the weights."""
     digest = hashlib.blake2b(f"{VERSION} {dtype} ".encode(), digest_size=6)
-    size = path.stat().st_size
-    digest.update(str(size).encode())
-    with path.open("rb") as file:
-        for sample in range(_SAMPLES):
-            file.seek(size * sample // _SAMPLES)
-            digest.update(file.read(_SAMPLE_BYTES))
+    samples = max(1, _SAMPLES // len(files))
+    for path in files:
+        size = path.stat().st_size
+        digest.update(str(size).encode())
+        with path.open("rb") as file:
+            for sample in range(samples):
+                file.seek(size * sample // samples)
+                digest.update(file.read(_SAMPLE_BYTES))
     return f"fp_{digest.hexdigest()}"

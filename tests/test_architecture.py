@@ -29,6 +29,7 @@ ALLOWED = {
     "engine": {"model", "tokenizer", "sampling", "checkpoints", "kernels", "config"},
     "workers": LEAVES | {"engine", "checkpoints", "tokenizer", "sampling"},
     "api": LEAVES | {"workers", "tokenizer", "sampling"},
+    "pull": {"checkpoints"},
     "bench": {"model", "checkpoints", "kernels", "workers"},
     "startup_display": {"workers"},
     "serve": LEAVES | {"api", "workers", "checkpoints", "model", "tokenizer", "startup_display"},

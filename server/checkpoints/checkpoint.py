@@ -31,6 +31,9 @@ NUMPY_DTYPES: dict[str, np.dtype[np.generic]] = {
 }
 """How each dtype of a checkpoint is held in memory."""
 
+EPSILON_KEY = "group_norm_epsilon"
+"""In the metadata of a checkpoint whose epsilon is not the official one."""
+
 FLOAT_DTYPES = frozenset({"float64", "float32", "float16", "bfloat16"})
 
 Decode = Callable[[npt.NDArray[np.generic]], npt.NDArray[Any]]
@@ -102,18 +105,30 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The tensors of one file. The mapping to the file lives as long as any tensor's data."""
+    """The tensors of a file or folder. Mappings to files live as long as any tensor's data."""
 
     path: Path
     metadata: dict[str, str]
     tensors: Mapping[str, Tensor]
     changes: str = ""
     """Digest of the adapters that were merged; empty without any."""
+    parts: tuple[Path, ...] = ()
+    """The files of a folder that it was read from."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that it was read from."""
+        return self.parts or (self.path,)
+
+    @property
+    def modified_ns(self) -> int:
+        """When the newest of its files was modified, ns since 1970. Raises OSError."""
+        return max(file.stat().st_mtime_ns for file in self.files)
 
 
 def bfloat16_to_float32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
     """Exact: the bits become the upper half of a float32."""
-    wide = bits.astype(np.uint32)
+    wide = bits.astype(np.uint32, order="C")
     wide <<= np.uint32(16)
     return wide.view(np.float32)
 

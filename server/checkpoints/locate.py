@@ -1,6 +1,5 @@
 """From what the user names as a model to the files that make it up."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,9 @@ from typing import Any
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.gguf_header import is_gguf, read_gguf_header
 from server.checkpoints.gguf_vocabulary import RWKV, chat_template, tokenizer_kind
+from server.checkpoints.hub import local_path, name_of_snapshot
+from server.checkpoints.huggingface import find_weights
+from server.checkpoints.json_file import read_json_object, read_text
 from server.checkpoints.rwkv_cpp import MAGIC as RWKV_CPP_MAGIC
 
 EMBEDDED = Path(__file__).parent.parent / "assets" / "embedded"
@@ -15,7 +17,9 @@ EMBEDDED_NAME = "rwkv-embedded"
 SUFFIXES = (".safetensors", ".st", ".pth", ".gguf", ".bin")
 
 MAX_TEMPLATE_BYTES = 1 << 20
-MAX_CONFIG_BYTES = 16 << 20
+
+WORLD_VOCABULARY = "rwkv_vocab_v20230424.txt"
+"""What the World tokenizer's vocabulary is called where a model brings it."""
 
 BYTES_VOCAB_SIZE = 256
 WORLD_VOCAB_SIZES = range(65_530, 65_537)  # the largest id is 65,529; models pad to 65,536
@@ -37,22 +41,24 @@ class ModelFiles:
 
 
 def locate(path: str, tokenizer: str = "") -> ModelFiles:
-    """Find the parts of a model: a checkpoint file, a folder with one, or "" for the embedded one.
+    """Find the parts of a model: a file, a folder, `hf:REPO[/FILE]`, or "" for the embedded one.
 
-    Raises CheckpointError when there is no checkpoint, or more than one in the folder.
+    A Hugging Face folder is a checkpoint as a whole. Raises CheckpointError when there is no
+    checkpoint, or more than one in the folder.
     """
-    target = Path(path).expanduser() if path else EMBEDDED
+    target = Path(local_path(path)).expanduser() if path else EMBEDDED
     if not target.exists():
         hint = "" if path else "; the embedded model is not in this installation, name another"
         raise CheckpointError(f"{target}: no such file or folder{hint}")
-    checkpoint = _only_checkpoint(target) if target.is_dir() else target
-    name = target.resolve().name if target.is_dir() else target.stem
+    checkpoint, folder, name = target, target.parent, target.stem
+    if target.is_dir():
+        folder, name = target, name_of_snapshot(target) or target.resolve().name
+        checkpoint = target if find_weights(target) else _only_checkpoint(target)
     kind, inside = _inside(checkpoint)
-    beside = checkpoint.parent / "tokenizer.json"
-    if not tokenizer and kind != RWKV and beside.is_file():
-        tokenizer = str(beside)
-    config = _read_config(checkpoint.parent / "tokenizer_config.json")
-    template = _chat_template(checkpoint.parent, config)
+    if not tokenizer and kind != RWKV:
+        tokenizer = _tokenizer_in(folder)
+    config = read_json_object(folder / "tokenizer_config.json") or {}
+    template = _chat_template(folder, config)
     return ModelFiles(
         name=name if path else EMBEDDED_NAME,
         checkpoint=checkpoint,
@@ -111,21 +117,15 @@ def _holds_weights(path: Path) -> bool:
         return file.read(4) == RWKV_CPP_MAGIC
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    text = _read_text(path, MAX_CONFIG_BYTES)
-    if text is None:
-        return {}
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError):
-        raise CheckpointError(f"{path}: not valid JSON") from None
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path}: not a JSON object")
-    return config
+def _tokenizer_in(folder: Path) -> str:
+    for name in ("tokenizer.json", WORLD_VOCABULARY):
+        if (folder / name).is_file():
+            return str(folder / name)
+    return ""
 
 
 def _chat_template(folder: Path, config: dict[str, Any]) -> str | None:
-    source = _read_text(folder / "chat_template.jinja", MAX_TEMPLATE_BYTES)
+    source = read_text(folder / "chat_template.jinja", MAX_TEMPLATE_BYTES)
     if source is not None:
         return source
     found = config.get("chat_template")
@@ -140,16 +140,3 @@ def _token_text(token: object) -> str:
     if isinstance(token, dict):
         token = token.get("content")
     return token if isinstance(token, str) else ""
-
-
-def _read_text(path: Path, limit: int) -> str | None:
-    if not path.is_file():
-        return None
-    try:
-        if path.stat().st_size > limit:
-            raise CheckpointError(f"{path}: larger than {limit} bytes")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise CheckpointError(f"{path}: not UTF-8") from None

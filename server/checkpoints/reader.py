@@ -1,11 +1,16 @@
 """Opening a checkpoint of whatever format, told by its content."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor
+from server.checkpoints.derived import computed
 from server.checkpoints.gguf import read_gguf
 from server.checkpoints.gguf_header import MAGIC as GGUF_MAGIC
+from server.checkpoints.huggingface import read_folder, with_official_names
 from server.checkpoints.pth import read_pth
 from server.checkpoints.rwkv_cpp import MAGIC as RWKV_CPP_MAGIC
 from server.checkpoints.rwkv_cpp import read_rwkv_cpp
@@ -19,10 +24,29 @@ _SUPPORTED = "supported are safetensors, PyTorch .pth, GGUF and rwkv.cpp .bin"
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Map a checkpoint's tensors, of which none is read yet.
+    """Map the tensors of a file or a Hugging Face folder, of which none is read yet.
 
     Raises CheckpointError, one line, for a file that is missing, foreign, truncated or hostile.
     """
+    if path.is_dir():
+        return _with_plain_bonus(read_folder(path, _open_file))
+    return _with_plain_bonus(with_official_names(_open_file(path)))
+
+
+def _with_plain_bonus(checkpoint: Checkpoint) -> Checkpoint:
+    """RWKV-5.0 has the logarithm of the bonus, called time_first: here it is as in later ones."""
+    if "blocks.0.att.ln_x.weight" not in checkpoint.tensors:
+        return checkpoint
+    tensors = {}
+    for name, tensor in checkpoint.tensors.items():
+        if name.endswith(".att.time_first"):
+            name = name.replace("time_first", "time_faaaa")
+            tensor = replace(computed(tensor, np.exp), name=name)
+        tensors[name] = tensor
+    return replace(checkpoint, tensors=tensors)
+
+
+def _open_file(path: Path) -> Checkpoint:
     try:
         with path.open("rb") as file:
             start = file.read(16)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.checkpoints.checkpoint import (
+    EPSILON_KEY,
     Checkpoint,
     CheckpointError,
     Tensor,
@@ -72,7 +73,11 @@ def read_rwkv_cpp(path: Path) -> Checkpoint:
     last = f"blocks.{layers - 1}.ln1.weight"
     if last not in stored or f"blocks.{layers}.ln1.weight" in stored:
         raise CheckpointError(f"{path}: has not the {layers} layers that its header says")
-    return Checkpoint(path, {}, _official(path, stored))
+    official = _official(path, stored)
+    is_rwkv5 = "blocks.0.att.time_decay" in official and "blocks.0.att.ln_x.weight" in official
+    is_rwkv5 = is_rwkv5 and "blocks.0.att.time_maa_x" not in official
+    # rwkv.cpp does not divide what it norms by 8 there, as training does (rwkv_graph.inc).
+    return Checkpoint(path, {EPSILON_KEY: "1e-05"} if is_rwkv5 else {}, official)
 
 
 def _check_type(what: str, version: int, number: int) -> str:

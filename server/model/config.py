@@ -7,11 +7,8 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
-from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor
+from server.checkpoints.checkpoint import EPSILON_KEY, Checkpoint, CheckpointError, Tensor
 from server.model.tensors import FIELDS, is_tuned_state, resolve, shapes_of, tensor_names
-
-EPSILON_KEY = "group_norm_epsilon"
-"""In the metadata of a checkpoint whose epsilon is not the official one."""
 
 _LAYER = re.compile(r"blocks\.(\d{1,4})\.")
 _FIRST = "blocks.0.att."

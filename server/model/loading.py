@@ -106,7 +106,7 @@ def _from_cache(
 ) -> dict[str, Array] | None:
     settings = str([part.value for part, _ in parts])
     name = fingerprint(checkpoint, dtype, sources_hash(), settings)
-    file = PackedFile(cache.folder, name, checkpoint.path, layout)
+    file = PackedFile(cache.folder, name, checkpoint, layout)
     read = 0
 
     def on_array() -> None:

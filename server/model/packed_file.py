@@ -51,7 +51,7 @@ def fingerprint(checkpoint: Checkpoint, *more: str) -> str:
 class PackedFile:
     """The packed weights of one checkpoint in a folder of such files."""
 
-    def __init__(self, folder: Path, name: str, source: Path, layout: Layout) -> None:
+    def __init__(self, folder: Path, name: str, source: Checkpoint, layout: Layout) -> None:
         self._path = folder / f"{name}{_SUFFIX}"
         self._source = source
         self._layout = layout
@@ -81,7 +81,7 @@ class PackedFile:
         expected = {**self._layout, CHECKSUMS: ("uint32", (len(self._layout),))}
         layout = {name: (tensor.dtype, tensor.shape) for name, tensor in found.tensors.items()}
         return layout == expected and unchanged(
-            found.metadata.get("modified", ""), self._source.stat().st_mtime_ns
+            found.metadata.get("modified", ""), self._source.modified_ns
         )
 
     def write(self, limit: int, fill: Callable[[dict[str, Array]], None]) -> None:
@@ -92,7 +92,7 @@ class PackedFile:
         """
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         layout = {**self._layout, CHECKSUMS: ("uint32", (len(self._layout),))}
-        modified = str(self._source.stat().st_mtime_ns)
+        modified = str(self._source.modified_ns)
         header, size = safetensors_header(layout, {"modified": modified})
         partial = self._path.with_suffix(_PARTIAL)
         before = self._identity()

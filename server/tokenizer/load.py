@@ -1,5 +1,6 @@
 """The tokenizer that a setting names."""
 
+import re
 from pathlib import Path
 
 from server.checkpoints.checkpoint import CheckpointError
@@ -8,11 +9,16 @@ from server.checkpoints.gguf_vocabulary import read_gguf_vocabulary
 from server.tokenizer.base import Tokenizer, TokenizerError
 from server.tokenizer.bytes import ByteTokenizer
 from server.tokenizer.huggingface import HuggingFaceTokenizer
-from server.tokenizer.world import WorldTokenizer, load_world_vocabulary
+from server.tokenizer.world import WorldTokenizer, load_world_vocabulary, parse_vocabulary
+
+MAX_VOCABULARY_BYTES = 64 << 20
+_VOCABULARY_LINE = re.compile(rb"\d+ b?['\"]")
 
 
 def load_tokenizer(spec: str, vocab_size: int, eos_token: str = "") -> Tokenizer:
-    """Load `world`, `bytes`, a tokenizer.json or what a GGUF holds for a model of `vocab_size`.
+    """Load `world`, `bytes`, a tokenizer.json, a World vocabulary or what a GGUF holds.
+
+    vocab_size is that of the model.
 
     `eos_token` names the end of a document where the files that came with the model do. Raises
     TokenizerError, also when the tokenizer has ids that the model does not know.
@@ -25,7 +31,8 @@ def load_tokenizer(spec: str, vocab_size: int, eos_token: str = "") -> Tokenizer
     elif is_gguf(Path(spec).expanduser()):
         tokenizer = _from_gguf(Path(spec).expanduser())
     else:
-        tokenizer = HuggingFaceTokenizer(Path(spec).expanduser(), eos_token)
+        path = Path(spec).expanduser()
+        tokenizer = _load_world_file(path) or HuggingFaceTokenizer(path, eos_token)
     if tokenizer.vocab_size > vocab_size:
         raise TokenizerError(
             f"tokenizer {spec}: its ids reach {tokenizer.vocab_size - 1}, but the model's "
@@ -42,3 +49,22 @@ def _from_gguf(path: Path) -> Tokenizer:
     if vocabulary == [bytes((byte,)) for byte in range(256)]:
         return ByteTokenizer()
     return WorldTokenizer({i: token for i, token in enumerate(vocabulary) if token}, str(path))
+
+
+def _load_world_file(path: Path) -> WorldTokenizer | None:
+    """The tokenizer of a file in the format of the World vocabulary; None for any other file."""
+    try:
+        with path.open("rb") as file:
+            if not _VOCABULARY_LINE.match(file.read(64)):
+                return None
+        if path.stat().st_size > MAX_VOCABULARY_BYTES:
+            raise TokenizerError(f"{path}: larger than {MAX_VOCABULARY_BYTES} bytes")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TokenizerError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise TokenizerError(f"{path}: not UTF-8") from None
+    try:
+        return WorldTokenizer(parse_vocabulary(text))
+    except TokenizerError as error:
+        raise TokenizerError(f"{path}: {error}") from None

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from server.checkpoints.checkpoint import (
+    EPSILON_KEY,
     CheckpointError,
     bfloat16_to_float32,
     float32_to_bfloat16,
 )
 from server.checkpoints.reader import open_checkpoint
 from server.checkpoints.writer import write_safetensors
-from server.model.config import EPSILON_KEY, read_config
+from server.model.config import read_config
 from tests.model.random_models import load_model, random_tensors, write_model
 from tests.model.reading import PROMPT, assert_same_bits, read, rounded_as
 from tests.naive_models import twin
@@ -90,3 +91,28 @@ def test_the_epsilon_of_rwkv5_is_the_files(tmp_path, generation):
         write_safetensors(path, stored, {EPSILON_KEY: wrong})
         with pytest.raises(CheckpointError, match=r"group_norm_epsilon .* not between 0 and 1"):
             read_config(open_checkpoint(path))
+
+
+# What is stored in few bits differs from the float32 model that the logits are of; v5.2 and v6 have
+# no float32 file, or the reverse.
+FIXTURES = [
+    ("4v0-660K", "FP32", 1e-4),
+    ("4v0-660K", "FP16", 0.005),
+    ("4v0-660K", "Q5_1", 0.15),
+    ("5v2-730K", "FP32", 1e-4),
+    ("5v2-730K", "Q5_0", 0.6),
+    ("6v0-3m", "Q5_1", 0.15),
+    ("7v0-834K", "FP32", 1e-4),
+    ("7v0-834K", "FP16", 1e-4),
+    ("7v0-834K", "Q5_1", 0.01),
+]
+
+
+@pytest.mark.parametrize(("model", "dtype", "bound"), FIXTURES)
+def test_trained_models_have_the_expected_logits(fixtures_dir, model, dtype, bound):
+    folder = fixtures_dir / "tiny-rwkv"
+    expected = np.fromfile(folder / f"expected-logits-{model}.bin", dtype="<f4")
+    for threads in (1, 2):
+        found = load_model(folder / f"tiny-rwkv-{model}-{dtype}.bin", threads=threads)
+        logits, _ = read(found, [list(b'"in')])
+        assert np.abs(logits - expected).max() < bound
