@@ -82,6 +82,34 @@ def test_large_matrices_are_written_in_pieces(tmp_path, monkeypatch):
     assert seen[-1][0] == seen[-1][1] > 0
 
 
+NE = {
+    "7": {
+        "time_mix_lerp_fused": [DIM, 1, 1, 6],
+        "time_mix_w1": [DIM, 8],
+        "time_mix_w2": [8, DIM],
+        "time_mix_a1": [DIM, 6],
+        "time_mix_v2": [4, DIM],
+        "time_mix_g1": [DIM, 10],
+        "time_mix_r_k": [DIM],
+        "time_mix_k_a": [DIM],
+        "channel_mix_lerp_k": [DIM],
+    },
+    "6": {
+        "time_mix_lerp_fused": [DIM, 1, 1, 5],
+        "time_mix_lerp_x": [DIM],
+        "time_mix_w1": [DIM, 40],
+        "time_mix_w2": [8, DIM, 5],
+        "time_mix_decay": [DIM],
+        "time_mix_decay_w1": [DIM, 12],
+        "time_mix_decay_w2": [12, DIM],
+        "time_mix_first": [HEAD_SIZE, DIM // HEAD_SIZE],
+        "channel_mix_lerp_r": [DIM],
+        "channel_mix_receptance": [DIM, DIM],
+    },
+}
+"""Shapes that llama.cpp asks for in layer 1, innermost dimension first."""
+
+
 @pytest.mark.parametrize("generation", ["6", "7"])
 def test_names_and_sizes_are_those_of_llama_cpp(tmp_path, generation):
     model = random_model(generation, layers=3)
@@ -95,8 +123,10 @@ def test_names_and_sizes_are_those_of_llama_cpp(tmp_path, generation):
         pattern = name.replace(f"blk.{layer}.", "blk.{bid}.").rsplit(".", 1)
         assert pattern[0] in known
         assert pattern[1] in ("weight", "bias")
+    shapes = {tensor.name: tensor.shape.tolist() for tensor in reader.tensors}
+    for name, ne in (NE[generation] | {"channel_mix_value": [FFN, DIM]}).items():
+        assert shapes[f"blk.1.{name}.weight"] == ne, name
     if generation == "7":  # which llama.cpp wants of layer 0, too, as large as the a of it
-        shapes = {tensor.name: tensor.shape.tolist() for tensor in reader.tensors}
         assert shapes["blk.0.time_mix_v1.weight"] == shapes["blk.0.time_mix_a1.weight"]
 
     def value(key):
