@@ -3,6 +3,7 @@
 import pytest
 from huggingface_hub import constants, file_download
 
+from server.pull import __main__ as program
 from tests.pull.hub_stand_in import HubStandIn
 
 
@@ -21,3 +22,27 @@ def hub(tmp_path, monkeypatch):
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
         monkeypatch.setattr(file_download.constants, "DOWNLOAD_CHUNK_SIZE", 1000)
         yield hub
+
+
+@pytest.fixture
+def run(hub, capsys):
+    assert hub.asked == []
+
+    def run(*arguments):
+        code = program.main(list(arguments))
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def fails(run):
+    """Run a command that is to fail with one line of error."""
+
+    def fails(match, *arguments, code=2):
+        found, out, err = run(*arguments)
+        assert (found, out) == (code, "")
+        assert err.splitlines()[-1].startswith("error: ")
+        assert match in err.splitlines()[-1]
+
+    return fails

@@ -10,6 +10,17 @@ from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _LARGE = (".safetensors", ".st", ".pth", ".bin")
+WEIGHTS = bytes(range(256)) * 40
+FOLDER = {
+    "README.md": b"# hello",
+    "config.json": b'{"model_type": "rwkv7"}',
+    "tokenizer_config.json": b"{}",
+    "rwkv_vocab_v20230424.txt": b"1 'a' 1\n",
+    "model.safetensors": WEIGHTS,
+    "pytorch_model.bin": WEIGHTS * 2,
+    "modeling_rwkv7.py": b"import os",
+}
+"""A repository as exporters publish them."""
 
 
 def digest(name, content):
