@@ -5,7 +5,6 @@ forms (Bone and Bat), and whole tensors that replace the model's – and LoRA of
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor
 from server.checkpoints.huggingface_names import official_name
+from server.checkpoints.json_file import read_json_object
 from server.checkpoints.reader import open_checkpoint
 
 Floats = npt.NDArray[np.float32]
@@ -25,13 +25,13 @@ Change = Callable[[Floats, slice], Floats]
 
 _LORA_A, _LORA_B, _DISHA = ".lora_A", ".lora_B", ".disha"
 _PEFT_PREFIX = "base_model.model."
-_MAX_CONFIG_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class ChangedTensor(Tensor):
     """A tensor whose values an adapter changes."""
 
+    base: Tensor = field(kw_only=True)
     change: Change = field(kw_only=True)
     block: int = 1
     """The change takes whole blocks of so many rows."""
@@ -46,7 +46,8 @@ class ChangedTensor(Tensor):
         start, stop, _ = rows.indices(self.shape[0])
         first = start - start % self.block
         last = min(stop + -stop % self.block, self.shape[0])
-        values = self.change(super().to_float32(slice(first, last)), slice(first, last))
+        rows = slice(first, last)
+        values = self.change(self.base.to_float32(rows), rows)
         return values[start - first : stop - first]
 
 
@@ -89,15 +90,10 @@ def _open(path: Path) -> tuple[Checkpoint, float | None]:
     if not path.is_dir():
         return open_checkpoint(path), None
     config = path / "adapter_config.json"
-    try:
-        if config.stat().st_size > _MAX_CONFIG_BYTES:
-            raise CheckpointError(f"{config}: larger than {_MAX_CONFIG_BYTES} bytes")
-        found = json.loads(config.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{config}: {error.strerror or error}") from None
-    except (ValueError, RecursionError):
-        raise CheckpointError(f"{config}: not valid JSON") from None
-    alpha = found.get("lora_alpha") if isinstance(found, dict) else None
+    found = read_json_object(config)
+    if found is None:
+        raise CheckpointError(f"{path}: a folder without adapter_config.json is no adapter")
+    alpha = found.get("lora_alpha")
     if not isinstance(alpha, int | float) or not 0 < alpha < math.inf:
         raise CheckpointError(f"{config}: lora_alpha must be a positive number")
     for option in ("use_rslora", "use_dora", "fan_in_fan_out", "alpha_pattern", "rank_pattern"):
@@ -145,7 +141,7 @@ def _change(path: Path, base: Tensor, parts: Mapping[str, Tensor], alpha: float 
 
 def _changed(base: Tensor, change: Change, block: int = 1) -> Tensor:
     kept = {name: getattr(base, name) for name in Tensor.__dataclass_fields__}
-    return ChangedTensor(**kept, change=change, block=block)
+    return ChangedTensor(**kept, base=base, change=change, block=block)
 
 
 def _lora(path: Path, base: Tensor, parts: Mapping[str, Tensor], alpha: float | None) -> Change:

@@ -139,3 +139,29 @@ def test_a_model_that_overflows_ends_the_request_and_spares_the_others(tmp_path)
     assert results["bad"][2] == "error"
     assert results["good"][2] == "length"
     assert runner.free_slots == MAX_BATCH
+
+
+def test_requests_begin_with_the_state_that_they_name(checkpoint):
+    _, runner = build(checkpoint)
+    model = runner._model
+    rng = np.random.default_rng(3)
+    tuned = empty_state(model.config)
+    tuned["wkv"] += rng.standard_normal(tuned["wkv"].shape, dtype=np.float32)
+
+    def texts(*names):
+        states = {"": empty_state(model.config), "tuned": tuned}
+        runner = ModelRunner(model, Sampler(256, model.team), states)
+        engine = Engine(Scheduler(MAX_BATCH, 16), runner, OutputProcessor(ByteTokenizer()))
+        for number, name in enumerate(names):
+            engine.add(str(number), [1, 2, 3], params(), name)
+        found = {str(number): [] for number in range(len(names))}
+        while engine.has_work:
+            for output in engine.step():
+                found[output.request_id] += output.token_ids
+        return list(found.values())
+
+    (plain,), (other,) = texts(""), texts("tuned")
+    assert plain != other
+    assert texts("", "tuned", "tuned", "") == [plain, other, other, plain]
+    # A slot that another request has used begins anew.
+    assert texts("tuned", "", "tuned", "", "tuned", "") == [other, plain] * 3
