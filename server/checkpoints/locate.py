@@ -22,6 +22,9 @@ WORLD_VOCABULARY = "rwkv_vocab_v20230424.txt"
 """What the World tokenizer's vocabulary is called where a model brings it."""
 
 BYTES_VOCAB_SIZE = 256
+PILE_VOCAB_SIZE = 50_277
+PILE_TOKENIZER = "20B_tokenizer.json"
+"""What the tokenizer of RWKV-4 Pile and Raven is called where the official code brings it."""
 WORLD_VOCAB_SIZES = range(65_530, 65_537)  # the largest id is 65,529; models pad to 65,536
 
 
@@ -80,6 +83,14 @@ def choose_tokenizer(files: ModelFiles, vocab_size: int) -> str:
         return "bytes"
     if vocab_size in WORLD_VOCAB_SIZES:
         return "world"
+    if vocab_size == PILE_VOCAB_SIZE:
+        beside = files.checkpoint.parent / PILE_TOKENIZER
+        if beside.is_file():
+            return str(beside)
+        raise CheckpointError(
+            f"{files.checkpoint}: a model of {vocab_size} tokens (Pile, Raven) needs "
+            f"{PILE_TOKENIZER} beside it; or pass --tokenizer FILE"
+        )
     raise CheckpointError(
         f"{files.checkpoint}: no tokenizer.json beside it, and a vocabulary of {vocab_size} does "
         "not tell the tokenizer; pass --tokenizer FILE"

@@ -104,5 +104,9 @@ def test_choose_tokenizer(tmp_path):
     assert choose_tokenizer(files, 65_536) == "world"
     assert choose_tokenizer(files, 65_530) == "world"
     with pytest.raises(CheckpointError, match="--tokenizer"):
+        choose_tokenizer(files, 50_000)
+    with pytest.raises(CheckpointError, match=r"50277 tokens \(Pile, Raven\) needs 20B_tokenizer"):
         choose_tokenizer(files, 50_277)
+    (tmp_path / "20B_tokenizer.json").write_text("{}")
+    assert choose_tokenizer(files, 50_277) == str(tmp_path / "20B_tokenizer.json")
     assert choose_tokenizer(ModelFiles("m", tmp_path, "x.json"), 256) == "x.json"
