@@ -9,6 +9,7 @@ import pytest
 from server.checkpoints.checkpoint import NUMPY_DTYPES, Checkpoint, CheckpointError, Tensor
 from server.checkpoints.reader import open_checkpoint
 from server.model.config import ModelConfig, read_config, tensor_shapes
+from server.model.initialize import design
 
 RANKS = {"decay": 3, "rate": 4, "first": 5, "gate": 6}
 SIZES = ModelConfig("rwkv7", 3, 8, 2, 4, 11, 20, RANKS)
@@ -48,11 +49,30 @@ def test_variants_that_are_fine():
     assert read_config(checkpoint(dtypes=halves)).stored_dtype == "bfloat16"
 
 
-@pytest.mark.parametrize("name", tensor_shapes(replace(SIZES, layers=2)))
-def test_every_tensor_is_checked(name):
-    config = replace(SIZES, layers=2)
+GENERATIONS = {
+    generation: design(generation, 2, 8, 11, 4)
+    for generation in ("rwkv4", "rwkv5.0", "rwkv5.1", "rwkv5.2", "rwkv6", "rwkv7")
+}
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_every_generation_is_told_by_its_tensors(generation):
+    config = GENERATIONS[generation]
+    found = read_config(checkpoint(config=config))
+    assert replace(found, parameters=0) == config
+    assert found.parameters == sum(np.prod(shape) for shape in tensor_shapes(config).values())
+    single = design(generation, 1, 8, 11, 4)
+    assert replace(read_config(checkpoint(config=single)), parameters=0) == single
+
+
+@pytest.mark.parametrize(
+    ("generation", "name"),
+    [(each, name) for each, config in GENERATIONS.items() for name in tensor_shapes(config)],
+)
+def test_every_tensor_is_checked(generation, name):
+    config = GENERATIONS[generation]
     shape = tensor_shapes(config)[name]
-    # Without its generation's mark it is no RWKV-7, hence the looser match for r_k.
+    # Without its generation's mark it is another generation, or none.
     with pytest.raises(CheckpointError, match=r"^model\.pth"):
         read_config(checkpoint({name: None}, config))
     for wrong in ((*shape[:-1], shape[-1] + 1), (*shape, 1), (2, *shape)):
@@ -60,6 +80,14 @@ def test_every_tensor_is_checked(name):
             read_config(checkpoint({name: wrong}, config))
     with pytest.raises(CheckpointError, match=f"tensor {name} has dtype int32"):
         read_config(checkpoint(config=config, dtypes={name: "int32"}))
+
+
+def test_mixed_generations_are_refused():
+    tensors = {}
+    for generation in ("rwkv6", "rwkv7"):
+        tensors |= checkpoint(config=GENERATIONS[generation]).tensors
+    with pytest.raises(CheckpointError, match="is not part of RWKV-7"):
+        read_config(Checkpoint(Path("model.pth"), {}, tensors))
 
 
 @pytest.mark.parametrize(
