@@ -114,6 +114,7 @@ def bench(
         str,
         typer.Option(help=f"Random weights of a model's shape instead: {', '.join(SHAPES)}."),
     ] = "",
+    generation: Annotated[str, typer.Option(help=f"With --shape: {', '.join(FIELDS)}.")] = "rwkv7",
     dtype: Annotated[
         WeightChoice, typer.Option(help="Weights. [auto: int8 from 50 M parameters on]")
     ] = "auto",
@@ -128,9 +129,11 @@ def bench(
         raise typer.BadParameter("give a model or --shape, not both")
     if shape and shape not in SHAPES:
         raise typer.BadParameter(f"--shape {shape}: want one of {', '.join(SHAPES)}")
+    if generation not in FIELDS:
+        raise typer.BadParameter(f"--generation {generation}: want one of {', '.join(FIELDS)}")
     # A process of its own: this one stays without Numba.
     command = [sys.executable, "-m", "server.bench", "--dtype", dtype, "--threads", str(threads)]
-    command += [f"--shape={shape}"] if shape else []
+    command += [f"--shape={shape}", f"--generation={generation}"] if shape else []
     command += [f"--rounds={rounds}"]
     command += ["--json"] if as_json else []
     raise typer.Exit(subprocess.call([*command, "--", model]))

@@ -26,6 +26,7 @@ from server.model.initialize import SHAPES
 from server.model.loading import OnProgress, choose_dtype, load_weights
 from server.model.model import Model, pack_batch
 from server.model.state import StatePool
+from server.model.tensors import FIELDS
 from server.workers.cores import usable_cores
 
 PREFILL = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -72,6 +73,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="rwkv-server bench", description=__doc__)
     parser.add_argument("model", nargs="?", default="")
     parser.add_argument("--shape", choices=SHAPES)
+    parser.add_argument("--generation", choices=FIELDS, default="rwkv7")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=5)
@@ -117,7 +119,8 @@ def _load(
     if arguments.shape:
         dtype = "int8" if arguments.dtype == "auto" else arguments.dtype
         show(f"making random {dtype} weights", 0, 0)
-        return arguments.shape, dtype, *random_weights(arguments.shape, dtype)
+        weights = random_weights(arguments.shape, arguments.generation, dtype)
+        return f"{arguments.generation} {arguments.shape}", dtype, *weights
     files = locate(arguments.model)
     checkpoint = open_checkpoint(files.checkpoint)
     config = read_config(checkpoint)

@@ -16,15 +16,23 @@ from server.model.packing import storage_of
 VOCABULARY = 65_536
 _PIECE = 1 << 20
 _SPREAD_OF_CODES = 70.0
+# Without these some value would grow with every token, or be none.
+_SENSIBLE = {
+    "norm_weight": 1.0,
+    "block_norm_weight": 1.0,
+    "group_norm_weight": 1.0,
+    "group_norm_epsilon": 64e-5,
+    "decay": 0.9,
+}
 
 
-def random_weights(shape: str, dtype: str) -> tuple[ModelConfig, Any]:
-    """A model with weights of a useful size, as from a bfloat16 checkpoint.
+def random_weights(shape: str, generation: str, dtype: str) -> tuple[ModelConfig, Any]:
+    """A model of a generation with weights of a useful size, as from a bfloat16 checkpoint.
 
     The bytes of large arrays repeat every few megabytes, which changes nothing of the time.
     """
     layers, dim = SHAPES[shape]
-    config = design("rwkv7", layers, dim, VOCABULARY)
+    config = design(generation, layers, dim, VOCABULARY)
     parts = [(part, storage_of(part, dtype, lambda _: "bfloat16")) for part in parts_of(config)]
     layout = layout_of(parts)
     rng = np.random.default_rng(0)
@@ -35,8 +43,11 @@ def random_weights(shape: str, dtype: str) -> tuple[ModelConfig, Any]:
             array[...] = scale.view(np.uint16)
         else:
             _fill(array, rng, 1 / math.sqrt(dim))
-    for name in ("norm_weight", "block_norm_weight", "group_norm_weight"):
-        arrays[name][...] = 1
+    for name, value in _SENSIBLE.items():
+        if name in arrays:
+            arrays[name][...] = value
+    if generation == "rwkv4":
+        arrays["decay"][...] = -0.1
     return config, build_weights(config, parts, arrays)
 
 

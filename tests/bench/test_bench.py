@@ -28,7 +28,7 @@ def tiny(monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int4"])
 def test_random_weights_have_the_shape_and_give_numbers(tiny, dtype):
-    config, weights = random_weights(tiny, dtype)
+    config, weights = random_weights(tiny, "rwkv7", dtype)
     assert config == design("rwkv7", 2, 128, 65536)
     work = work_of(config, weights)
     bytes_per_weight = {"float32": 4, "bfloat16": 2, "int8": 1.0625, "int4": 0.5625}[dtype]
@@ -57,7 +57,7 @@ def test_a_step_takes_as_long_as_what_takes_longest():
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_every_byte_is_read_by_one_thread(tiny, threads):
-    config, weights = random_weights(tiny, "int8")
+    config, weights = random_weights(tiny, "rwkv7", "int8")
     work, spans = work_of(config, weights), spans_of(weights, threads)
     assert spans[:, :, 1].sum() == work.layer_bytes + work.head_bytes
     pieces = sorted((start, start + size) for start, size in spans.reshape(-1, 2) if size)
@@ -77,7 +77,7 @@ def test_reading_touches_every_whole_piece_of_512_bytes():
 
 @pytest.mark.parametrize("dtype", ["int8", "float32"])
 def test_ceilings_are_rates(tiny, dtype):
-    _, weights = random_weights(tiny, dtype)
+    _, weights = random_weights(tiny, "rwkv7", dtype)
     ceilings = Ceilings(weights, Team(2))
     assert 1e8 < ceilings.bandwidth() < 1e13
     assert 1e8 < ceilings.mac_rate() < 1e13
