@@ -23,7 +23,13 @@ class Engine:
         """Whether step() would compute anything."""
         return self._scheduler.has_work
 
-    def add(self, request_id: str, prompt_ids: list[int], params: SamplingParams) -> None:
+    def add(
+        self,
+        request_id: str,
+        prompt_ids: list[int],
+        params: SamplingParams,
+        initial_state: str = "",  # noqa: ARG002
+    ) -> None:
         """Queue a request. The prompt must not be empty and its ids must be in the vocabulary."""
         assert prompt_ids
         request = Request(request_id, prompt_ids, params)
