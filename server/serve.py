@@ -88,6 +88,7 @@ async def _run(
         server.should_exit = True
         rereading.cancel()
         await serving
+        await asyncio.gather(rereading, return_exceptions=True)
         await manager.stop()
 
 

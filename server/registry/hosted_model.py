@@ -98,7 +98,7 @@ class HostedModel:
         """
         async with self._turn:
             if self.deployment is not None:
-                raise ModelConflictError(f"the model {self.entry.id!r} is loaded; reload it")
+                raise ModelConflictError(f"the model {self.entry.id!r} is loaded: reload it")
             self.state = "loading"
             try:
                 self.deployment = await self._deploy(entry or self.entry, self.served)

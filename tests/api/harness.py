@@ -17,6 +17,7 @@ from server.registry.manager import ModelManager
 from server.registry.served_model import ServedModel
 from server.workers.client import EngineClient
 from server.workers.messages import ModelSpec
+from server.workers.pool import WorkerError
 from tests.fakes import FakeTemplate, FakeWorkers, fake_model
 
 MODEL = "org/tiny"
@@ -43,12 +44,19 @@ class Harness:
         self.template = FakeTemplate(template_error)
         self.workers: dict[str, FakeWorkers] = {}
         """The newest of each model."""
+        self.failure: Exception | None = None
+        """What later loads fail with: a WorkerError at the start, others before it."""
+        self.gate: asyncio.Event | None = None
+        """What later loads wait for."""
 
         def make_workers(entry: ModelEntry, client: EngineClient) -> FakeWorkers:
-            self.workers[entry.id] = FakeWorkers(entry, client, **worker)
+            error = self.failure if isinstance(self.failure, WorkerError) else None
+            self.workers[entry.id] = FakeWorkers(entry, client, self.gate, error, **worker)
             return self.workers[entry.id]
 
         def open_model(spec: ModelSpec) -> ServedModel:
+            if self.failure and not isinstance(self.failure, WorkerError):
+                raise self.failure
             return fake_model(spec, CREATED, self.template)
 
         self.manager = ModelManager(self.settings, make_workers, open_model)

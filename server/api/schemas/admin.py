@@ -2,9 +2,9 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from server.config import NamedModelSettings
+from server.config import ModelOptions
 from server.model_names import ModelName
 from server.registry.hosted_model import ModelState
 
@@ -17,10 +17,11 @@ class ModelRequest(BaseModel):
     id: ModelName
 
 
-class LoadRequest(NamedModelSettings):
+class LoadRequest(ModelOptions):
     """Which model, and what is to be other than in the settings; a new one needs a path."""
 
     id: ModelName
+    workers: int = Field(0, ge=0, le=64, description="Worker processes; 0 takes engine.workers.")
 
     @property
     def changes(self) -> dict[str, Any]:
