@@ -60,10 +60,7 @@ async def _run(
     config = _uvicorn_config(settings, create_app(settings, manager))
     server = _Server(config, settings.http.shutdown_seconds, manager)
     rereader = Rereader(manager, settings, read_settings)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, server.handle_exit, number, None)
-    loop.add_signal_handler(signal.SIGHUP, _on_hangup, server, rereader, sys.stderr.isatty())
+    _handle_signals(server, rereader)
     host, port = listener.getsockname()[:2]
     url = f"http://{host}:{port}"
     log.info("listening on %s, loading %s", url, manager.default)
@@ -92,12 +89,20 @@ async def _run(
         await manager.stop()
 
 
-def _on_hangup(server: "_Server", rereader: Rereader, had_terminal: bool) -> None:
-    # Nobody wants a server in the foreground to go on when its terminal is closed.
-    if had_terminal and not sys.stderr.isatty():
-        server.handle_exit(signal.SIGHUP, None)
-    else:
-        rereader.wake()
+def _handle_signals(server: "_Server", rereader: Rereader) -> None:
+    had_terminal = sys.stderr.isatty()
+
+    def on_hangup() -> None:
+        # Nobody wants a server in the foreground to go on when its terminal is closed.
+        if had_terminal and not sys.stderr.isatty():
+            server.handle_exit(signal.SIGHUP, None)
+        else:
+            rereader.wake()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.handle_exit, number, None)
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
 
 
 async def _first(task: "asyncio.Task[T]", serving: "asyncio.Task[None]") -> T | None:

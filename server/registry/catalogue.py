@@ -80,7 +80,7 @@ def check_names(entries: list[ModelEntry]) -> None:
         for name in entry.names:
             if name in owners:
                 raise SettingsError(
-                    f"models.{entry.id}: the name {name!r} is already one of {owners[name]!r}; "
+                    f"models.{entry.id}: the name {name!r} is already that of {owners[name]!r}; "
                     "ids and aliases must be unique"
                 )
             owners[name] = entry.id
