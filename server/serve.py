@@ -84,6 +84,7 @@ async def _run(
     finally:
         server.should_exit = True
         rereading.cancel()
+        manager.close()
         await serving
         await asyncio.gather(rereading, return_exceptions=True)
         await manager.stop()
