@@ -16,11 +16,11 @@ import uvicorn
 from server.api.app import create_app
 from server.checkpoints.checkpoint import CheckpointError
 from server.config import Settings, SettingsError
-from server.registry.catalogue import ModelEntry
 from server.registry.manager import ModelManager
 from server.registry.reconfigure import Rereader
 from server.startup_display import StartupDisplay
 from server.workers.client import EngineClient
+from server.workers.messages import ModelSpec
 from server.workers.pool import WorkerError, WorkerPool
 
 T = TypeVar("T")
@@ -39,9 +39,9 @@ def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
     started = time.monotonic()
     display = StartupDisplay()
 
-    def make_workers(entry: ModelEntry, client: EngineClient) -> WorkerPool:
-        workers = entry.options.workers or settings.engine.workers
-        return WorkerPool(settings, entry.spec, workers, client, display.update)
+    def make_workers(model: ModelSpec, workers: int, client: EngineClient) -> WorkerPool:
+        count = workers or settings.engine.workers
+        return WorkerPool(settings, model, count, client, display.update)
 
     manager = ModelManager(settings, make_workers)
     manager.open()

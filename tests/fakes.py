@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from server.registry.catalogue import ModelEntry
 from server.registry.served_model import ServedModel, stamp_files
 from server.workers.client import EngineClient, WorkerLink
 from server.workers.messages import (
@@ -151,14 +150,13 @@ def fake_model(
 ) -> ServedModel:
     """A model that needs no files."""
     return ServedModel(
-        id=spec.id,
+        spec=spec,
         created=created,
         tokenizer=FakeTokenizer(),
         chat_template=template or FakeTemplate(),  # type: ignore[arg-type]
         generation="rwkv7",
         parameters=1000,
         system_fingerprint="fp_test",
-        states=tuple(spec.states),
         stamp=stamp_files(spec),
     )
 
@@ -168,13 +166,13 @@ class FakeWorkers:
 
     def __init__(
         self,
-        entry: ModelEntry,
+        spec: ModelSpec,
         client: EngineClient,
         gate: asyncio.Event | None = None,
         start_error: WorkerError | None = None,
         **worker: Any,
     ) -> None:
-        self.entry = entry
+        self.spec = spec
         self.worker = FakeWorker(client, **worker)
         self.worker.link.ready = False
         self.gate = gate

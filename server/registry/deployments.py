@@ -10,7 +10,7 @@ from server.config import Settings
 from server.registry.catalogue import ModelEntry
 from server.registry.served_model import ServedModel, stamp_files
 from server.workers.client import EngineClient
-from server.workers.messages import Ready
+from server.workers.messages import ModelSpec, Ready
 from server.workers.pool import WorkerError
 
 
@@ -27,7 +27,8 @@ class Workers(Protocol):
         """End all."""
 
 
-MakeWorkers = Callable[[ModelEntry, EngineClient], Workers]
+MakeWorkers = Callable[[ModelSpec, int, EngineClient], Workers]
+"""The workers of a model, so many (0: as the settings say), which answer to a client."""
 
 
 class Deployment:
@@ -90,7 +91,8 @@ class Deployments:
     def create(self, entry: ModelEntry, served: ServedModel) -> Deployment:
         """A deployment that start() will make ready."""
         client = EngineClient(self._max_requests, lambda: self.active_requests)
-        deployment = Deployment(entry, served, client, self._make_workers(entry, client))
+        workers = self._make_workers(served.spec, entry.options.workers, client)
+        deployment = Deployment(entry, served, client, workers)
         self._alive.append(deployment)
         return deployment
 
@@ -99,9 +101,10 @@ class Deployments:
         try:
             deployment.ready = await deployment.workers.start()
             # A worker that read another vocabulary than this process would compute nonsense.
-            if stamp_files(deployment.entry.spec) != deployment.served.stamp:
+            served = deployment.served
+            if stamp_files(served.spec) != served.stamp:
                 raise CheckpointError(
-                    f"{deployment.entry.options.path or deployment.entry.id}: its files changed "
+                    f"{served.spec.path or served.spec.id}: its files changed "
                     "while it was loaded; load it again when they are complete"
                 )
         except BaseException:

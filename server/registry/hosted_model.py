@@ -59,7 +59,7 @@ class HostedModel:
     @property
     def states(self) -> tuple[str, ...]:
         """The names of its initial states."""
-        return self.served.states if self.served else tuple(self.entry.options.states)
+        return tuple(self.served.spec.states if self.served else self.entry.options.states)
 
     @property
     def created(self) -> int:
@@ -83,7 +83,7 @@ class HostedModel:
         return (
             loaded.spec != entry.spec
             or loaded.options.workers != entry.options.workers
-            or stamp_files(entry.spec) != self.deployment.served.stamp
+            or stamp_files(self.deployment.served.spec) != self.deployment.served.stamp
         )
 
     def open(self) -> None:
@@ -158,7 +158,7 @@ def _log_loaded(deployment: Deployment, seconds: float) -> None:
     log.info(
         "loaded %s (%s, %.1f M parameters, %s, workers %d × threads %d) "
         "in %.1f s (weights %.1f s, kernels %.1f s)",
-        *(served.id, served.generation, served.parameters / 1e6, first.dtype),
+        *(served.spec.id, served.generation, served.parameters / 1e6, first.dtype),
         *(len(deployment.ready), first.threads),
         *(seconds, first.load_seconds, first.compile_seconds),
     )

@@ -28,7 +28,8 @@ FilesStamp = tuple[tuple[str, int, int], ...]
 class ServedModel:
     """What routes need of a model; the weights are in the workers."""
 
-    id: str
+    spec: ModelSpec
+    """What its workers are told."""
     created: int
     """Unix time in seconds."""
     tokenizer: Tokenizer
@@ -38,8 +39,6 @@ class ServedModel:
     parameters: int
     system_fingerprint: str
     """`fp_…`: changes when the weights or the arithmetic do."""
-    states: tuple[str, ...]
-    """Names of tuned initial states."""
     stamp: FilesStamp
     """Of the files that all this was read from."""
 
@@ -55,14 +54,13 @@ def open_model(spec: ModelSpec) -> ServedModel:
     config = read_config(open_checkpoint(files.checkpoint))
     tokenizer = choose_tokenizer(files, config.vocab_size)
     return ServedModel(
-        id=spec.id,
+        spec=spec,
         created=int(files.checkpoint.stat().st_mtime),
         tokenizer=load_tokenizer(tokenizer, config.vocab_size, files.eos_token),
         chat_template=ChatTemplate(files.chat_template, files.bos_token, files.eos_token),
         generation=config.generation,
         parameters=config.parameters,
         system_fingerprint=_fingerprint(files.checkpoint, spec),
-        states=tuple(spec.states),
         stamp=stamp,
     )
 

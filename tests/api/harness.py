@@ -12,7 +12,6 @@ from fastapi import FastAPI
 
 from server.api.app import create_app
 from server.config import Settings
-from server.registry.catalogue import ModelEntry
 from server.registry.manager import ModelManager
 from server.registry.served_model import ServedModel
 from server.workers.client import EngineClient
@@ -49,10 +48,10 @@ class Harness:
         self.gate: asyncio.Event | None = None
         """What later loads wait for."""
 
-        def make_workers(entry: ModelEntry, client: EngineClient) -> FakeWorkers:
+        def make_workers(spec: ModelSpec, _: int, client: EngineClient) -> FakeWorkers:
             error = self.failure if isinstance(self.failure, WorkerError) else None
-            self.workers[entry.id] = FakeWorkers(entry, client, self.gate, error, **worker)
-            return self.workers[entry.id]
+            self.workers[spec.id] = FakeWorkers(spec, client, self.gate, error, **worker)
+            return self.workers[spec.id]
 
         def open_model(spec: ModelSpec) -> ServedModel:
             if self.failure and not isinstance(self.failure, WorkerError):

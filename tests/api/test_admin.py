@@ -80,7 +80,7 @@ async def test_what_is_told_of_a_model() -> None:
         "aliases": ["o"],
         "states": ["poet"],
     }
-    assert api.workers["other"].entry.spec.dtype == "int8"
+    assert api.workers["other"].spec.dtype == "int8"
 
 
 async def test_the_life_of_a_model() -> None:

@@ -5,11 +5,7 @@ import pytest
 from server.checkpoints.checkpoint import CheckpointError
 from server.config import SettingsError
 from server.registry.hosted_model import ModelConflictError
-from server.registry.manager import (
-    NotLoadedError,
-    StoppingError,
-    UnknownModelError,
-)
+from server.registry.manager import NotLoadedError, StoppingError, UnknownModelError
 from server.workers.client import NotReadyError, QueueFullError
 from server.workers.pool import WorkerError
 from tests.registry.world import PARAMS, World, run, submit, turns
@@ -77,7 +73,7 @@ def test_what_is_preloaded_loads_one_after_another():
         manager.open()
         starting = asyncio.create_task(manager.start())
         await turns()
-        assert [each.entry.id for each in world.workers] == ["main"]
+        assert [each.spec.id for each in world.workers] == ["main"]
         world.workers[0].worker.client.detail = "compiling"
         assert manager.waiting_for == "compiling"
         for name, why in (("main", "compiling"), ("a", "waiting to be loaded")):
@@ -89,7 +85,7 @@ def test_what_is_preloaded_loads_one_after_another():
             await manager.load("late", {})
         gate.set()
         await starting
-        assert [each.entry.id for each in world.workers] == ["main", "org/a"]
+        assert [each.spec.id for each in world.workers] == ["main", "org/a"]
         assert (manager.started, manager.waiting_for) == (True, "")
 
     run(scenario)
@@ -113,7 +109,7 @@ def test_load_and_unload():
         manager = world.manager
         model = await manager.load("late", {"dtype": "int8"})
         assert (model.state, model.loads) == ("ready", 1)
-        assert world.workers[-1].entry.spec.dtype == "int8"
+        assert world.workers[-1].spec.dtype == "int8"
         submit(manager, "late")
         with pytest.raises(ModelConflictError, match="is loaded"):
             await manager.load("late", {})

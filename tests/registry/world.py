@@ -32,8 +32,8 @@ class World:
         self.broken = ""
         self.manager = ModelManager(self.settings, self.make_workers, self.open_model)
 
-    def make_workers(self, entry, client):
-        self.workers.append(FakeWorkers(entry, client, **self.make))
+    def make_workers(self, spec, _, client):
+        self.workers.append(FakeWorkers(spec, client, **self.make))
         return self.workers[-1]
 
     def open_model(self, spec):
