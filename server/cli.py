@@ -41,6 +41,17 @@ app = typer.Typer(
 )
 
 
+_Adapters = Annotated[
+    list[str] | None, typer.Option(metavar="FILE[:ALPHA]", help="Adapter; repeatable.")
+]
+_States = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=FILE", help="Initial state; repeatable.")
+]
+_Folders = Annotated[
+    list[str] | None, typer.Option(help="Folder of models to load on demand; repeatable.")
+]
+
+
 @app.command("version")
 def show_version() -> None:
     """Print the version."""
@@ -51,9 +62,7 @@ def show_version() -> None:
 def serve_model(
     model: Annotated[str | None, typer.Argument(help=_MODEL_HELP)] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
-    port: Annotated[
-        int | None, typer.Option(help="Port to listen on; 0: a free one. [8000]")
-    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0: a free one. [8000]")] = None,
     dtype: Annotated[
         WeightChoice | None, typer.Option(help="Weights. [auto: int8 from 50 M parameters on]")
     ] = None,
@@ -61,12 +70,13 @@ def serve_model(
     threads: Annotated[
         int | None, typer.Option(help="Threads per worker. [0: the usable cores, shared]")
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="The model's id in the API. [the file's name]")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="Its id in the API. [the file's name]")] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="A tokenizer.json, `world` or `bytes`. [found by the model]")
     ] = None,
+    adapter: _Adapters = None,
+    state: _States = None,
+    model_dir: _Folders = None,
     log_level: Annotated[
         LogLevel | None, typer.Option(help="The least severe level that is logged. [info]")
     ] = None,
@@ -77,13 +87,15 @@ def serve_model(
     """Serve a model over HTTP, by default the embedded one on http://127.0.0.1:8000."""
     overrides: dict[str, dict[str, Any]] = {
         "http": {"host": host, "port": port},
-        "model": {"path": model, "name": name, "tokenizer": tokenizer, "dtype": dtype},
+        "model": {"path": model, "name": name, "tokenizer": tokenizer, "dtype": dtype}
+        | {"adapters": adapter or None, "states": _by_name(state) or None}
+        | {"directories": model_dir or None},
         "engine": {"workers": workers, "threads": threads},
         "logging": {"level": log_level},
     }
     settings = load_settings(config, overrides)
     setup_logging(settings.logging)
-    raise typer.Exit(serve(settings))
+    raise typer.Exit(serve(settings, lambda: load_settings(config, overrides)))
 
 
 @app.command()
@@ -193,6 +205,15 @@ def main() -> None:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _by_name(texts: list[str] | None) -> dict[str, str]:
+    """NAME=FILE texts as a dictionary."""
+    pairs = [text.partition("=") for text in texts or ()]
+    for name, _, file in pairs:
+        if not name or not file:
+            raise typer.BadParameter("--state: want NAME=FILE")
+    return {name: file for name, _, file in pairs}
 
 
 def _fail(message: str) -> None:

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
+import pydantic_settings
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -13,6 +14,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from server.model_names import AdapterText, ModelName, StateName
 
 ENV_PREFIX = "RWKV_SERVER_"
 CONFIG_VARIABLE = "RWKV_SERVER_CONFIG"
@@ -44,15 +47,20 @@ class HttpSettings(Section):
         15.0, gt=0, description="A stream that has been silent for so long gets a comment."
     )
     shutdown_seconds: float = Field(
-        30.0, ge=0, description="On SIGTERM running streams may go on for so long."
+        30.0,
+        ge=0,
+        description="When the server stops, or a model is unloaded, running streams have so long.",
+    )
+    admin: Literal["loopback", "off"] = Field(
+        "loopback",
+        description="Who may use /v1/admin: programs on this machine, or nobody.",
     )
 
 
-class ModelSettings(Section):
-    """Which model is served."""
+class ModelOptions(Section):
+    """What can be said of any model."""
 
     path: str = Field("", description="A checkpoint file or folder; empty is the embedded model.")
-    name: str = Field("", description="The id in the API; empty takes the name of file or folder.")
     tokenizer: str = Field(
         "",
         description="A tokenizer.json, `world` or `bytes`; empty finds it beside the checkpoint.",
@@ -61,14 +69,51 @@ class ModelSettings(Section):
         "auto",
         description="How weights are kept; auto: int8 from 50 M parameters on, else as stored.",
     )
+    aliases: list[ModelName] = Field(
+        default_factory=list, description="Further names that requests may use."
+    )
+    states: dict[StateName, str] = Field(
+        default_factory=dict,
+        description="Files with tuned initial states by name; a request names ID:NAME.",
+    )
+    adapters: list[AdapterText] = Field(
+        default_factory=list,
+        description="Adapter files to add to the weights, FILE or FILE:ALPHA (a factor).",
+    )
+
+
+class ModelSettings(ModelOptions):
+    """The default model, which requests get that do not name one."""
+
+    name: ModelName | Literal[""] = Field(
+        "", description="The id in the API; empty takes the name of file or folder."
+    )
+    directories: list[str] = Field(
+        default_factory=list,
+        description="Folders whose checkpoints can be loaded through /v1/admin.",
+    )
+
+
+class NamedModelSettings(ModelOptions):
+    """A further model; its id is the key of its table."""
+
+    workers: int = Field(0, ge=0, le=64, description="Worker processes; 0 takes engine.workers.")
+    preload: bool = Field(
+        True, description="Load it at the start; if not, /v1/admin/models/load does."
+    )
 
 
 class EngineSettings(Section):
     """The worker processes and their engines."""
 
-    workers: int = Field(1, ge=1, le=64, description="Worker processes; each holds the model.")
+    workers: int = Field(
+        1, ge=1, le=64, description="Worker processes of a model; each holds the model."
+    )
     threads: int = Field(
-        0, ge=0, le=256, description="Threads per worker; 0 shares the usable cores among workers."
+        0,
+        ge=0,
+        le=256,
+        description="Threads per worker; 0 shares the usable cores among a model's workers.",
     )
     max_batch: int = Field(
         32, ge=1, le=1024, description="Requests that a worker computes together."
@@ -140,6 +185,9 @@ class Settings(BaseSettings):
 
     http: HttpSettings = HttpSettings()
     model: ModelSettings = ModelSettings()
+    models: dict[ModelName, NamedModelSettings] = Field(
+        default_factory=dict, description="Further models by id."
+    )
     engine: EngineSettings = EngineSettings()
     limits: LimitsSettings = LimitsSettings()
     sampling: SamplingSettings = SamplingSettings()
@@ -192,7 +240,8 @@ def _validate(values: dict[str, Any], source: str) -> Settings:
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise SettingsError(f"{source}: unknown setting {key}") from None
-        raise SettingsError(f"{source}: {key}: {first['msg']}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{source}: {key}: {message}") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -208,11 +257,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _read_environment() -> dict[str, Any]:
     for name in os.environ:
         section, _, key = name.removeprefix(ENV_PREFIX).lower().partition("_")
-        known = section in Settings.model_fields and key
+        known = section in Settings.model_fields and (key or section == "models")
         if name.startswith(ENV_PREFIX) and name != CONFIG_VARIABLE and not known:
             sections = ", ".join(field.upper() for field in Settings.model_fields)
             raise SettingsError(
                 f"environment: unknown variable {name} (want {ENV_PREFIX}SECTION_KEY, "
                 f"SECTION one of {sections})"
             )
-    return EnvSettingsSource(Settings)()
+    try:
+        return EnvSettingsSource(Settings)()
+    except pydantic_settings.SettingsError as error:
+        raise SettingsError(f"environment: {error}; lists and tables are JSON") from None

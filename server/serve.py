@@ -1,33 +1,26 @@
-"""The API process: checks the model, starts the workers, listens, and stops in order."""
+"""The API process: reads the models, starts the workers, listens, and stops in order."""
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
 import uvicorn
 
 from server.api.app import create_app
-from server.api.served_model import ServedModel
-from server.checkpoints.checkpoint import Checkpoint
-from server.checkpoints.hub import local_path
-from server.checkpoints.locate import choose_tokenizer, locate
-from server.checkpoints.reader import open_checkpoint
+from server.checkpoints.checkpoint import CheckpointError
 from server.config import Settings, SettingsError
-from server.model.config import ModelConfig, read_config
+from server.registry.manager import ModelManager
+from server.registry.reconfigure import Rereader
 from server.startup_display import StartupDisplay
-from server.tokenizer.chat_template import ChatTemplate
-from server.tokenizer.load import load_tokenizer
-from server.version import VERSION
 from server.workers.client import EngineClient
-from server.workers.messages import Ready
+from server.workers.messages import ModelSpec
 from server.workers.pool import WorkerError, WorkerPool
 
 T = TypeVar("T")
@@ -35,76 +28,82 @@ log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _CLOSING_SECONDS = 5  # for clients to take in the end of their streams
-_SAMPLES = 64
-_SAMPLE_BYTES = 1 << 16
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
     """Serve until a signal or a failure. Returns the exit code; raises for what the user can mend.
 
     CheckpointError, TokenizerError and SettingsError (a port in use) come before any process
-    starts.
+    starts. On SIGHUP `read_settings` reads the settings again; it raises SettingsError.
     """
-    path = local_path(settings.model.path)  # workers get what was found, and need no network
-    settings = settings.model_copy(
-        update={"model": settings.model.model_copy(update={"path": path})}
-    )
     started = time.monotonic()
-    files = locate(path, settings.model.tokenizer)
-    checkpoint = open_checkpoint(files.checkpoint)
-    config = read_config(checkpoint)
-    spec = choose_tokenizer(files, config.vocab_size)
-    served = ServedModel(
-        id=settings.model.name or files.name,
-        created=checkpoint.modified_ns // 10**9,
-        tokenizer=load_tokenizer(spec, config.vocab_size, files.eos_token),
-        chat_template=ChatTemplate(files.chat_template, files.bos_token, files.eos_token),
-        generation=config.generation,
-        system_fingerprint=_fingerprint(checkpoint.files, settings.model.dtype),
-    )
+    display = StartupDisplay()
+
+    def make_workers(model: ModelSpec, workers: int, client: EngineClient) -> WorkerPool:
+        count = workers or settings.engine.workers
+        return WorkerPool(settings, model, count, client, display.update)
+
+    manager = ModelManager(settings, make_workers)
+    manager.open()
     with contextlib.closing(_listen(settings.http.host, settings.http.port)) as listener:
-        return asyncio.run(_run(settings, served, checkpoint, config, listener, started))
+        return asyncio.run(_run(settings, manager, display, listener, started, read_settings))
 
 
 async def _run(
     settings: Settings,
-    served: ServedModel,
-    checkpoint: Checkpoint,
-    config: ModelConfig,
+    manager: ModelManager,
+    display: StartupDisplay,
     listener: socket.socket,
     started: float,
+    read_settings: Callable[[], Settings],
 ) -> int:
-    client = EngineClient(settings.limits.max_requests)
-    display = StartupDisplay()
-    pool = WorkerPool(settings, client, display.update)
-    server = _Server(
-        _uvicorn_config(settings, create_app(settings, served, client)),
-        settings.http.shutdown_seconds,
-        lambda: client.fail_all("the server is shutting down"),
-    )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
+    config = _uvicorn_config(settings, create_app(settings, manager))
+    server = _Server(config, settings.http.shutdown_seconds, manager)
+    rereader = Rereader(manager, settings, read_settings)
+    _handle_signals(server, rereader)
     host, port = listener.getsockname()[:2]
-    log.info("listening on http://%s:%d, loading %s", host, port, checkpoint.path)
+    url = f"http://{host}:{port}"
+    log.info("listening on %s, loading %s", url, manager.default)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
+    rereading = asyncio.create_task(rereader.run())
     try:
         with display:
-            ready = await _first(asyncio.create_task(pool.start()), serving)
-        if ready is None:
-            return 0  # told to stop while loading
-        seconds = time.monotonic() - started
-        _announce(served, config, ready, f"http://{host}:{port}", seconds)
-        failure = await _first(asyncio.create_task(pool.wait_for_failure()), serving)
-        if failure is None:
+            await _first(asyncio.create_task(manager.start()), serving)
+        if manager.started:
+            loaded = ", ".join(m.entry.id for m in manager.models.values() if m.deployment)
+            seconds = time.monotonic() - started
+            log.info("ready in %.1f s; serving %s on %s/v1", seconds, loaded, url)
+        failure = asyncio.create_task(manager.deployments.wait_for_failure())
+        error = await _first(failure, serving)
+        if error is None:
             return 0
-        raise failure
-    except WorkerError as error:
+        raise error
+    except (WorkerError, CheckpointError) as error:
         log.error("%s", error)
-        return error.exit_code
+        return error.exit_code if isinstance(error, WorkerError) else 2
     finally:
         server.should_exit = True
+        rereading.cancel()
+        manager.close()
         await serving
-        await pool.stop()
+        await asyncio.gather(rereading, return_exceptions=True)
+        await manager.stop()
+
+
+def _handle_signals(server: "_Server", rereader: Rereader) -> None:
+    had_terminal = sys.stderr.isatty()
+
+    def on_hangup() -> None:
+        # Nobody wants a server in the foreground to go on when its terminal is closed.
+        if had_terminal and not sys.stderr.isatty():
+            server.handle_exit(signal.SIGHUP, None)
+        else:
+            rereader.wake()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.handle_exit, number, None)
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
 
 
 async def _first(task: "asyncio.Task[T]", serving: "asyncio.Task[None]") -> T | None:
@@ -113,18 +112,17 @@ async def _first(task: "asyncio.Task[T]", serving: "asyncio.Task[None]") -> T | 
     if task.done():
         return task.result()
     task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
     return None
 
 
 class _Server(uvicorn.Server):
     """Uvicorn without its signal handling: the workers have to be ended too."""
 
-    def __init__(
-        self, config: uvicorn.Config, grace_seconds: float, end_requests: Callable[[], None]
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, grace_seconds: float, manager: ModelManager) -> None:
         super().__init__(config)
         self._grace_seconds = grace_seconds
-        self._end_requests = end_requests
+        self._manager = manager
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -134,8 +132,12 @@ class _Server(uvicorn.Server):
         """Stop accepting, give running requests their time; a second SIGINT gives them none."""
         name = signal.Signals(sig).name
         log.info("stopping on %s; running requests have %g s", name, self._grace_seconds)
+        self._manager.close()
         asyncio.get_running_loop().call_later(self._grace_seconds, self._end_requests)
         super().handle_exit(sig, frame)
+
+    def _end_requests(self) -> None:
+        self._manager.deployments.fail_all("the server is shutting down")
 
 
 def _uvicorn_config(settings: Settings, app: object) -> uvicorn.Config:
@@ -169,32 +171,3 @@ def _listen(host: str, port: int) -> socket.socket:
             f"http.port {port} on {host}: {error.strerror or error}; choose another with --port"
         ) from None
     return listener
-
-
-def _announce(
-    served: ServedModel, config: ModelConfig, ready: list[Ready], url: str, seconds: float
-) -> None:
-    first = ready[0]
-    log.info(
-        "ready in %.1f s (weights %.1f s, kernels %.1f s)",
-        *(seconds, first.load_seconds, first.compile_seconds),
-    )
-    log.info(
-        "serving %s (%s, %.1f M parameters, %s, workers %d × threads %d) on %s/v1",
-        *(served.id, config.generation, config.parameters / 1e6, first.dtype),
-        *(len(ready), first.threads, url),
-    )
-
-
-def _fingerprint(files: tuple[Path, ...], dtype: str) -> str:
-    """`fp_…` of the program's version, the weight type, and samples of the weights."""
-    digest = hashlib.blake2b(f"{VERSION} {dtype} ".encode(), digest_size=6)
-    samples = max(1, _SAMPLES // len(files))
-    for path in files:
-        size = path.stat().st_size
-        digest.update(str(size).encode())
-        with path.open("rb") as file:
-            for sample in range(samples):
-                file.seek(size * sample // samples)
-                digest.update(file.read(_SAMPLE_BYTES))
-    return f"fp_{digest.hexdigest()}"

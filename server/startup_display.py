@@ -42,6 +42,7 @@ class StartupDisplay:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+            self._bar = None  # what is loaded later is for the log
 
     def update(self, progress: messages.Progress) -> None:
         """Show where a worker is; a new stage takes the place of the one before."""

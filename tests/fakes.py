@@ -4,8 +4,18 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from server.registry.served_model import ServedModel, stamp_files
 from server.workers.client import EngineClient, WorkerLink
-from server.workers.messages import Abort, FinishReason, Generate, RequestOutput, ToWorker
+from server.workers.messages import (
+    Abort,
+    FinishReason,
+    Generate,
+    ModelSpec,
+    Ready,
+    RequestOutput,
+    ToWorker,
+)
+from server.workers.pool import WorkerError
 
 PATIENCE = 20.0  # seconds until a test that waits for something gives up
 
@@ -133,3 +143,58 @@ class FakeWorker:
     def _deliver(self, output: RequestOutput) -> None:
         self.client.deliver(self.link, [output])
         self._changed.set()
+
+
+def fake_model(
+    spec: ModelSpec, created: int = 0, template: FakeTemplate | None = None
+) -> ServedModel:
+    """A model that needs no files."""
+    return ServedModel(
+        spec=spec,
+        created=created,
+        tokenizer=FakeTokenizer(),
+        chat_template=template or FakeTemplate(),  # type: ignore[arg-type]
+        generation="rwkv7",
+        parameters=1000,
+        system_fingerprint="fp_test",
+        stamp=stamp_files(spec),
+    )
+
+
+class FakeWorkers:
+    """The workers of a model: one FakeWorker. start() waits for `gate` and raises `start_error`."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        client: EngineClient,
+        gate: asyncio.Event | None = None,
+        start_error: WorkerError | None = None,
+        **worker: Any,
+    ) -> None:
+        self.spec = spec
+        self.worker = FakeWorker(client, **worker)
+        self.worker.link.ready = False
+        self.gate = gate
+        self.start_error = start_error
+        self.stopped = False
+        self.failed: asyncio.Future[WorkerError] | None = None
+
+    async def start(self) -> list[Ready]:
+        """Ready at once, but for the gate."""
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.start_error is not None:
+            raise self.start_error
+        self.worker.link.ready = True
+        return [Ready("float32", 1, 0.0, 0.0)]
+
+    async def wait_for_failure(self) -> WorkerError:
+        """For ever, unless the test sets `failed`."""
+        self.failed = asyncio.get_running_loop().create_future()
+        return await self.failed
+
+    async def stop(self) -> None:
+        """Keeps that it was called."""
+        self.stopped = True
+        self.worker.link.ready = False

@@ -15,24 +15,27 @@ FILES = {
 }
 
 # Each layer may import itself and what its set names.
-LEAVES = {"config", "logs", "version"}
+LEAVES = {"config", "logs", "version", "model_names"}
 ALLOWED = {
     "version": set(),
-    "config": set(),
+    "model_names": set(),
+    "config": {"model_names"},
     "logs": {"config"},
     "kernels": set(),
     "checkpoints": set(),
     "assets": set(),
-    "model": {"kernels", "checkpoints"},
+    "model": {"kernels", "checkpoints", "model_names"},
     "tokenizer": {"checkpoints"},
     "sampling": {"kernels"},
-    "engine": {"model", "tokenizer", "sampling", "checkpoints", "kernels", "config"},
+    "engine": {"model", "tokenizer", "sampling", "checkpoints", "kernels", "config"}
+    | {"model_names"},
     "workers": LEAVES | {"engine", "checkpoints", "tokenizer", "sampling"},
-    "api": LEAVES | {"workers", "tokenizer", "sampling"},
+    "registry": LEAVES | {"workers", "checkpoints", "model", "tokenizer", "sampling"},
+    "api": LEAVES | {"registry", "workers", "tokenizer", "sampling"},
     "pull": {"checkpoints"},
     "bench": {"model", "checkpoints", "kernels", "workers"},
     "startup_display": {"workers"},
-    "serve": LEAVES | {"api", "workers", "checkpoints", "model", "tokenizer", "startup_display"},
+    "serve": LEAVES | {"api", "registry", "workers", "checkpoints", "startup_display"},
     "cli": LEAVES | {"serve", "checkpoints", "model", "tokenizer"},
     "__main__": {"cli"},
 }

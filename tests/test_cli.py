@@ -90,6 +90,31 @@ def test_wrong_options(monkeypatch, capsys, tmp_path):
     assert run(monkeypatch, capsys, "nonsense")[0] == 2
 
 
+def test_serve_takes_what_belongs_to_a_model(monkeypatch, tmp_path):
+    served = []
+
+    def serve(settings, read_settings):
+        served.extend((settings, read_settings()))
+        return 0
+
+    monkeypatch.setattr(cli, "serve", serve)
+    monkeypatch.setattr(cli, "setup_logging", lambda _: None)
+    config = tmp_path / "server.toml"
+    config.write_text("[model]\nadapters = ['file.pth']\nstates = {f = 'f.pth'}\n")
+    options = "--state poet=p=1.pth --state x=x.pth --model-dir a --model-dir b"
+    arguments = ["serve", "--config", str(config), *options.split()]
+    assert runner.invoke(cli.app, arguments).exit_code == 0
+    assert served[0] == served[1]
+    assert served[0].model.states == {"poet": "p=1.pth", "x": "x.pth"}
+    assert served[0].model.directories == ["a", "b"]
+    assert served[0].model.adapters == ["file.pth"]
+    adapters = ["--adapter", "a.pth:0.5", "--adapter", "b.pth"]
+    assert runner.invoke(cli.app, ["serve", *adapters]).exit_code == 0
+    assert served[2].model.adapters == ["a.pth:0.5", "b.pth"]
+    for wrong in ("poet", "=p.pth", "poet="):
+        assert runner.invoke(cli.app, ["serve", "--state", wrong]).exit_code == 2
+
+
 def test_as_a_program(tmp_path):
     command = [sys.executable, "-m", "server"]
     version = subprocess.run([*command, "version"], capture_output=True, text=True, check=True)

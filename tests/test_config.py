@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from server.config import Settings, SettingsError, load_settings
+from server.config import NamedModelSettings, Settings, SettingsError, load_settings
 
 DOCUMENTED = Path(__file__).parent.parent / "config" / "server.toml"
 
@@ -36,6 +36,21 @@ def test_every_setting_is_described_as_in_the_file():
         elif " = " in line and section and not line.startswith("#"):
             field = section.model_fields[line.split(" = ")[0]]
             assert lines[number - 1].startswith(f"# {field.description}")
+
+
+def test_the_table_of_a_further_model_is_documented_at_its_defaults(tmp_path):
+    lines = DOCUMENTED.read_text().splitlines()
+    start, end = lines.index('# [models."org/name"]'), lines.index("[models]")
+    example = [line.removeprefix("# ") for line in lines[start:end] if " = " in line or "[" in line]
+    file = tmp_path / "server.toml"
+    file.write_text("\n".join(line for line in example if not line.endswith(")")))
+    assert (
+        tomllib.loads(file.read_text())["models"]["org/name"] == NamedModelSettings().model_dump()
+    )
+    assert load_settings(file).models == {"org/name": NamedModelSettings()}
+    for number in range(start + 2, end, 2):
+        field = NamedModelSettings.model_fields[lines[number][2:].split(" = ")[0]]
+        assert lines[number - 1].startswith(f"# {field.description}")
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path, environ):
@@ -75,6 +90,18 @@ def test_keys_with_underscores_come_from_the_environment(environ):
         ("", {"RWKV_SERVER_HTTP": "1"}, "RWKV_SERVER_HTTP"),
         ("", {"RWKV_SERVER_HTTP_PORT": "x"}, "http.port"),
         ("", {"RWKV_SERVER_MODEL_TOKENIZER_X": "x"}, "model.tokenizer_x"),
+        ("", {"RWKV_SERVER_MODEL_ALIASES": "a,b"}, "JSON"),
+        ("", {"RWKV_SERVER_MODELS": "x"}, "JSON"),
+        ("", {"RWKV_SERVER_MODELS": "[]"}, "models"),
+        ("", {"RWKV_SERVER_MODELS_A": "x"}, "models.a"),
+        ("[models]\na = 1", {}, "models.a"),
+        ("[models.a]\npaht = 'x'", {}, "models.a.paht"),
+        ("[models.a]\nworkers = 65", {}, "models.a.workers"),
+        ("[models.a]\nadapters = ['x:nan']", {}, "models.a.adapters.0"),
+        ("[models.a]\naliases = ['']", {}, "models.a.aliases.0"),
+        ("[models.' a']", {}, "models. a"),
+        ("[models.a.states]\n'x:y' = 'f'", {}, "models.a.states.x:y"),
+        ("[model]\nname = 'a\tb'", {}, "model.name"),
     ],
 )
 def test_what_is_wrong_is_one_line_that_names_it(tmp_path, environ, text, variables, named):
@@ -85,6 +112,22 @@ def test_what_is_wrong_is_one_line_that_names_it(tmp_path, environ, text, variab
         load_settings(file)
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_models_from_the_file_and_the_environment(tmp_path, environ):
+    file = tmp_path / "server.toml"
+    file.write_text(
+        "[model]\naliases = ['d']\n[models.'org/a']\npath = 'a.pth'\n"
+        "[models.'org/a'.states]\npoet = 'p.pth'\n[models.b]\npreload = false\n"
+    )
+    environ({"RWKV_SERVER_MODELS": '{"C": {"adapters": ["x.pth:0.5"]}}'})
+    settings = load_settings(file, {"model": {"directories": ["models"]}})
+    assert list(settings.models) == ["org/a", "b", "C"]
+    assert settings.models["org/a"].states == {"poet": "p.pth"}
+    assert settings.models["org/a"].preload
+    assert not settings.models["b"].preload
+    assert settings.models["C"].adapters == ["x.pth:0.5"]
+    assert (settings.model.aliases, settings.model.directories) == (["d"], ["models"])
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])

@@ -1,13 +1,14 @@
-"""What the routes share: the settings, the served model, and the way to the engine."""
+"""What the routes share: the settings, the models, and the route of a request to its model."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from server.api.served_model import ServedModel
+from server.api.errors import ApiError, not_ready
 from server.config import Settings
-from server.workers.client import EngineClient
+from server.registry.manager import ModelManager, NotLoadedError, Route, UnknownModelError
+from server.workers.client import NotReadyError
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,23 @@ class Service:
     """Set once by create_app."""
 
     settings: Settings
-    model: ServedModel
-    client: EngineClient
+    models: ModelManager
+
+    def route(self, request: Request, model: str) -> Route:
+        """Where the request goes that names this model; its workers stay until it is answered.
+
+        Raises ApiError: model_not_found, model_not_loaded or loading.
+        """
+        try:
+            # The middleware leaves this context when all of the answer is sent.
+            route: Route = request.scope["state"]["exits"].enter_context(self.models.lease(model))
+        except UnknownModelError as error:
+            raise ApiError("model_not_found", str(error), "model") from None
+        except NotLoadedError as error:
+            raise ApiError("model_not_loaded", str(error), "model") from None
+        except NotReadyError as error:
+            raise not_ready(error) from None
+        return route
 
 
 def get_service(request: Request) -> Service:

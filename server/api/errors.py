@@ -9,6 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from server.workers.client import NotReadyError
+
 
 @dataclass(frozen=True)
 class ErrorKind:
@@ -29,8 +31,11 @@ ERRORS = {
     "unsupported_content": ErrorKind(400, INVALID),
     "context_length_exceeded": ErrorKind(400, INVALID),
     "model_not_found": ErrorKind(404, INVALID),
+    "model_load_failed": ErrorKind(400, INVALID),
+    "admin_refused": ErrorKind(403, "permission_error"),
     "unknown_url": ErrorKind(404, INVALID),
     "method_not_allowed": ErrorKind(405, INVALID),
+    "model_conflict": ErrorKind(409, INVALID),
     "request_too_large": ErrorKind(413, INVALID),
     "queue_full": ErrorKind(429, "rate_limit_error"),
     # Nobody reads this one: it is how the log shows a client that left before the answer.
@@ -38,6 +43,8 @@ ERRORS = {
     "internal_error": ErrorKind(500, "server_error", permanent=True),
     "engine_error": ErrorKind(500, "server_error"),
     "loading": ErrorKind(503, "service_unavailable_error"),
+    "model_not_loaded": ErrorKind(503, "service_unavailable_error", permanent=True),
+    "stopping": ErrorKind(503, "service_unavailable_error"),
 }
 
 # Errors that the framework raises on its own, by status.
@@ -67,6 +74,12 @@ class ClientGoneError(ApiError):
 
     def __init__(self) -> None:
         super().__init__("client_closed_request", "the client closed the connection")
+
+
+def not_ready(error: NotReadyError) -> ApiError:
+    """The 503 of a model that is not there yet."""
+    message = f"The model is not ready: {error}"
+    return ApiError("loading", message, retry_after=error.retry_after)
 
 
 def internal_error() -> ApiError:

@@ -7,10 +7,11 @@ from typing import Literal, Self
 
 from starlette.types import Receive, Scope
 
-from server.api.errors import ApiError, ClientGoneError
+from server.api.errors import ApiError, ClientGoneError, not_ready
 from server.api.plan import Plan
 from server.api.schemas.usage import Usage
-from server.workers.client import EngineClient, NotReadyError, OutputStream, QueueFullError
+from server.registry.manager import Route
+from server.workers.client import NotReadyError, OutputStream, QueueFullError
 from server.workers.messages import RequestOutput
 
 Finish = Literal["stop", "length"]
@@ -60,10 +61,10 @@ class Generation:
     Entering submits them: all, or none when it raises ApiError (queue_full, loading).
     """
 
-    def __init__(self, client: EngineClient, plan: Plan, scope: Scope, receive: Receive) -> None:
+    def __init__(self, route: Route, plan: Plan, scope: Scope, receive: Receive) -> None:
         self.tokens = TokenCount(prompt=sum(len(ids) for ids in plan.prompts))
         scope.setdefault("state", {})["tokens"] = self.tokens
-        self._client = client
+        self._route = route
         self._plan = plan
         self._receive = receive
         self._streams: list[OutputStream] = []
@@ -73,7 +74,7 @@ class Generation:
     def __enter__(self) -> Self:
         try:
             for ids, params in self._plan.choices:
-                self._streams.append(self._client.submit(ids, params))
+                self._streams.append(self._route.submit(ids, params))
         except BaseException as error:
             self._abort()
             if isinstance(error, QueueFullError):
@@ -154,9 +155,3 @@ def _finish_reason(output: RequestOutput) -> Finish | None:
 def queue_full(error: QueueFullError) -> ApiError:
     """The 429 of a server that has enough to do."""
     return ApiError("queue_full", f"Try again later: {error}", retry_after=error.retry_after)
-
-
-def not_ready(error: NotReadyError) -> ApiError:
-    """The 503 of a server whose model is not there yet."""
-    message = f"The model is not ready: {error}"
-    return ApiError("loading", message, retry_after=error.retry_after)

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from contextlib import ExitStack
 from time import perf_counter
 from uuid import uuid4
 
@@ -19,7 +20,10 @@ SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 class RequestContext:
-    """Gives a request its id, answers for unexpected exceptions, and writes the access log."""
+    """Gives a request its id, answers for unexpected exceptions, and writes the access log.
+
+    What a request holds until its answer is sent goes into the ExitStack `exits` of its state.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -29,6 +33,7 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         ident = _request_id(scope)
+        exits = scope.setdefault("state", {})["exits"] = ExitStack()
         token = request_id.set(ident)
         started = perf_counter()
         status = 0
@@ -48,6 +53,7 @@ class RequestContext:
             if not status:
                 await error_response(internal_error())(scope, receive, send_with_id)
         finally:
+            exits.close()
             _log_access(scope, status, perf_counter() - started)
             request_id.reset(token)
 

@@ -10,8 +10,8 @@ from server.api.errors import ApiError
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.completions import CompletionRequest
 from server.api.schemas.generation import GenerationRequest
-from server.api.served_model import ServedModel
 from server.config import LimitsSettings, SamplingSettings, Settings
+from server.registry.served_model import ServedModel
 from server.sampling.params import SamplingParams
 from server.tokenizer.base import Tokenizer, TokenizerError
 
@@ -30,7 +30,6 @@ class Plan:
 async def plan_completion(body: CompletionRequest, model: ServedModel, settings: Settings) -> Plan:
     """Raises ApiError when the request asks for something that this model or server has not."""
     limits = settings.limits
-    _check_model(body, model)
     _check_choices(body, len(body.prompt), limits)
     max_tokens = _max_tokens(body.max_tokens, "max_tokens", limits)
     prompts = []
@@ -48,7 +47,6 @@ async def plan_completion(body: CompletionRequest, model: ServedModel, settings:
 async def plan_chat(body: ChatCompletionRequest, model: ServedModel, settings: Settings) -> Plan:
     """Raises ApiError when the request asks for something that this model or server has not."""
     limits = settings.limits
-    _check_model(body, model)
     _check_choices(body, 1, limits)
     if body.max_completion_tokens is not None:
         max_tokens = _max_tokens(body.max_completion_tokens, "max_completion_tokens", limits)
@@ -113,20 +111,6 @@ async def _run(size: int, encode: Callable[..., list[int]], *args: Any) -> list[
     if size > THREAD_CHARS:
         return await asyncio.to_thread(encode, *args)
     return encode(*args)
-
-
-def _check_model(body: GenerationRequest, model: ServedModel) -> None:
-    if body.model and body.model != model.id:
-        raise unknown_model(body.model, model)
-
-
-def unknown_model(name: str, model: ServedModel) -> ApiError:
-    """The 404 for a model that is not served."""
-    return ApiError(
-        "model_not_found",
-        f"The model {name[:200]!r} does not exist; this server has {model.id!r}",
-        "model",
-    )
 
 
 def _check_choices(body: GenerationRequest, prompts: int, limits: LimitsSettings) -> None:

@@ -11,7 +11,7 @@ from server.api.chunks import Chunks
 from server.api.errors import ApiError, ClientGoneError, internal_error
 from server.api.generation import Generation
 from server.api.plan import Plan
-from server.workers.client import EngineClient
+from server.registry.manager import Route
 
 logger = logging.getLogger(__name__)
 
@@ -33,19 +33,17 @@ class EventStream(Response):
     an ordinary HTTP error. A later failure is an event with `error`, and the end.
     """
 
-    def __init__(
-        self, client: EngineClient, plan: Plan, chunks: Chunks, ping_seconds: float
-    ) -> None:
+    def __init__(self, route: Route, plan: Plan, chunks: Chunks, ping_seconds: float) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
-        self._client = client
+        self._route = route
         self._plan = plan
         self._chunks = chunks
         self._ping_seconds = ping_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Abort the generation on any way out."""
-        with Generation(self._client, self._plan, scope, receive) as generation:
+        with Generation(self._route, self._plan, scope, receive) as generation:
             events = await self._next_events(generation)
             await send(
                 {

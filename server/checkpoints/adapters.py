@@ -51,12 +51,11 @@ class ChangedTensor(Tensor):
         return values[start - first : stop - first]
 
 
-def apply_adapter(checkpoint: Checkpoint, spec: str) -> Checkpoint:
-    """The checkpoint with an adapter merged: FILE or a PEFT folder, or with :ALPHA after it.
+def apply_adapter(checkpoint: Checkpoint, path: Path, alpha: float | None) -> Checkpoint:
+    """The checkpoint with an adapter merged, a file or a PEFT folder, whose alpha is known.
 
     Raises CheckpointError that names the adapter's file and tensor.
     """
-    path, alpha = _split(spec)
     adapter, configured = _open(path)
     if alpha is None:
         alpha = configured
@@ -69,20 +68,6 @@ def apply_adapter(checkpoint: Checkpoint, spec: str) -> Checkpoint:
     for name, tensor in sorted(adapter.tensors.items()):
         digest.update(name.encode() + b"\0" + np.ascontiguousarray(tensor.data).tobytes())
     return replace(checkpoint, tensors=tensors, changes=digest.hexdigest()[:32])
-
-
-def _split(spec: str) -> tuple[Path, float | None]:
-    """FILE or FILE:ALPHA; a colon in a file's name is no problem unless a number follows."""
-    name, _, number = spec.rpartition(":")
-    try:
-        alpha = float(number)
-    except ValueError:
-        return Path(spec).expanduser(), None
-    if not name:
-        return Path(spec).expanduser(), None
-    if not 0 < alpha < math.inf:
-        raise CheckpointError(f"{name}: alpha {number} is not a positive number")
-    return Path(name).expanduser(), alpha
 
 
 def _open(path: Path) -> tuple[Checkpoint, float | None]:

@@ -1,10 +1,11 @@
 """Puts an engine together from settings and files."""
 
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from server.checkpoints.locate import ModelFiles, choose_tokenizer
-from server.checkpoints.reader import open_checkpoint
 from server.config import EngineSettings
 from server.engine.engine import Engine
 from server.engine.model_runner import ModelRunner
@@ -12,10 +13,9 @@ from server.engine.output_processor import OutputProcessor
 from server.engine.scheduler import Scheduler
 from server.kernels.jit import cache_root
 from server.kernels.team import Team
-from server.model.config import read_config
-from server.model.initial_state import initial_state
 from server.model.loading import OnProgress, WeightsCache, choose_dtype, load_weights
 from server.model.model import Model
+from server.model.open_parts import open_parts
 from server.sampling.sampler import Sampler
 from server.tokenizer.load import load_tokenizer
 
@@ -32,12 +32,20 @@ class BuiltEngine:
 
 
 def build_engine(
-    files: ModelFiles, dtype: str, settings: EngineSettings, threads: int, on_progress: OnProgress
+    files: ModelFiles,
+    dtype: str,
+    settings: EngineSettings,
+    threads: int,
+    on_progress: OnProgress,
+    adapters: Iterable[str] = (),
+    states: Mapping[str, str] = MappingProxyType({}),
 ) -> BuiltEngine:
-    """Load the model, compile its kernels. Raises CheckpointError or TokenizerError."""
+    """Load the model, compile its kernels; adapters and states are those of open_parts.
+
+    Raises CheckpointError or TokenizerError.
+    """
     started = time.monotonic()
-    checkpoint = open_checkpoint(files.checkpoint)
-    config = read_config(checkpoint)
+    checkpoint, config, initial_states = open_parts(files.checkpoint, adapters, states)
     spec = choose_tokenizer(files, config.vocab_size)
     tokenizer = load_tokenizer(spec, config.vocab_size, files.eos_token)
     weight_type = choose_dtype(dtype, config)
@@ -50,7 +58,6 @@ def build_engine(
     step_tokens = max(settings.step_tokens, settings.max_batch)
     model = Model(config, weights, team, step_tokens, settings.max_batch)
     model.compile()
-    initial_states = {"": initial_state(config, checkpoint.path, checkpoint.tensors)}
     sampler = Sampler(config.vocab_size, team)
     sampler.compile()
     engine = Engine(

@@ -89,12 +89,14 @@ class WorkerLink:
 
 
 class EngineClient:
-    """Routes requests to the least loaded ready worker and outputs back to their streams."""
+    """Routes requests to the least loaded ready worker of a model and outputs to their streams."""
 
-    def __init__(self, max_requests: int) -> None:
+    def __init__(self, max_requests: int, held: Callable[[], int] | None = None) -> None:
+        """`held` counts the requests against max_requests; without it, those of this client."""
         self.links: list[WorkerLink] = []
         self.detail = "starting"
         self._max_requests = max_requests
+        self._held = held or (lambda: self.active_requests)
         self._numbers = itertools.count(1)
 
     @property
@@ -107,12 +109,14 @@ class EngineClient:
         """Running and waiting requests in all."""
         return sum(len(link.streams) for link in self.links)
 
-    def submit(self, prompt_ids: list[int], params: SamplingParams) -> OutputStream:
+    def submit(
+        self, prompt_ids: list[int], params: SamplingParams, initial_state: str = ""
+    ) -> OutputStream:
         """Start a request. Raises NotReadyError or QueueFullError; never waits."""
         ready = [link for link in self.links if link.ready]
         if not ready:
             raise NotReadyError(self.detail)
-        if self.active_requests >= self._max_requests:
+        if self._held() >= self._max_requests:
             raise QueueFullError(self._max_requests, retry_after=1.0)
         link = min(ready, key=lambda link: len(link.streams))
         request_id = f"r{next(self._numbers)}"
@@ -123,7 +127,7 @@ class EngineClient:
 
         stream = OutputStream(request_id, on_abort)
         link.streams[request_id] = stream
-        link.send(Generate(request_id, prompt_ids, params))
+        link.send(Generate(request_id, prompt_ids, params, initial_state))
         return stream
 
     def deliver(self, link: WorkerLink, outputs: list[RequestOutput]) -> None:

@@ -10,6 +10,21 @@ from server.engine.outputs import RequestOutput as RequestOutput
 from server.sampling.params import SamplingParams
 
 
+class ModelSpec(msgspec.Struct, frozen=True):
+    """Which model a worker computes, and how."""
+
+    id: str
+    """Its name in the API."""
+    path: str
+    """A checkpoint file or folder; empty is the embedded model."""
+    tokenizer: str = ""
+    dtype: str = "auto"
+    states: dict[str, str] = {}
+    """Name → file of an initial state."""
+    adapters: list[str] = []
+    """FILE or FILE:ALPHA, in the order in which they are added to the weights."""
+
+
 class Assignment(msgspec.Struct, frozen=True):
     """What a worker is told when it starts, as JSON on its standard input."""
 
@@ -18,6 +33,7 @@ class Assignment(msgspec.Struct, frozen=True):
     address: str
     """Where the pool listens."""
     threads: int
+    model: ModelSpec
     settings: str
     """The settings tree as JSON."""
 
@@ -28,6 +44,8 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
     request_id: str
     prompt_ids: list[int]
     params: SamplingParams
+    initial_state: str = ""
+    """A name of ModelSpec.states, or empty for the zero state."""
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):

@@ -20,6 +20,7 @@ from server.workers.cores import usable_cores
 from server.workers.messages import (
     Assignment,
     Failed,
+    ModelSpec,
     Outputs,
     Progress,
     Ready,
@@ -44,15 +45,22 @@ class WorkerError(Exception):
 
 
 class WorkerPool:
-    """The processes behind an EngineClient.
+    """The processes of one model, behind its EngineClient.
 
     start() returns when all are ready; wait_for_failure() when one has ended; stop() ends them.
     """
 
     def __init__(
-        self, settings: Settings, client: EngineClient, on_progress: Callable[[Progress], None]
+        self,
+        settings: Settings,
+        model: ModelSpec,
+        workers: int,
+        client: EngineClient,
+        on_progress: Callable[[Progress], None],
     ) -> None:
         self._settings = settings
+        self._model = model
+        self._workers = workers
         self._client = client
         self._on_progress = on_progress
         self._folder = Path(tempfile.mkdtemp(prefix="rwkv-server-"))  # only this user may enter
@@ -77,9 +85,9 @@ class WorkerPool:
         """
         self._socket.bind(self._address)
         self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._send())]
-        count = self._settings.engine.workers
         ready = [await self._start_worker(0)]
-        ready += await asyncio.gather(*(self._start_worker(index) for index in range(1, count)))
+        others = (self._start_worker(index) for index in range(1, self._workers))
+        ready += await asyncio.gather(*others)
         return ready
 
     async def wait_for_failure(self) -> WorkerError:
@@ -98,6 +106,8 @@ class WorkerPool:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+        for ready in self._ready.values():
+            ready.cancel()  # nobody will set those that start() still waits for
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -122,7 +132,8 @@ class WorkerPool:
         assignment = Assignment(
             name=name.decode(),
             address=self._address,
-            threads=engine.threads or max(1, usable_cores() // engine.workers),
+            threads=engine.threads or max(1, usable_cores() // self._workers),
+            model=self._model,
             settings=self._settings.model_dump_json(),
         )
         environment = dict(os.environ)
@@ -146,7 +157,8 @@ class WorkerPool:
         # Its last message may still be on the way, and it says more than the exit code.
         await asyncio.wait([self._failure], timeout=_EXIT_WITHOUT_MESSAGE_SECONDS)
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        self._fail(name, WorkerError(f"{name.decode()} {how}", exit_code=1))
+        who = f"{name.decode()} of {self._model.id}"
+        self._fail(name, WorkerError(f"{who} {how}", exit_code=1))
 
     def _fail(self, name: bytes, error: WorkerError) -> None:
         self._client.fail(self._links[name], str(error))

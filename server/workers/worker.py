@@ -38,7 +38,8 @@ log = logging.getLogger(__name__)
 
 def main() -> int:
     """Load, announce, and serve until told to stop. Returns the exit code."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the API process decides when to stop
+    for number in (signal.SIGINT, signal.SIGHUP):  # the API process decides when to stop
+        signal.signal(number, signal.SIG_IGN)
     assignment = msgspec.json.decode(sys.stdin.buffer.readline(), type=Assignment)
     threading.Thread(target=_end_with_parent, name="lifeline", daemon=True).start()
     settings = Settings.model_validate_json(assignment.settings)
@@ -50,7 +51,7 @@ def main() -> int:
     socket.set(zmq.RCVHWM, 0)
     socket.connect(assignment.address)
     try:
-        return _serve(socket, settings, assignment.threads)
+        return _serve(socket, settings, assignment)
     finally:
         socket.close(linger=2000)
         context.term()
@@ -62,7 +63,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _serve(socket: "zmq.Socket[bytes]", settings: Settings, threads: int) -> int:
+def _serve(socket: "zmq.Socket[bytes]", settings: Settings, assignment: Assignment) -> int:
     def send(message: FromWorker) -> None:
         socket.send(encode(message))
 
@@ -70,8 +71,12 @@ def _serve(socket: "zmq.Socket[bytes]", settings: Settings, threads: int) -> int
         send(Progress(stage, done, total))
 
     try:
-        files = locate(settings.model.path, settings.model.tokenizer)
-        built = build_engine(files, settings.model.dtype, settings.engine, threads, on_progress)
+        model, threads = assignment.model, assignment.threads
+        files = locate(model.path, model.tokenizer)
+        built = build_engine(
+            *(files, model.dtype, settings.engine, threads, on_progress),
+            *(model.adapters, model.states),
+        )
     except (CheckpointError, TokenizerError, OSError, MemoryError) as error:
         send(Failed(str(error) or type(error).__name__))
         return 2
@@ -92,7 +97,10 @@ def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
         while socket.poll(0):
             message = decode_to_worker(socket.recv())
             if isinstance(message, Generate):
-                engine.add(message.request_id, message.prompt_ids, message.params)
+                engine.add(
+                    *(message.request_id, message.prompt_ids, message.params),
+                    message.initial_state,
+                )
             elif isinstance(message, Abort):
                 engine.abort(message.request_id)
             else:

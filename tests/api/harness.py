@@ -1,6 +1,7 @@
 """The API over fakes: in process for most tests, on a socket where the network matters."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,10 +11,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from server.api.app import create_app
-from server.api.served_model import ServedModel
 from server.config import Settings
+from server.registry.manager import ModelManager
+from server.registry.served_model import ServedModel
 from server.workers.client import EngineClient
-from tests.fakes import FakeTemplate, FakeTokenizer, FakeWorker
+from server.workers.messages import ModelSpec
+from server.workers.pool import WorkerError
+from tests.fakes import FakeTemplate, FakeWorkers, fake_model
 
 MODEL = "org/tiny"
 CREATED = 1_700_000_000
@@ -22,7 +26,10 @@ COMPLETIONS = "/v1/completions"
 
 
 class Harness:
-    """An app, its engine client, and one fake worker; keywords are the worker's and sections."""
+    """An app, and the fake worker and client of its default model.
+
+    Keywords are the sections of the settings, and what all fake workers do.
+    """
 
     def __init__(
         self,
@@ -30,19 +37,35 @@ class Harness:
         template_error: Exception | None = None,
         **worker: Any,
     ) -> None:
-        self.settings = Settings.model_validate(sections or {})
-        self.client = EngineClient(self.settings.limits.max_requests)
-        self.worker = FakeWorker(self.client, **worker)
+        sections = sections or {}
+        sections = sections | {"model": {"name": MODEL} | sections.get("model", {})}
+        self.settings = Settings.model_validate(sections)
         self.template = FakeTemplate(template_error)
-        self.served = ServedModel(
-            id=MODEL,
-            created=CREATED,
-            tokenizer=FakeTokenizer(),
-            chat_template=self.template,  # type: ignore[arg-type]
-            generation="rwkv7",
-            system_fingerprint="fp_test",
-        )
-        self.app: FastAPI = create_app(self.settings, self.served, self.client)
+        self.workers: dict[str, FakeWorkers] = {}
+        """The newest of each model."""
+        self.failure: Exception | None = None
+        """What later loads fail with: a WorkerError at the start, others before it."""
+        self.gate: asyncio.Event | None = None
+        """What later loads wait for."""
+
+        def make_workers(spec: ModelSpec, _: int, client: EngineClient) -> FakeWorkers:
+            error = self.failure if isinstance(self.failure, WorkerError) else None
+            self.workers[spec.id] = FakeWorkers(spec, client, self.gate, error, **worker)
+            return self.workers[spec.id]
+
+        def open_model(spec: ModelSpec) -> ServedModel:
+            if self.failure and not isinstance(self.failure, WorkerError):
+                raise self.failure
+            return fake_model(spec, CREATED, self.template)
+
+        self.manager = ModelManager(self.settings, make_workers, open_model)
+        self.manager.open()
+        self.app: FastAPI = create_app(self.settings, self.manager)
+        with contextlib.suppress(StopIteration):
+            self.manager.start().send(None)  # nothing in it waits
+        assert self.manager.started
+        self.worker = self.workers[MODEL].worker
+        self.client = self.worker.client
 
     def http(self) -> httpx.AsyncClient:
         """A client that calls the app without a network; it gets bodies only when complete."""

@@ -15,7 +15,7 @@ HELLO = [openai.types.chat.ChatCompletionUserMessageParam(role="user", content="
 
 
 @pytest.fixture
-def api() -> Harness:
+async def api() -> Harness:
     """A server's parts; a test may change the worker before it calls."""
     return Harness({"limits": {"max_requests": 2}})
 

@@ -5,6 +5,7 @@ import pytest
 
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.reader import open_checkpoint
+from server.checkpoints.writer import write_safetensors
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,21 @@ def test_trained_fixture(fixtures_dir):
     embedding = checkpoint.tensors["emb.weight"]
     assert embedding.shape == (256, 64)
     assert np.isfinite(embedding.to_float32()).all()
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_bonus_of_rwkv5_0_is_no_logarithm_here(tmp_path, layers):
+    tensors = {"blocks.0.att.ln_x.weight": ("float32", np.ones(4, np.float32))}
+    logarithms = np.array([-3, 0.5], np.float32)
+    for layer in range(layers):
+        tensors[f"blocks.{layer}.att.time_first"] = ("float32", logarithms)
+    path = tmp_path / "model.safetensors"
+    write_safetensors(path, tensors)
+    found = open_checkpoint(path).tensors
+    assert not any("time_first" in name for name in found)
+    for layer in range(layers):
+        bonus = found[f"blocks.{layer}.att.time_faaaa"]
+        np.testing.assert_allclose(bonus.to_float32(), np.exp(logarithms), rtol=1e-6)
+    del tensors["blocks.0.att.ln_x.weight"]  # RWKV-4, whose bonus is what it is
+    write_safetensors(path, tensors)
+    assert open_checkpoint(path).tensors["blocks.0.att.time_first"].is_plain

@@ -32,12 +32,15 @@ class ServerProcess:
         self.lines = []
         self.url = ""
         self._listening, self._ready = threading.Event(), threading.Event()
+        self._more_lines = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self):
         for line in self._process.stderr:
-            self.lines.append(line.rstrip("\n"))
+            with self._more_lines:
+                self.lines.append(line.rstrip("\n"))
+                self._more_lines.notify_all()
             if found := re.search(r"listening on (http://\S+),", line):
                 self.url = found[1]
                 self._listening.set()
@@ -55,6 +58,15 @@ class ServerProcess:
         assert self._ready.wait(START_SECONDS)
         assert self._process.poll() is None, self.lines
         return self
+
+    def wait_for_line(self, text, start):
+        """Wait until one of self.lines[start:] has the text."""
+
+        def is_there():
+            return any(text in line for line in self.lines[start:])
+
+        with self._more_lines:
+            assert self._more_lines.wait_for(is_there, START_SECONDS), self.lines
 
     def workers(self):
         """The worker processes."""

@@ -1,14 +1,17 @@
 """Starting, stopping, and processes that end when nobody expects it."""
 
 import json
+import os
+import pty
 import signal
 import socket
+import sys
 
 import httpx
 import psutil
 import pytest
 
-from tests.e2e.server_process import STOP_SECONDS, ServerProcess, run_cli
+from tests.e2e.server_process import ROOT, STOP_SECONDS, ServerProcess, run_cli
 
 ENDLESS = {"prompt": "Once", "max_tokens": 60000, "ignore_eos": True, "stream": True}
 
@@ -145,6 +148,31 @@ def test_what_only_the_worker_can_find_out_is_one_line_too(tmp_path):
     assert code == 2
     assert "Traceback" not in err
     assert "not finite" in err.splitlines()[-1]
+
+
+def test_a_further_model_that_cannot_be_loaded(tmp_path):
+    config = tmp_path / "server.toml"
+    config.write_text('[models.b]\npath = "nowhere/x.pth"\n')
+    assert "nowhere/x.pth" in one_error_line(*run_cli("serve", "--config", str(config)))
+    config.write_text('[models.b]\nstates = {poet = "nowhere/p.pth"}\n')
+    assert "nowhere/p.pth" in one_error_line(*run_cli("serve", "--config", str(config)))
+    config.write_text('[models.b]\naliases = ["rwkv-embedded"]\n')
+    assert "must be unique" in one_error_line(*run_cli("serve", "--config", str(config)))
+
+
+def test_a_server_in_the_foreground_ends_with_its_terminal():
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-m", "server", "serve", "--port", "0"])
+    shown = b""
+    while b"serving " not in shown:
+        shown += os.read(terminal, 4096)
+    workers = psutil.Process(pid).children()
+    os.close(terminal)  # which sends SIGHUP
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert workers
+    assert not any(worker.is_running() for worker in workers)
 
 
 def test_unknown_options_and_settings(tmp_path):

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from server import serve as serve_module
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.locate import locate
-from server.config import Settings
-from server.serve import serve
+from server.registry.served_model import open_model
+from server.workers.messages import ModelSpec
 from tests.checkpoints.huggingface_exports import fla7, official_tensors, write_folder
 
 ROOT = Path(__file__).parents[2]
@@ -83,34 +82,21 @@ def test_ctrl_c_ends_a_download_with_130(published):
     assert b"interrupted" in err
 
 
-def serving(monkeypatch, path, dtype="float32"):
-    """What serve() hands on to the event loop."""
-    handed = []
-
-    async def record(*arguments):
-        handed.extend(arguments)
-        return 0
-
-    monkeypatch.setattr(serve_module, "_run", record)
-    settings = Settings.model_validate(
-        {"model": {"path": path, "dtype": dtype, "tokenizer": "bytes"}, "http": {"port": 0}}
-    )
-    assert serve(settings) == 0
-    return handed
+def opened(model):
+    """What the API process reads of a model before its workers start."""
+    return open_model(ModelSpec(id="model", path=model, tokenizer="bytes", dtype="float32"))
 
 
 def test_workers_get_what_was_found(published, monkeypatch, model):
-    monkeypatch.setattr("server.serve.load_tokenizer", lambda *_: None)
-    settings, served, checkpoint, *_ = serving(monkeypatch, "hf:me/tiny")
-    assert served.id == "tiny"
-    assert settings.model.path == str(checkpoint.path)
-    assert not settings.model.path.startswith("hf:")
-    one = serving(monkeypatch, str(model))[1].system_fingerprint
-    assert one == serving(monkeypatch, str(model))[1].system_fingerprint
+    monkeypatch.setattr("server.registry.served_model.load_tokenizer", lambda *_: None)
+    path = opened("hf:me/tiny").spec.path
+    assert path == str(locate("hf:me/tiny").checkpoint)
+    one = opened(str(model)).system_fingerprint
+    assert one == opened(str(model)).system_fingerprint
     last = max(model.glob("*.safetensors"))
     content = last.read_bytes()
     last.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert serving(monkeypatch, str(model))[1].system_fingerprint != one
+    assert opened(str(model)).system_fingerprint != one
     assert published.downloads()
 
 
@@ -119,10 +105,10 @@ def test_a_path_never_uses_the_network(published, monkeypatch, model):
         raise AssertionError("a path needs neither a connection nor another program")
 
     with monkeypatch.context() as patch:
-        patch.setattr("server.serve.load_tokenizer", lambda *_: None)
+        patch.setattr("server.registry.served_model.load_tokenizer", lambda *_: None)
         patch.setattr(socket.socket, "connect", forbidden)
         patch.setattr(subprocess, "Popen", forbidden)
-        assert serving(patch, str(model))[1].id == "model"
+        assert opened(str(model)).generation == "rwkv7"
         with pytest.raises(AssertionError, match="neither"):
             locate("hf:me/tiny")
     script = (

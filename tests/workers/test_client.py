@@ -84,6 +84,29 @@ def test_the_number_of_requests_is_bounded_and_ends_make_room():
     asyncio.run(scenario())
 
 
+def test_requests_elsewhere_can_count_as_well():
+    async def scenario():
+        elsewhere = 1
+        client = EngineClient(2, lambda: elsewhere + client.active_requests)
+        client.links.append(Recorder())
+        client.submit([1], PARAMS)
+        with pytest.raises(QueueFullError):
+            client.submit([1], PARAMS)
+        elsewhere = 0
+        client.submit([1], PARAMS)
+
+    asyncio.run(scenario())
+
+
+def test_the_initial_state_goes_along():
+    async def scenario():
+        link = Recorder()
+        stream = client_with(link).submit([1], PARAMS, "poet")
+        assert link.sent == [Generate(stream.request_id, [1], PARAMS, "poet")]
+
+    asyncio.run(scenario())
+
+
 def test_abort_is_sent_once_and_later_outputs_are_dropped():
     async def scenario():
         link = Recorder()

@@ -4,8 +4,10 @@ import pytest
 from server.sampling.params import SamplingParams
 from server.workers.messages import (
     Abort,
+    Assignment,
     Failed,
     Generate,
+    ModelSpec,
     Outputs,
     Progress,
     Ready,
@@ -20,7 +22,13 @@ PARAMS = SamplingParams(max_tokens=3, seed=2**64 - 1, stop=("a", "é"), stop_tok
 
 
 @pytest.mark.parametrize(
-    "message", [Generate("r1", [1, 2, 65535], PARAMS), Abort("r1"), Shutdown()]
+    "message",
+    [
+        Generate("r1", [1, 2, 65535], PARAMS),
+        Generate("r1", [1], PARAMS, "poet"),
+        Abort("r1"),
+        Shutdown(),
+    ],
 )
 def test_to_worker_round_trip(message):
     assert decode_to_worker(encode(message)) == message
@@ -37,6 +45,12 @@ def test_to_worker_round_trip(message):
 )
 def test_from_worker_round_trip(message):
     assert decode_from_worker(encode(message)) == message
+
+
+def test_the_assignment_is_json():
+    model = ModelSpec("org/a", "a.pth", "world", "int8", {"poet": "p.pth"}, ["x.pth:0.5"])
+    assignment = Assignment("worker-0", "ipc://x", 2, model, "{}")
+    assert msgspec.json.decode(msgspec.json.encode(assignment), type=Assignment) == assignment
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", encode(Abort("r1"))[:-1], encode({"type": "X"})])

@@ -26,18 +26,19 @@ async def create_chat_completion(
     body: ChatCompletionRequest, request: Request, service: ServiceDependency
 ) -> Response:
     """Answer a conversation."""
-    client, model, settings = service.client, service.model, service.settings
-    plan = await plan_chat(body, model, settings)
+    settings = service.settings
+    route = service.route(request, body.model)
+    plan = await plan_chat(body, route.served, settings)
     head = {
         "id": f"chatcmpl-{uuid4().hex}",
         "created": int(time.time()),
-        "model": model.id,
-        "system_fingerprint": model.system_fingerprint,
+        "model": route.id,
+        "system_fingerprint": route.served.system_fingerprint,
     }
     if body.stream:
         chunks = ChatChunks(head, body.include_usage, len(plan.choices))
-        return EventStream(client, plan, chunks, settings.http.ping_seconds)
-    with Generation(client, plan, request.scope, request.receive) as generation:
+        return EventStream(route, plan, chunks, settings.http.ping_seconds)
+    with Generation(route, plan, request.scope, request.receive) as generation:
         choices = await generation.collect()
     completion = ChatCompletion(
         **head,

@@ -21,18 +21,19 @@ async def create_completion(
     body: CompletionRequest, request: Request, service: ServiceDependency
 ) -> Response:
     """Continue one prompt or several."""
-    client, model, settings = service.client, service.model, service.settings
-    plan = await plan_completion(body, model, settings)
+    settings = service.settings
+    route = service.route(request, body.model)
+    plan = await plan_completion(body, route.served, settings)
     head = {
         "id": f"cmpl-{uuid4().hex}",
         "created": int(time.time()),
-        "model": model.id,
-        "system_fingerprint": model.system_fingerprint,
+        "model": route.id,
+        "system_fingerprint": route.served.system_fingerprint,
     }
     if body.stream:
         chunks = CompletionChunks(head, body.include_usage)
-        return EventStream(client, plan, chunks, settings.http.ping_seconds)
-    with Generation(client, plan, request.scope, request.receive) as generation:
+        return EventStream(route, plan, chunks, settings.http.ping_seconds)
+    with Generation(route, plan, request.scope, request.receive) as generation:
         choices = await generation.collect()
     completion = Completion(
         **head,

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from server.api.dependencies import ServiceDependency
-from server.api.generation import not_ready
+from server.api.errors import not_ready
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.workers.client import NotReadyError
 
@@ -28,7 +28,9 @@ class Health(BaseModel):
     ready: bool
     detail: str
     model: str
+    """The default model's id."""
     generation: str
+    """Of the default model; empty when it is not loaded."""
     active_requests: int
 
 
@@ -42,25 +44,26 @@ class Readiness(BaseModel):
 @router.get("/")
 async def root(service: ServiceDependency) -> Root:
     """Where to look next."""
-    return Root(model=service.model.id)
+    return Root(model=service.models.default)
 
 
 @router.get("/health")
 async def health(service: ServiceDependency) -> Health:
-    """200 as long as the process lives, also while the model loads."""
-    client, model = service.client, service.model
+    """200 as long as the process lives, also while a model loads."""
+    models = service.models
+    served = models.models[models.default].served
     return Health(
-        ready=client.ready,
-        detail="ready" if client.ready else client.detail,
-        model=model.id,
-        generation=model.generation,
-        active_requests=client.active_requests,
+        ready=not models.waiting_for,
+        detail=models.waiting_for or "ready",
+        model=models.default,
+        generation=served.generation if served else "",
+        active_requests=models.deployments.active_requests,
     )
 
 
 @router.get("/ready", responses=ERROR_RESPONSES)
 async def ready(service: ServiceDependency) -> Readiness:
     """200 when requests are taken, else 503 with what the server is waiting for."""
-    if not service.client.ready:
-        raise not_ready(NotReadyError(service.client.detail))
-    return Readiness(model=service.model.id)
+    if service.models.waiting_for:
+        raise not_ready(NotReadyError(service.models.waiting_for))
+    return Readiness(model=service.models.default)

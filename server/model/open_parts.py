@@ -1,0 +1,29 @@
+"""A model opened: its checkpoint with adapters merged, and the states that sequences begin with."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from server.checkpoints.adapters import apply_adapter
+from server.checkpoints.checkpoint import Checkpoint
+from server.checkpoints.reader import open_checkpoint
+from server.model.config import ModelConfig, read_config
+from server.model.initial_state import StateArrays, initial_state, read_initial_state
+from server.model_names import split_adapter
+
+
+def open_parts(
+    path: Path, adapters: Iterable[str], states: Mapping[str, str]
+) -> tuple[Checkpoint, ModelConfig, dict[str, StateArrays]]:
+    """Open a checkpoint; merge adapters (FILE[:ALPHA]); read states (name → file), "" is its own.
+
+    No weight is read. Raises CheckpointError.
+    """
+    checkpoint = open_checkpoint(path)
+    config = read_config(checkpoint)
+    for text in adapters:
+        file, alpha = split_adapter(text)
+        checkpoint = apply_adapter(checkpoint, Path(file), alpha)
+    found = {"": initial_state(config, path, checkpoint.tensors)}
+    for name, file in states.items():
+        found[name] = read_initial_state(config, Path(file))
+    return checkpoint, config, found

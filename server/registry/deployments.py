@@ -1,0 +1,156 @@
+"""The workers of all models: each deployment from its start until its last request has ended."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from server.checkpoints.checkpoint import CheckpointError
+from server.config import Settings
+from server.registry.catalogue import ModelEntry
+from server.registry.served_model import ServedModel, stamp_files
+from server.workers.client import EngineClient
+from server.workers.messages import ModelSpec, Ready
+from server.workers.pool import WorkerError
+
+
+class Workers(Protocol):
+    """What a deployment needs of its processes; server.workers.pool says what each does."""
+
+    async def start(self) -> list[Ready]:
+        """Return when all are ready; raises WorkerError."""
+
+    async def wait_for_failure(self) -> WorkerError:
+        """Return when one has ended that was not told to."""
+
+    async def stop(self) -> None:
+        """End all."""
+
+
+MakeWorkers = Callable[[ModelSpec, int, EngineClient], Workers]
+"""The workers of a model, so many (0: as the settings say), which answer to a client."""
+
+
+class Deployment:
+    """A model with workers: what a reload replaces as a whole."""
+
+    def __init__(
+        self, entry: ModelEntry, served: ServedModel, client: EngineClient, workers: Workers
+    ) -> None:
+        self.entry = entry
+        self.served = served
+        self.client = client
+        self.workers = workers
+        self.ready: list[Ready] = []
+        """What the workers said of themselves, once they are ready."""
+        self._leases = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[None]:
+        """Within it the workers are not ended for a reload or unload."""
+        self._leases += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._leases -= 1
+            if not self._leases:
+                self._idle.set()
+
+    async def wait_until_idle(self, seconds: float) -> None:
+        """Return when there are no leases, or after so long."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
+
+
+class Deployments:
+    """Starts and ends deployments, and knows all that have processes."""
+
+    def __init__(self, settings: Settings, make_workers: MakeWorkers) -> None:
+        self._max_requests = settings.limits.max_requests
+        self._grace_seconds = settings.http.shutdown_seconds
+        self._make_workers = make_workers
+        self._alive: list[Deployment] = []
+        self._watches: dict[Deployment, asyncio.Task[None]] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._failure: WorkerError | None = None
+        self._failed = asyncio.Event()
+
+    @property
+    def active_requests(self) -> int:
+        """Running and waiting requests of all models, also of those that are being unloaded."""
+        return sum(deployment.client.active_requests for deployment in self._alive)
+
+    def active_requests_of(self, model_id: str) -> int:
+        """Those of one model."""
+        mine = (each for each in self._alive if each.entry.id == model_id)
+        return sum(deployment.client.active_requests for deployment in mine)
+
+    def create(self, entry: ModelEntry, served: ServedModel) -> Deployment:
+        """A deployment that start() will make ready."""
+        client = EngineClient(self._max_requests, lambda: self.active_requests)
+        workers = self._make_workers(served.spec, entry.options.workers, client)
+        deployment = Deployment(entry, served, client, workers)
+        self._alive.append(deployment)
+        return deployment
+
+    async def start(self, deployment: Deployment) -> None:
+        """Raises WorkerError or CheckpointError, and nothing is left of it then."""
+        try:
+            deployment.ready = await deployment.workers.start()
+            # A worker that read another vocabulary than this process would compute nonsense.
+            served = deployment.served
+            if stamp_files(served.spec) != served.stamp:
+                raise CheckpointError(
+                    f"{served.spec.path or served.spec.id}: its files changed "
+                    "while it was loaded; load it again when they are complete"
+                )
+        except BaseException:
+            await self._end(deployment)
+            raise
+        self._watches[deployment] = asyncio.create_task(self._watch(deployment))
+
+    def retire(self, deployment: Deployment, reason: str) -> "asyncio.Task[None]":
+        """End it in the background: its requests may finish for as long as at a shutdown.
+
+        Those that do not are ended with `reason`.
+        """
+        self._watches.pop(deployment).cancel()
+        task = asyncio.create_task(self._retire(deployment, reason))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+        return task
+
+    async def wait_for_failure(self) -> WorkerError:
+        """Return when a worker of a deployment in use has ended unexpectedly."""
+        await self._failed.wait()
+        assert self._failure is not None
+        return self._failure
+
+    def fail_all(self, error: str) -> None:
+        """End every request: the server is about to."""
+        for deployment in self._alive:
+            deployment.client.fail_all(error)
+
+    async def stop(self) -> None:
+        """End all workers. Nothing may be started meanwhile or later."""
+        for task in (*self._watches.values(), *self._retiring):
+            task.cancel()
+        await asyncio.gather(*self._watches.values(), *self._retiring, return_exceptions=True)
+        await asyncio.gather(*(self._end(deployment) for deployment in list(self._alive)))
+
+    async def _watch(self, deployment: Deployment) -> None:
+        self._failure = await deployment.workers.wait_for_failure()
+        self._failed.set()
+
+    async def _retire(self, deployment: Deployment, reason: str) -> None:
+        await deployment.wait_until_idle(self._grace_seconds)
+        deployment.client.fail_all(reason)
+        await self._end(deployment)
+
+    async def _end(self, deployment: Deployment) -> None:
+        await deployment.workers.stop()
+        if deployment in self._alive:
+            self._alive.remove(deployment)

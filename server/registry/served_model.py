@@ -1,0 +1,133 @@
+"""A model as the API process sees it: its name, and what turns text into token ids."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from server.checkpoints.checkpoint import Checkpoint, CheckpointError
+from server.checkpoints.hub import local_path
+from server.checkpoints.locate import choose_tokenizer, locate
+from server.model.open_parts import open_parts
+from server.model_names import split_adapter
+from server.tokenizer.base import Tokenizer
+from server.tokenizer.chat_template import ChatTemplate
+from server.tokenizer.load import load_tokenizer
+from server.version import VERSION
+from server.workers.messages import ModelSpec
+
+_SAMPLES = 64
+_SAMPLE_BYTES = 1 << 16
+_BESIDE = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+FilesStamp = tuple[tuple[str, int, int], ...]
+"""Path, size in bytes and time of modification in nanoseconds of each file of a model."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What routes need of a model; the weights are in the workers."""
+
+    spec: ModelSpec
+    """What its workers are told."""
+    created: int
+    """Unix time in seconds."""
+    tokenizer: Tokenizer
+    chat_template: ChatTemplate
+    generation: str
+    """Which RWKV it is, such as "rwkv7"."""
+    parameters: int
+    system_fingerprint: str
+    """`fp_…`: changes when the weights or the arithmetic do."""
+    stamp: FilesStamp
+    """Of the files that all this was read from."""
+
+
+def open_model(spec: ModelSpec) -> ServedModel:
+    """Read all of a model but its weights.
+
+    Raises CheckpointError or TokenizerError, also for states and adapters that are not there.
+    """
+    # Workers get what was found, and need no network.
+    spec = msgspec.structs.replace(spec, path=local_path(spec.path))
+    stamp = stamp_files(spec)
+    _check_parts(spec)
+    files = locate(spec.path, spec.tokenizer)
+    checkpoint, config, _ = open_parts(files.checkpoint, spec.adapters, spec.states)
+    tokenizer = choose_tokenizer(files, config.vocab_size)
+    return ServedModel(
+        spec=spec,
+        created=checkpoint.modified_ns // 10**9,
+        tokenizer=load_tokenizer(tokenizer, config.vocab_size, files.eos_token),
+        chat_template=ChatTemplate(files.chat_template, files.bos_token, files.eos_token),
+        generation=config.generation,
+        parameters=config.parameters,
+        system_fingerprint=_fingerprint(checkpoint, spec),
+        stamp=stamp,
+    )
+
+
+def stamp_files(spec: ModelSpec) -> FilesStamp:
+    """What tells whether a model's files have changed since; files that are not there are left out.
+
+    Raises CheckpointError when a folder cannot be read.
+    """
+    stamp = []
+    for path in sorted(set(_files(spec))):
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        stamp.append((str(path), status.st_size, status.st_mtime_ns))
+    return tuple(stamp)
+
+
+def _files(spec: ModelSpec) -> Iterator[Path]:
+    target = Path(spec.path).expanduser()
+    if spec.path and target.is_dir():
+        try:
+            yield from (path for path in target.iterdir() if path.is_file())
+        except OSError as error:
+            raise CheckpointError(f"{target}: {error.strerror or error}") from None
+    elif spec.path:
+        yield target
+        yield from (target.parent / name for name in _BESIDE)
+    if spec.tokenizer:
+        yield Path(spec.tokenizer).expanduser()
+    for part in map(Path, _parts(spec).values()):
+        yield from part.iterdir() if part.is_dir() else (part,)
+
+
+def _parts(spec: ModelSpec) -> dict[str, str]:
+    """What else belongs to the model, in words → its file."""
+    parts = {f"adapter {number} of {spec.id}": split_adapter(text)[0]
+             for number, text in enumerate(spec.adapters, 1)}  # fmt: skip
+    return parts | {f"state {name} of {spec.id}": file for name, file in spec.states.items()}
+
+
+def _check_parts(spec: ModelSpec) -> None:
+    for part, file in _parts(spec).items():
+        if not Path(file).exists():
+            raise CheckpointError(f"{file}: no such file, named as {part}")
+
+
+def _fingerprint(checkpoint: Checkpoint, spec: ModelSpec) -> str:
+    """Of the program's version, the weight type, and samples of the weights and further files."""
+    # Adapters are in the digest of the checkpoint's changes.
+    text = f"{VERSION} {spec.dtype} {checkpoint.changes} "
+    digest = hashlib.blake2b(text.encode(), digest_size=6)
+    paths = (*checkpoint.files, *map(Path, spec.states.values()))
+    for path in paths:
+        _add_samples(digest, path, max(1, _SAMPLES // len(paths)))
+    return f"fp_{digest.hexdigest()}"
+
+
+def _add_samples(digest: "hashlib.blake2b", path: Path, samples: int) -> None:
+    size = path.stat().st_size
+    digest.update(str(size).encode())
+    with path.open("rb") as file:
+        for sample in range(samples):
+            file.seek(size * sample // samples)
+            digest.update(file.read(_SAMPLE_BYTES))
