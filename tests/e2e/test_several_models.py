@@ -5,11 +5,11 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
-from server.model.initialize import initialize
 from tests.e2e.server_process import STOP_SECONDS, ServerProcess
-from tests.model.random_models import write_model
+from tests.model.random_models import random_tensors, write_model
 
 ADMIN = "/v1/admin/models"
 CONFIG = """
@@ -20,19 +20,33 @@ directories = ["{folder}/more"]
 [models."org/second"]
 path = "{folder}/second.safetensors"
 aliases = ["gpt-4o"]
+states = {{ poet = "{folder}/poet.pth" }}
 """
 
 
-def write(path, seed):
+def write(path, seed, generation="rwkv7"):
     path.parent.mkdir(exist_ok=True)
-    return write_model(path, dict(initialize(1, 64, 256, seed, 64)))
+    return write_model(path, random_tensors(1, 64, 256, 64, seed, generation))
+
+
+def write_parts(folder):
+    """A tuned state, and a LoRA of alpha 2."""
+    rng = np.random.default_rng(0)
+    state = {"blocks.0.att.time_state": rng.standard_normal((1, 64, 64), dtype=np.float32)}
+    write_model(folder / "poet.pth", state)
+    lora = {
+        f"blocks.0.att.value.lora_{side}": rng.standard_normal(shape, dtype=np.float32)
+        for side, shape in (("A", (2, 64)), ("B", (64, 2)))
+    }
+    write_model(folder / "style.pth", lora)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("models")
     write(path / "first.safetensors", 1)
-    write(path / "second.safetensors", 2)
+    write(path / "second.safetensors", 2, "rwkv6")
+    write_parts(path)
     write(path / "more" / "third.safetensors", 3)
     (path / "server.toml").write_text(CONFIG.format(folder=path))
     return path
@@ -94,9 +108,31 @@ def test_each_model_gives_its_own_answers(server, http):
     assert len(server.workers()) == 2
 
 
+def test_a_request_may_name_a_state_to_begin_with(http):
+    assert text(http, "org/second:poet") == text(http, "gpt-4o:poet") != text(http, "org/second")
+    assert complete(http, "gpt-4o:poet")["model"] == "org/second:poet"
+    for unknown in ("org/second:nobody", "first:poet"):
+        assert refusal(http, unknown) == (404, "model_not_found")
+
+
+def test_an_adapter_changes_the_model(http, folder):
+    plain = change(http, "load", "third")
+    assert plain.json()["state"] == "ready"
+    before = text(http, "third")
+    change(http, "unload", "third")
+    for adapter, answer in (("", "give its alpha as style.pth:ALPHA"), (":2", "ready")):
+        reply = change(http, "load", "third", adapters=[f"{folder}/style.pth{adapter}"])
+        assert answer in reply.text
+    assert text(http, "third") != before
+    change(http, "unload", "third")
+    assert change(http, "load", "third", adapters=[]).json()["state"] == "ready"
+    assert text(http, "third") == before
+    change(http, "unload", "third")
+
+
 def test_a_model_of_a_directory_is_loaded_on_demand(server, http):
     assert [model["id"] for model in http.get("/v1/models").json()["data"]] == [
-        *("first", "org/second", "third"),
+        *("first", "org/second", "org/second:poet", "third"),
     ]
     assert refusal(http, "third") == (503, "model_not_loaded")
     assert change(http, "load", "third").json()["state"] == "ready"
