@@ -60,7 +60,11 @@ class HttpSettings(Section):
 class ModelOptions(Section):
     """What can be said of any model."""
 
-    path: str = Field("", description="A checkpoint file or folder; empty is the embedded model.")
+    path: str = Field(
+        "",
+        description="A checkpoint file or folder, or hf:OWNER/NAME[/FILE]; empty is the embedded "
+        "model.",
+    )
     tokenizer: str = Field(
         "",
         description="A tokenizer.json, `world` or `bytes`; empty finds it beside the checkpoint.",
@@ -78,7 +82,8 @@ class ModelOptions(Section):
     )
     adapters: list[AdapterText] = Field(
         default_factory=list,
-        description="Adapter files to add to the weights, FILE or FILE:ALPHA (a factor).",
+        description="Adapters to merge: FILE, a PEFT folder, or FILE:ALPHA for a LoRA that does not "
+        "say its alpha.",
     )
 
 
