@@ -41,7 +41,11 @@ def test_every_setting_is_described_as_in_the_file():
 def test_the_table_of_a_further_model_is_documented_at_its_defaults(tmp_path):
     lines = DOCUMENTED.read_text().splitlines()
     start, end = lines.index('# [models."org/name"]'), lines.index("[models]")
-    example = [line.removeprefix("# ") for line in lines[start:end] if " = " in line or "[" in line]
+    example = [
+        line.removeprefix("# ")
+        for line in lines[start:end]
+        if " = " in line or line.startswith("# [")
+    ]
     file = tmp_path / "server.toml"
     file.write_text("\n".join(line for line in example if not line.endswith(")")))
     assert (
