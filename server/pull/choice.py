@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.hub import HubModel, check_file_name
 from server.checkpoints.huggingface import CONFIG, WEIGHTS
-from server.checkpoints.locate import SUFFIXES, WORLD_VOCABULARY
+from server.checkpoints.locate import PILE_TOKENIZER, SUFFIXES, WORLD_VOCABULARY
 
 BESIDE = (
     CONFIG,
@@ -15,6 +15,7 @@ BESIDE = (
     "tokenizer_config.json",
     "chat_template.jinja",
     WORLD_VOCABULARY,
+    PILE_TOKENIZER,
 )
 """What is read beside a checkpoint."""
 
