@@ -16,6 +16,7 @@ from server.kernels.team import Team
 from server.model.initialize import SHAPES, design
 from server.model.model import Model, pack_batch
 from server.model.state import StatePool
+from server.model.tensors import FIELDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +28,7 @@ def tiny(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int4"])
-def test_random_weights_have_the_shape_and_give_numbers(tiny, dtype):
+def test_all_weights_are_counted(tiny, dtype):
     config, weights = random_weights(tiny, "rwkv7", dtype)
     assert config == design("rwkv7", 2, 128, 65536)
     work = work_of(config, weights)
@@ -42,6 +43,12 @@ def test_random_weights_have_the_shape_and_give_numbers(tiny, dtype):
     if dtype == "int4":
         bytes_per_weight = 1.0625  # the head has 8 bits
     assert work.head_bytes == work.head_macs * bytes_per_weight
+
+
+@pytest.mark.parametrize("generation", FIELDS)
+def test_random_weights_give_numbers(tiny, generation):
+    # In float32, whose kernels other tests compile as well.
+    config, weights = random_weights(tiny, generation, "float32")
     model = Model(config, weights, Team(1), 4, 1)
     state = StatePool(config, 1).state
     logits = model.forward(pack_batch([([1, 2, 3], 0, True)]), state)
@@ -114,6 +121,7 @@ def test_the_command_measures_the_embedded_model():
     [
         (["nowhere"], "nowhere: no such file"),
         (["--shape", "7b"], "--shape 7b: want one of 0.1b"),
+        (["--shape", "0.1b", "--generation", "rwkv3"], "--generation rwkv3: want one of rwkv4"),
         (["model", "--shape", "0.1b"], "a model or --shape, not both"),
         (["--dtype", "int2"], "int2"),
         (["--threads", "-1"], "--threads"),
