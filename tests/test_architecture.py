@@ -33,7 +33,9 @@ ALLOWED = {
     "bench": {"model", "checkpoints", "kernels", "workers"},
     "startup_display": {"workers"},
     "serve": LEAVES | {"api", "workers", "checkpoints", "model", "tokenizer", "startup_display"},
-    "cli": LEAVES | {"serve", "checkpoints", "model", "tokenizer"},
+    "convert": {"model", "checkpoints", "kernels", "tokenizer", "workers"},
+    "inspection": {"checkpoints", "model"},
+    "cli": LEAVES | {"serve", "inspection", "checkpoints", "model", "tokenizer"},
     "__main__": {"cli"},
 }
 API_PROCESS = "server.cli"
