@@ -13,6 +13,8 @@ from server.checkpoints.reader import format_of, open_checkpoint
 from server.model.config import ModelConfig, read_config
 from server.model.tensors import is_tuned_state
 
+_NO_TOKENIZER = "unknown: pass --tokenizer FILE"
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -45,6 +47,7 @@ class Inspection:
         """What matters, for people."""
         config = self.config
         heads = f" ({config.heads} × head of {config.head_size})" if config.heads else ""
+        is_inside = self.tokenizer == str(self.files.checkpoint)
         ranks = ", ".join(f"{name} {rank}" for name, rank in config.ranks.items())
         rows = {
             "checkpoint": str(self.files.checkpoint),
@@ -57,7 +60,7 @@ class Inspection:
             "feed-forward": f"{config.ffn_dim:,}",
             "low ranks": ranks or "none",
             "vocabulary": f"{config.vocab_size:,}",
-            "tokenizer": self.tokenizer or "unknown: pass --tokenizer FILE",
+            "tokenizer": "inside the file" if is_inside else self.tokenizer or _NO_TOKENIZER,
             "chat template": "its own" if self.files.chat_template is not None else "built in",
             "state": f"{config.state_bytes:,} bytes per conversation, of whatever length",
         }

@@ -69,7 +69,7 @@ class PackedFile:
             log.info("packing the weights again: the checkpoint has changed")
             return None
         for name, checksum in zip(self._layout, found.tensors[CHECKSUMS].data, strict=True):
-            if checksum(found.tensors[name].data) != checksum:
+            if checksum_of(found.tensors[name].data) != checksum:
                 log.warning("packing the weights again: %s is damaged", self._path)
                 return None
             on_array()
@@ -146,7 +146,7 @@ def fill_file(
     arrays = _arrays(mapped, len(header), layout)
     checksums = arrays.pop(CHECKSUMS)
     fill(arrays)
-    checksums[:] = [checksum(array) for array in arrays.values()]
+    checksums[:] = [checksum_of(array) for array in arrays.values()]
 
 
 def _arrays(mapped: mmap.mmap, start: int, layout: Layout) -> dict[str, Array]:
@@ -165,7 +165,7 @@ def _reserve(file: int, size: int) -> None:
         os.ftruncate(file, size)
 
 
-def checksum(array: Array) -> int:
+def checksum_of(array: Array) -> int:
     """CRC-32 of the bytes of an array."""
     return zlib.crc32(array.reshape(-1).view(np.uint8).data)
 

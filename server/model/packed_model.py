@@ -14,7 +14,7 @@ from server.checkpoints.checkpoint import NUMPY_DTYPES, Checkpoint, CheckpointEr
 from server.checkpoints.writer import replacing, safetensors_header
 from server.model.config import ModelConfig
 from server.model.layout import Part, parts_of
-from server.model.packed_file import CHECKSUMS, Array, checksum, fill_file
+from server.model.packed_file import CHECKSUMS, Array, checksum_of, fill_file
 from server.model.packing import Layout, Storage, arrays_of
 from server.model.tensors import is_tuned_state
 
@@ -63,14 +63,14 @@ def map_packed(
     states = {n: ("float32", t.shape) for n, t in tensors.items() if is_tuned_state(n)}
     stored: Layout = {**layout, **states}
     stored = {**stored, CHECKSUMS: ("uint32", (len(stored),))}
-    for name in tensors:
+    for name in (*stored, *tensors):
         if name not in stored:
             raise _error(checkpoint, name, "is not part of such a model")
+        if name not in tensors:
+            raise _error(checkpoint, name, "is missing")
     offset = len(safetensors_header(stored, checkpoint.metadata)[0])
     for name, (dtype, shape) in stored.items():
-        tensor = tensors.get(name)
-        if tensor is None:
-            raise _error(checkpoint, name, "is missing")
+        tensor = tensors[name]
         if (tensor.dtype, tensor.shape) != (dtype, shape):
             found = f"{tensor.dtype} {list(tensor.shape)}"
             raise _error(checkpoint, name, f"is {found}, expected {dtype} {list(shape)}")
@@ -79,7 +79,7 @@ def map_packed(
         offset += prod(shape) * NUMPY_DTYPES[dtype].itemsize
     expected = tensors[CHECKSUMS].data
     for name, number in zip((n for n in stored if n != CHECKSUMS), expected, strict=True):
-        if checksum(tensors[name].data) != number:
+        if checksum_of(tensors[name].data) != number:
             raise _error(checkpoint, name, "is damaged: its checksum differs")
         on_array()
     return {name: tensors[name].data for name in layout}
