@@ -1,12 +1,13 @@
 """Comparing a converted model with what it was made of."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor
+from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor, tensor_error
 from server.checkpoints.reader import open_checkpoint
 from server.checkpoints.writer import Progress
 from server.convert.precision import row_slices
@@ -45,6 +46,8 @@ def verify(source: Checkpoint, written: Path, config: ModelConfig, progress: Pro
         if name not in target.tensors:
             raise CheckpointError(f"{source.path}: tensor {name} is missing from what was written")
         error = _error(source.tensors[name], target.tensors[name])
+        if math.isnan(error):
+            raise tensor_error(source.path, name, "has values that are not finite")
         bound = _bound(source.tensors[name], target.tensors[name])
         if not error <= bound:
             raise CheckpointError(
