@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from server.checkpoints.adapters import apply_adapter
@@ -55,13 +56,7 @@ def convert(request: Request, threads: int, on_progress: OnProgress) -> list[str
     """
     destination = request.destination
     files = locate(request.source, request.tokenizer)
-    checkpoint = open_checkpoint(files.checkpoint)
-    if is_packed(checkpoint):
-        raise CheckpointError(
-            f"{checkpoint.path}: a packed model cannot be converted; convert what it was made of"
-        )
-    for adapter in request.adapters:
-        checkpoint = apply_adapter(checkpoint, adapter)
+    checkpoint = _open(files.checkpoint, request.adapters)
     config = read_config(checkpoint)
     format = choose_format(destination, request.format)
     _check_holds(checkpoint, config, format)
@@ -71,25 +66,30 @@ def convert(request: Request, threads: int, on_progress: OnProgress) -> list[str
     companions = find_companions(files, config.vocab_size, format)
     model = Model(files.name, checkpoint, config, companions)
     with staged(destination, format) as temporary:
-        label = destination.name
-
-        def writing(done: int, total: int) -> None:
-            on_progress(f"writing {label}", done, total)
-
-        def checking(done: int, total: int) -> None:
-            on_progress(f"checking {label}", done, total)
-
         if format == "packed":
             team = Team(threads)
             dtype = write_as_packed(model, temporary, wanted, team, on_progress)
             result = _verify_packed(temporary, model, team, on_progress)
         else:
+            writing = partial(on_progress, f"writing {destination.name}")
+            checking = partial(on_progress, f"checking {destination.name}")
             dtype = _write(model, format, temporary, wanted, writing)
             result = verify(checkpoint, temporary, config, checking)
     lines = [f"wrote {destination} ({format}, {dtype}): {result}"]
     if format != "huggingface":
         lines += write_beside(destination, companions)
     return [*lines, *companions.notes]
+
+
+def _open(path: Path, adapters: Sequence[str]) -> Checkpoint:
+    checkpoint = open_checkpoint(path)
+    if is_packed(checkpoint):
+        raise CheckpointError(
+            f"{path}: a packed model cannot be converted; convert what it was made of"
+        )
+    for adapter in adapters:
+        checkpoint = apply_adapter(checkpoint, adapter)
+    return checkpoint
 
 
 def _write(model: Model, format: Format, path: Path, wanted: str, progress: Progress) -> str:

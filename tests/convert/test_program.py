@@ -126,10 +126,9 @@ WRONG = [
 ]
 
 
+@pytest.mark.usefixtures("model")
 @pytest.mark.parametrize(("arguments", "message"), WRONG)
-def test_what_the_user_gets_wrong_is_one_line(
-    model, tmp_path, arguments, message, capsys, monkeypatch
-):
+def test_what_the_user_gets_wrong_is_one_line(tmp_path, arguments, message, capsys, monkeypatch):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
     monkeypatch.chdir(tmp_path)
