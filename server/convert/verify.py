@@ -10,7 +10,7 @@ import numpy as np
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor, tensor_error
 from server.checkpoints.reader import open_checkpoint
 from server.checkpoints.writer import Progress
-from server.convert.precision import row_slices
+from server.convert.precision import PLAIN, row_slices
 from server.model.config import ModelConfig, read_config, tensor_shapes
 from server.model.tensors import is_tuned_state
 
@@ -31,6 +31,8 @@ Half a unit in the last place, or half a step of a block: where steps go from mi
 Scales are float16, which the rest is for.
 """
 
+_LARGEST_CODE, _HALF_OF_SMALLEST_FLOAT16 = 128, 2**-25
+
 
 def verify(source: Checkpoint, written: Path, config: ModelConfig, progress: Progress) -> str:
     """Compare every tensor. Returns what to say about it.
@@ -45,10 +47,11 @@ def verify(source: Checkpoint, written: Path, config: ModelConfig, progress: Pro
     for done, name in enumerate(names):
         if name not in target.tensors:
             raise CheckpointError(f"{source.path}: tensor {name} is missing from what was written")
-        error = _error(source.tensors[name], target.tensors[name])
-        if math.isnan(error):
+        difference, largest = _difference(source.tensors[name], target.tensors[name])
+        if math.isnan(difference):
             raise tensor_error(source.path, name, "has values that are not finite")
-        bound = _bound(source.tensors[name], target.tensors[name])
+        error = difference / largest if difference else 0.0
+        bound = _bound(source.tensors[name], target.tensors[name], largest)
         if not error <= bound:
             raise CheckpointError(
                 f"{source.path}: tensor {name} as {target.tensors[name].dtype} is off by "
@@ -71,24 +74,26 @@ def _compare_config(target: Checkpoint, config: ModelConfig) -> None:
         raise CheckpointError(f"{target.path}: reads as {found}, expected {config}")
 
 
-def _bound(source: Tensor, target: Tensor) -> float:
+def _bound(source: Tensor, target: Tensor, largest: float) -> float:
     if source.is_plain and source.dtype == target.dtype:
         return 0.0
-    return BOUNDS.get(target.dtype, 0.0)
+    bound = BOUNDS.get(target.dtype, 0.0)
+    if target.dtype not in PLAIN and largest:
+        # Scales of tiny values are below float16's normal range, where they have fewer digits.
+        bound = min(bound + _LARGEST_CODE * _HALF_OF_SMALLEST_FLOAT16 / largest, BOUNDS["q4_0"])
+    return bound
 
 
-def _error(source: Tensor, target: Tensor) -> float:
-    """The largest difference, relative to the largest value; NaN where there is one."""
+def _difference(source: Tensor, target: Tensor) -> tuple[float, float]:
+    """The largest difference, NaN where there is one, and the largest value."""
     largest = difference = np.float32(0)
     is_same_shape = source.shape == target.shape  # or rows of [C] and [1, 1, C]
     for rows in row_slices(source) if is_same_shape else (slice(None),):
         expected = source.to_float32(rows).reshape(-1)
         found = target.to_float32(rows).reshape(-1)
-        if expected.shape != found.shape:
-            return np.inf
         with np.errstate(all="ignore"):
             difference = np.maximum(difference, np.abs(expected - found).max(initial=0))
         largest = np.maximum(largest, np.abs(expected).max(initial=0))
     source.forget()
     target.forget()
-    return 0.0 if difference == 0 else float(difference / largest)
+    return float(difference), float(largest)

@@ -1,6 +1,7 @@
 """From every format to every format: what must be exact is, and what is rounded is as it should."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -209,6 +210,18 @@ def test_tiny_values_that_float16_loses_are_found_afterwards(tmp_path):
     with pytest.raises(CheckpointError, match=r"ffn\.key\.weight as float16 is off by 1 of"):
         run(source, tmp_path / "b.safetensors", "float16")
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_tiny_values_in_blocks_may_have_coarse_scales(tmp_path):
+    tensors = random_model(dim=64, head_size=32)
+    tensors["emb.weight"] *= np.float32(2e-4)  # as a fresh model has them
+    source = write_model(tmp_path / "a.safetensors", tensors)
+    line = run(source, tmp_path / "b.gguf", "q8_0")[0]
+    assert re.search(r"the largest error is 0\.0\d+ of .*, emb\.weight", line)
+    tensors["emb.weight"] *= np.float32(1e-3)
+    write_model(source, tensors)
+    with pytest.raises(CheckpointError, match=r"emb\.weight as q8_0 is off by"):
+        run(source, tmp_path / "b.gguf", "q8_0", force=True)
 
 
 @pytest.mark.parametrize("destination", ["b.safetensors", "folder"])
