@@ -153,7 +153,7 @@ def convert(
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
 ) -> None:
-    """Convert a model, merge adapters, or pack it; every value is compared afterwards."""
+    """Convert a model, merge adapters or pack it; what is written is read again and compared."""
     command = [*_CONVERT_COMMAND, f"--dtype={dtype}", f"--tokenizer={tokenizer}"]
     command += [f"--format={format}"] if format else []
     command += [f"--adapter={spec}" for spec in adapter or ()]

@@ -11,9 +11,8 @@ from server.checkpoints.checkpoint import Checkpoint, CheckpointError
 from server.checkpoints.locate import ModelFiles, choose_tokenizer
 from server.checkpoints.reader import format_of, open_checkpoint
 from server.model.config import ModelConfig, read_config
+from server.model.packed_config import TOKENIZER_KEY
 from server.model.tensors import is_tuned_state
-
-_NO_TOKENIZER = "unknown: pass --tokenizer FILE"
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,8 @@ class Inspection:
     tokenizer: str
     """Empty if it is not known."""
     has_initial_state: bool
+    packed_with: str = ""
+    """The tokenizer that a packed model had: `world`, `bytes` or a file's name."""
 
     def to_json(self) -> dict[str, Any]:
         """All of it, for programs."""
@@ -48,6 +49,8 @@ class Inspection:
         config = self.config
         heads = f" ({config.heads} × head of {config.head_size})" if config.heads else ""
         is_inside = self.tokenizer == str(self.files.checkpoint)
+        had = f" (it was packed with {self.packed_with[:80]})" if self.packed_with else ""
+        missing = f"unknown: pass --tokenizer FILE{had}"
         ranks = ", ".join(f"{name} {rank}" for name, rank in config.ranks.items())
         rows = {
             "checkpoint": str(self.files.checkpoint),
@@ -60,7 +63,7 @@ class Inspection:
             "feed-forward": f"{config.ffn_dim:,}",
             "low ranks": ranks or "none",
             "vocabulary": f"{config.vocab_size:,}",
-            "tokenizer": "inside the file" if is_inside else self.tokenizer or _NO_TOKENIZER,
+            "tokenizer": "inside the file" if is_inside else self.tokenizer or missing,
             "chat template": "its own" if self.files.chat_template is not None else "built in",
             "state": f"{config.state_bytes:,} bytes per conversation, of whatever length",
         }
@@ -93,6 +96,7 @@ def look_at(files: ModelFiles) -> Inspection:
         stored=_stored(checkpoint),
         tokenizer=tokenizer,
         has_initial_state=any(map(is_tuned_state, checkpoint.tensors)),
+        packed_with=checkpoint.metadata.get(TOKENIZER_KEY, "") if config.packed_as else "",
     )
 
 

@@ -11,6 +11,7 @@ from server.checkpoints.locate import locate
 from server.convert.convert import Request, convert
 from server.inspection import look_at
 from tests.model.random_models import random_tensors, write_model
+from tests.tokenizer.files import byte_level
 
 
 def table_of(path):
@@ -63,6 +64,19 @@ def test_fixtures(fixtures_dir, model, dtypes, epsilon):
     assert shown["format"] == "rwkv.cpp"
     assert shown["stored as"] == dtypes
     assert shown.get("group norm") == epsilon
+
+
+def test_the_tokenizer_of_a_packed_model_is_missed(tmp_path):
+    tensors = random_tensors(layers=1, dim=64, head_size=32, vocab_size=320)
+    source = write_model(tmp_path / "b.st", tensors)
+    byte_level(tmp_path / "tokenizer.json")
+    (tmp_path / "there").mkdir()
+    packed = tmp_path / "there" / "b.packed"
+    convert(Request(str(source), packed, "float32"), 1, lambda *_: None)
+    assert table_of(packed)["tokenizer"] == str(packed.with_name("tokenizer.json"))
+    packed.with_name("tokenizer.json").unlink()
+    shown = "unknown: pass --tokenizer FILE (it was packed with tokenizer.json)"
+    assert table_of(packed)["tokenizer"] == shown
 
 
 def test_a_tuned_state_is_shown(tmp_path):

@@ -61,7 +61,7 @@ def convert(request: Request, threads: int, on_progress: OnProgress) -> list[str
     format = choose_format(destination, request.format)
     _check_holds(checkpoint, config, format)
     wanted = choose_dtype_of(format, request.dtype, config)
-    sources = (files.checkpoint, *checkpoint.files)
+    sources = (files.checkpoint, *checkpoint.files, *_files_of(request.adapters))
     check_destination(destination, format, sources, request.force)
     companions = find_companions(files, config.vocab_size, format)
     model = Model(files.name, checkpoint, config, companions)
@@ -90,6 +90,14 @@ def _open(path: Path, adapters: Sequence[str]) -> Checkpoint:
     for adapter in adapters:
         checkpoint = apply_adapter(checkpoint, adapter)
     return checkpoint
+
+
+def _files_of(adapters: Sequence[str]) -> list[Path]:
+    """The files that are named as FILE or FILE:ALPHA."""
+    paths = (
+        Path(name).expanduser() for spec in adapters for name in (spec, spec.rpartition(":")[0])
+    )
+    return [path for path in paths if path.is_file()]
 
 
 def _write(model: Model, format: Format, path: Path, wanted: str, progress: Progress) -> str:

@@ -18,7 +18,7 @@ from server.kernels.team import Team
 from server.model.config import ModelConfig
 from server.model.initial_state import initial_state
 from server.model.loading import OnProgress, choose_dtype, layout_of, pack_weights, storages_of
-from server.model.packed_config import packed_metadata
+from server.model.packed_config import TOKENIZER_KEY, packed_metadata
 from server.model.packed_model import write_packed
 from server.model.packing import Layout
 from server.model.tensors import is_tuned_state
@@ -105,7 +105,7 @@ def write_as_packed(
         if is_tuned_state(name)
     }
     metadata = packed_metadata(asdict(replace(config, packed_as=dtype)))
-    metadata |= {"name": model.name, "tokenizer": model.companions.tokenizer}
+    metadata |= {"name": model.name, TOKENIZER_KEY: model.companions.tokenizer}
 
     def fill(arrays: dict[str, Array]) -> None:
         pack_weights(checkpoint, parts, arrays, team, dtype, on_progress)

@@ -15,6 +15,8 @@ from server.model.tensors import FIELDS
 
 FORMAT_KEY, FORMAT = "format", "rwkv-server packed"
 REVISION_KEY, CONFIG_KEY = "revision", "config"
+TOKENIZER_KEY = "tokenizer"
+"""In the metadata: `world`, `bytes` or the name of a file that went beside the packed one."""
 
 LAYOUT_REVISION = 1
 """Of the packed arrays. To be raised with any change of their names, shapes, order or values:

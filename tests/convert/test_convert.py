@@ -284,6 +284,8 @@ def test_an_adapter_is_merged(tmp_path):
         found = values_of(tmp_path / destination)["blocks.0.att.key.weight"]
         np.testing.assert_allclose(found, merged, rtol=1e-5, atol=1e-5)
     run(source, tmp_path / "b.packed", "float32", adapters=[f"{lora}:8"])
+    with pytest.raises(CheckpointError, match="is what is converted"):
+        run(source, lora, adapters=[f"{lora}:8"], force=True)
     with pytest.raises(CheckpointError, match=r"lora\.safetensors.*alpha"):
         run(source, tmp_path / "c.st", adapters=[str(lora)])
 
