@@ -1,10 +1,10 @@
 """The command line: `rwkv-server COMMAND`. What the user got wrong is one line and exit code 2."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,22 +13,22 @@ import numpy.typing as npt
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
-from rich.table import Table
 
 from server.checkpoints.checkpoint import CheckpointError, float32_to_bfloat16
 from server.checkpoints.hub import DEFAULT_REVISION, PULL_COMMAND
-from server.checkpoints.locate import ModelFiles, choose_tokenizer, locate
-from server.checkpoints.reader import open_checkpoint
+from server.checkpoints.locate import locate
 from server.checkpoints.writer import stream_safetensors
 from server.config import LogLevel, SettingsError, WeightChoice, load_settings
+from server.inspection import look_at
 from server.logs import setup_logging
-from server.model.config import ModelConfig, read_config, tensor_shapes
+from server.model.config import tensor_shapes
 from server.model.initialize import SHAPES, design, initialize
 from server.model.tensors import FIELDS
 from server.serve import serve
 from server.tokenizer.base import TokenizerError
 from server.version import VERSION
 
+_CONVERT_COMMAND = [sys.executable, "-m", "server.convert"]
 _MODEL_HELP = "File, folder or hf:OWNER/NAME[/FILE]; without it the embedded model."
 
 app = typer.Typer(
@@ -108,15 +108,11 @@ def inspect(
 ) -> None:
     """Check a checkpoint and show what it is."""
     files = locate(model, tokenizer)
-    config = read_config(open_checkpoint(files.checkpoint))
-    try:
-        chosen = choose_tokenizer(files, config.vocab_size)
-    except CheckpointError:
-        chosen = ""  # a model can be looked at without one
+    found = look_at(files)
     if as_json:
-        print(json.dumps(_describe(files, config, chosen)))
+        print(json.dumps(found.to_json()))
     else:
-        Console(highlight=False).print(_table(files, config, chosen))
+        Console(highlight=False).print(found.to_table())
 
 
 @app.command()
@@ -149,6 +145,36 @@ def bench(
     command += [f"--rounds={rounds}"]
     command += ["--json"] if as_json else []
     raise typer.Exit(subprocess.call([*command, "--", model]))
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="File, folder or hf:OWNER/NAME[/FILE].")],
+    destination: Annotated[
+        Path, typer.Argument(help="NAME.safetensors, NAME.gguf, NAME.packed or a folder.")
+    ],
+    dtype: Annotated[
+        str, typer.Option(help="float32, float16, bfloat16; q8_0 …; int8, int4. [as stored]")
+    ] = "auto",
+    format: Annotated[
+        Literal["safetensors", "gguf", "huggingface", "packed"] | None,
+        typer.Option(help="What to write. [by the destination's name]"),
+    ] = None,
+    adapter: Annotated[
+        list[str] | None, typer.Option(help="FILE[:ALPHA] to merge; may be repeated.")
+    ] = None,
+    tokenizer: Annotated[
+        str, typer.Option(help="A tokenizer.json, `world` or `bytes`. [found by the model]")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+) -> None:
+    """Convert a model, merge adapters or pack it; what is written is read again and compared."""
+    command = [*_CONVERT_COMMAND, f"--dtype={dtype}", f"--tokenizer={tokenizer}"]
+    command += [f"--format={format}"] if format else []
+    command += [f"--adapter={spec}" for spec in adapter or ()]
+    command += ["--force"] if force else []
+    # In place of this process, which stays without Numba: signals are then for the one that writes.
+    os.execv(command[0], [*command, "--", source, str(destination)])
 
 
 @app.command()
@@ -219,41 +245,6 @@ def _by_name(texts: list[str] | None) -> dict[str, str]:
 def _fail(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
-
-
-def _describe(files: ModelFiles, config: ModelConfig, tokenizer: str) -> dict[str, Any]:
-    return {
-        "name": files.name,
-        "checkpoint": str(files.checkpoint),
-        **asdict(config),
-        "tokenizer": tokenizer or None,
-        "chat_template": files.chat_template is not None,
-        "state_bytes": config.state_bytes,
-    }
-
-
-def _table(files: ModelFiles, config: ModelConfig, tokenizer: str) -> Table:
-    heads = f" ({config.heads} × head of {config.head_size})" if config.heads else ""
-    rows = {
-        "checkpoint": str(files.checkpoint),
-        "generation": config.generation.upper().replace("RWKV", "RWKV-"),
-        "parameters": f"{config.parameters:,}",
-        "stored as": config.stored_dtype,
-        "layers": f"{config.layers}",
-        "dimension": f"{config.dim:,}" + heads,
-        "feed-forward": f"{config.ffn_dim:,}",
-        "low ranks": ", ".join(f"{name} {rank}" for name, rank in config.ranks.items()) or "none",
-        "vocabulary": f"{config.vocab_size:,}",
-        "tokenizer": tokenizer or "unknown: pass --tokenizer FILE",
-        "chat template": "its own" if files.chat_template is not None else "built in",
-        "state": f"{config.state_bytes:,} bytes per conversation, of whatever length",
-    }
-    table = Table(title=files.name, show_header=False, title_justify="left")
-    table.add_column()
-    table.add_column(overflow="fold")
-    for label, value in rows.items():
-        table.add_row(label, value)
-    return table
 
 
 def _stored(

@@ -82,8 +82,8 @@ class ModelOptions(Section):
     )
     adapters: list[AdapterText] = Field(
         default_factory=list,
-        description="Adapters to merge: FILE, a PEFT folder, or FILE:ALPHA for a LoRA that does not "
-        "say its alpha.",
+        description="Adapters to merge: FILE, a PEFT folder, or FILE:ALPHA for a LoRA that does "
+        "not say its alpha.",
     )
 
 

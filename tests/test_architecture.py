@@ -36,7 +36,9 @@ ALLOWED = {
     "bench": {"model", "checkpoints", "kernels", "workers"},
     "startup_display": {"workers"},
     "serve": LEAVES | {"api", "registry", "workers", "checkpoints", "startup_display"},
-    "cli": LEAVES | {"serve", "checkpoints", "model", "tokenizer"},
+    "convert": {"model", "checkpoints", "kernels", "tokenizer", "workers", "model_names"},
+    "inspection": {"checkpoints", "model"},
+    "cli": LEAVES | {"serve", "inspection", "checkpoints", "model", "tokenizer"},
     "__main__": {"cli"},
 }
 API_PROCESS = "server.cli"

@@ -47,7 +47,7 @@ def official_tensors(tensor: Tensor, name: str, change: Change) -> Iterator[Tens
 
 def reshaped(tensor: Tensor, name: str, shape: tuple[int, ...]) -> Tensor:
     """The same values, [*shape]."""
-    if tensor.decode is None:
+    if tensor.is_plain:
         return replace(tensor, name=name, shape=shape, data=tensor.data.reshape(shape))
     return _computed(name, shape, lambda: tensor.to_float32().reshape(shape))
 
@@ -55,7 +55,7 @@ def reshaped(tensor: Tensor, name: str, shape: tuple[int, ...]) -> Tensor:
 def transposed(tensor: Tensor, name: str) -> Tensor:
     """[A, B] → [B, A]."""
     shape = (tensor.shape[1], tensor.shape[0])
-    if tensor.decode is None:
+    if tensor.is_plain:
         return replace(tensor, name=name, shape=shape, data=tensor.data.T)
     return _computed(name, shape, lambda: tensor.to_float32().T)
 
@@ -63,7 +63,7 @@ def transposed(tensor: Tensor, name: str) -> Tensor:
 def _row(tensor: Tensor, name: str, row: int) -> Tensor:
     """Row of [N, C] as [1, 1, C]."""
     shape = (1, 1, tensor.shape[1])
-    if tensor.decode is None:
+    if tensor.is_plain:
         data = tensor.data[row].reshape(shape)
         offset = tensor.offset + row * data.nbytes
         return replace(tensor, name=name, shape=shape, data=data, offset=offset)

@@ -14,7 +14,7 @@ from server.checkpoints.rwkv_cpp import MAGIC as RWKV_CPP_MAGIC
 
 EMBEDDED = Path(__file__).parent.parent / "assets" / "embedded"
 EMBEDDED_NAME = "rwkv-embedded"
-SUFFIXES = (".safetensors", ".st", ".pth", ".gguf", ".bin")
+SUFFIXES = (".safetensors", ".st", ".pth", ".gguf", ".bin", ".packed")
 
 MAX_TEMPLATE_BYTES = 1 << 20
 

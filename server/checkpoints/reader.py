@@ -1,6 +1,7 @@
 """Opening a checkpoint of whatever format, told by its content."""
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,15 @@ __all__ = ["Checkpoint", "CheckpointError", "Tensor", "open_checkpoint"]
 
 # What the files of llama.cpp from before GGUF begin with.
 _OLD_GGML = (b"lmgg", b"tjgg")
+FORMATS: dict[str, Callable[[Path], Checkpoint]] = {
+    "PyTorch": read_pth,
+    "safetensors": read_safetensors,
+    "GGUF": read_gguf,
+    "rwkv.cpp": read_rwkv_cpp,
+}
+"""What reads a file, by the name of its format."""
+FOLDER = "Hugging Face folder"
+
 _SUPPORTED = "supported are safetensors, PyTorch .pth, GGUF and rwkv.cpp .bin"
 
 
@@ -46,20 +56,26 @@ def _with_plain_bonus(checkpoint: Checkpoint) -> Checkpoint:
     return replace(checkpoint, tensors=tensors)
 
 
-def _open_file(path: Path) -> Checkpoint:
+def format_of(path: Path) -> str:
+    """What a checkpoint is, told by its content: one of the names in FORMATS, or that of a folder.
+
+    Raises CheckpointError for anything else.
+    """
+    if path.is_dir():
+        return FOLDER
     try:
         with path.open("rb") as file:
             start = file.read(16)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from None
     if start[:4] == b"PK\x03\x04":
-        return read_pth(path)
+        return "PyTorch"
     if start[8:9] == b"{":
-        return read_safetensors(path)
+        return "safetensors"
     if start[:4] == GGUF_MAGIC:
-        return read_gguf(path)
+        return "GGUF"
     if start[:4] == RWKV_CPP_MAGIC:
-        return read_rwkv_cpp(path)
+        return "rwkv.cpp"
     if start[:4] in _OLD_GGML:
         raise CheckpointError(f"{path}: a ggml file from before GGUF; {_SUPPORTED}")
     if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
@@ -72,3 +88,7 @@ def _open_file(path: Path) -> Checkpoint:
     if zipfile.is_zipfile(path):
         raise CheckpointError(f"{path}: a zip with something before it; {_SUPPORTED}")
     raise CheckpointError(f"{path}: not a known checkpoint format; {_SUPPORTED}")
+
+
+def _open_file(path: Path) -> Checkpoint:
+    return FORMATS[format_of(path)](path)

@@ -16,7 +16,7 @@ from server.checkpoints.safetensors import DTYPES
 
 Array = npt.NDArray[np.generic]
 Progress = Callable[[int, int], None]
-"""Called with (bytes written, bytes in all) after each tensor."""
+"""Called with (bytes written, bytes in all) after each tensor or piece of one."""
 
 ALIGNMENT = 64  # a cache line: what the mapped data start on
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -50,17 +50,37 @@ def stream_safetensors(
     The file appears under its name when it is whole. Raises OSError, or ValueError when the arrays
     are not those of the layout.
     """
+    pieces = zip(layout, ((array,) for array in arrays), strict=True)
+    stream_pieces(path, layout, pieces, metadata, progress)
+
+
+def stream_pieces(
+    path: Path,
+    layout: Mapping[str, tuple[str, tuple[int, ...]]],
+    pieces: Iterable[tuple[str, Iterable[Array]]],
+    metadata: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """The same of (name, arrays of some rows each) in the order of layout.
+
+    A tensor need never be in memory as a whole. Raises as stream_safetensors does.
+    """
     header, total = safetensors_header(layout, metadata or {})
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(header)
         written = 0
-        for (name, (dtype, shape)), array in zip(layout.items(), arrays, strict=True):
-            if array.shape != shape or array.dtype != NUMPY_DTYPES[dtype]:
-                raise ValueError(f"{name}: {array.dtype} {array.shape}, not {dtype} {shape}")
-            file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-            written += array.nbytes
-            if progress:
-                progress(written, total)
+        for (name, (dtype, shape)), (given, arrays) in zip(layout.items(), pieces, strict=True):
+            rows = 0
+            for array in arrays:
+                if array.dtype != NUMPY_DTYPES[dtype] or array.shape[1:] != shape[1:]:
+                    raise ValueError(f"{name}: {array.dtype} {array.shape}, not {dtype} {shape}")
+                file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+                rows += len(array) if shape else 1
+                written += array.nbytes
+                if progress:
+                    progress(written, total)
+            if given != name or rows != (shape[0] if shape else 1):
+                raise ValueError(f"{name}: {rows} rows of {given}, not {dtype} {shape}")
 
 
 @contextmanager

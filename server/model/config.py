@@ -8,9 +8,11 @@ from math import prod
 from pathlib import Path
 
 from server.checkpoints.checkpoint import EPSILON_KEY, Checkpoint, CheckpointError, Tensor
+from server.model.packed_config import is_packed, read_packed_config
 from server.model.tensors import FIELDS, is_tuned_state, resolve, shapes_of, tensor_names
 
 _LAYER = re.compile(r"blocks\.(\d{1,4})\.")
+_ADAPTER = re.compile(r"\.(lora_A|lora_B|disha)(\.weight)?$")
 _FIRST = "blocks.0.att."
 
 
@@ -35,6 +37,8 @@ class ModelConfig:
     parameters: int = 0
     stored_dtype: str = "float32"
     """The dtype that most of the checkpoint's bytes have."""
+    packed_as: str = ""
+    """The weight type of a packed model; empty for any other checkpoint."""
 
     @property
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -70,14 +74,25 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig:
     Raises CheckpointError that names the file and the tensor.
     """
     path, tensors = checkpoint.path, checkpoint.tensors
+    if is_packed(checkpoint):
+        return ModelConfig(**read_packed_config(checkpoint))
     generation = _generation(tensors)
     if generation is None:
-        raise CheckpointError(f"{path}: not an RWKV checkpoint (no blocks.0.att.* tensors)")
+        raise CheckpointError(f"{path}: {_what_else(tensors)}")
     config = _read_sizes(path, tensors, generation)
     if generation.startswith("rwkv5"):
         config = replace(config, group_norm_epsilon=_epsilon(checkpoint))
     _check_tensors(path, tensors, config)
     return config
+
+
+def _what_else(tensors: Mapping[str, Tensor]) -> str:
+    """What a checkpoint without a model is."""
+    if tensors and all(is_tuned_state(name) for name in tensors):
+        return "a tuned initial state, not a model: it goes with one"
+    if any(_ADAPTER.search(name) for name in tensors):
+        return "an adapter, not a model: it goes with one"
+    return "not an RWKV checkpoint (no blocks.0.att.* tensors)"
 
 
 def _epsilon(checkpoint: Checkpoint) -> float:

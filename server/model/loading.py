@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy.typing as npt
 
-from server.checkpoints.checkpoint import NUMPY_DTYPES, Checkpoint
+from server.checkpoints.checkpoint import NUMPY_DTYPES, Checkpoint, CheckpointError
 from server.kernels.jit import sources_hash
 from server.kernels.matrices import FloatMatrix, Int4Matrix, Int8Matrix
 from server.kernels.pack import aligned_zeros
@@ -16,7 +16,9 @@ from server.kernels.team import Team
 from server.model.config import ModelConfig
 from server.model.generations import GENERATIONS
 from server.model.layout import Part, parts_of
+from server.model.packed_config import is_packed
 from server.model.packed_file import PackedFile, fingerprint
+from server.model.packed_model import map_packed, packed_parts
 from server.model.packing import Layout, Packer, Storage, arrays_of, storage_of
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,12 @@ class WeightsCache:
 
 
 def choose_dtype(wanted: str, config: ModelConfig) -> WeightType:
-    """Resolve "auto": int8 for large models; for small ones what the checkpoint's values need."""
+    """Resolve "auto": int8 for large models; for small ones what the checkpoint's values need.
+
+    Of a packed model it is what that is packed as.
+    """
+    if wanted == "auto" and config.packed_as:
+        wanted = config.packed_as
     if wanted == "auto":
         if config.parameters >= INT8_PARAMETERS:
             return "int8"
@@ -60,13 +67,12 @@ def load_weights(
 ) -> Any:
     """Map the packed weights, or pack them first; without a cache into memory.
 
-    Raises CheckpointError for values that are not finite, or too large for the dtype.
+    Raises CheckpointError for values that are not finite, or too large for the dtype, and for a
+    packed model of another dtype.
     """
-
-    def dtype_of(name: str) -> str:
-        return checkpoint.tensors[name].dtype
-
-    parts = [(part, storage_of(part, dtype, dtype_of)) for part in parts_of(config)]
+    if is_packed(checkpoint):
+        return _map_packed_model(checkpoint, config, dtype, on_progress)
+    parts = storages_of(checkpoint, config, dtype)
     layout = layout_of(parts)
     arrays = None
     if cache is not None:
@@ -76,8 +82,19 @@ def load_weights(
             log.warning("packed weights are not kept: %s", error)
     if arrays is None:
         arrays = {n: aligned_zeros(shape, NUMPY_DTYPES[d]) for n, (d, shape) in layout.items()}
-        _pack(checkpoint, parts, arrays, team, dtype, on_progress)
+        pack_weights(checkpoint, parts, arrays, team, dtype, on_progress)
     return build_weights(config, parts, arrays)
+
+
+def storages_of(
+    checkpoint: Checkpoint, config: ModelConfig, dtype: WeightType
+) -> list[tuple[Part, Storage]]:
+    """The parts of a model, and how each is kept when its weights are of a dtype."""
+
+    def dtype_of(name: str) -> str:
+        return checkpoint.tensors[name].dtype
+
+    return [(part, storage_of(part, dtype, dtype_of)) for part in parts_of(config)]
 
 
 def layout_of(parts: list[tuple[Part, Storage]]) -> Layout:
@@ -93,6 +110,30 @@ def layout_of(parts: list[tuple[Part, Storage]]) -> Layout:
         return NUMPY_DTYPES[dtype].itemsize * (shape[-1] if "." in name else 1)
 
     return {name: layout[name] for name in sorted(layout, key=width_of_vectors, reverse=True)}
+
+
+def _map_packed_model(
+    checkpoint: Checkpoint, config: ModelConfig, dtype: WeightType, on_progress: OnProgress
+) -> Any:
+    if dtype != config.packed_as:
+        raise CheckpointError(
+            f"{checkpoint.path}: packed as {config.packed_as}, not {dtype}: leave out --dtype, or "
+            "convert the model again"
+        )
+    if checkpoint.changes:
+        raise CheckpointError(
+            f"{checkpoint.path}: a packed model takes no adapter: convert the model with it"
+        )
+    parts = packed_parts(checkpoint, config)
+    layout = layout_of(parts)
+    read = 0
+
+    def on_array() -> None:
+        nonlocal read
+        read += 1
+        on_progress(f"checking packed {dtype} weights", read, len(layout))
+
+    return build_weights(config, parts, map_packed(checkpoint, layout, on_array))
 
 
 def _from_cache(
@@ -116,13 +157,15 @@ def _from_cache(
 
     arrays = file.read(on_array)
     if arrays is None:
-        file.write(cache.limit, lambda out: _pack(checkpoint, parts, out, team, dtype, on_progress))
+        file.write(
+            cache.limit, lambda out: pack_weights(checkpoint, parts, out, team, dtype, on_progress)
+        )
         read = 0
         arrays = file.read(on_array)
     return arrays
 
 
-def _pack(
+def pack_weights(
     checkpoint: Checkpoint,
     parts: list[tuple[Part, Storage]],
     arrays: Mapping[str, Array],
@@ -130,6 +173,7 @@ def _pack(
     dtype: WeightType,
     on_progress: OnProgress,
 ) -> None:
+    """Fill the arrays of a layout, which are zero. Raises CheckpointError as load_weights does."""
     total = sum(part.steps for part, _ in parts)
     done = 0
 

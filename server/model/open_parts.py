@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from server.checkpoints.adapters import apply_adapter
-from server.checkpoints.checkpoint import Checkpoint
+from server.checkpoints.checkpoint import Checkpoint, CheckpointError
 from server.checkpoints.reader import open_checkpoint
 from server.model.config import ModelConfig, read_config
 from server.model.initial_state import StateArrays, initial_state, read_initial_state
@@ -21,8 +21,11 @@ def open_parts(
     checkpoint = open_checkpoint(path)
     config = read_config(checkpoint)
     for text in adapters:
-        file, alpha = split_adapter(text)
-        checkpoint = apply_adapter(checkpoint, Path(file), alpha)
+        try:
+            file, alpha = split_adapter(text)
+        except ValueError as error:
+            raise CheckpointError(f"adapter {text}: {error}") from None
+        checkpoint = apply_adapter(checkpoint, Path(file).expanduser(), alpha)
     found = {"": initial_state(config, path, checkpoint.tensors)}
     for name, file in states.items():
         found[name] = read_initial_state(config, Path(file))

@@ -69,7 +69,7 @@ class PackedFile:
             log.info("packing the weights again: the checkpoint has changed")
             return None
         for name, checksum in zip(self._layout, found.tensors[CHECKSUMS].data, strict=True):
-            if _checksum(found.tensors[name].data) != checksum:
+            if checksum_of(found.tensors[name].data) != checksum:
                 log.warning("packing the weights again: %s is damaged", self._path)
                 return None
             on_array()
@@ -104,7 +104,7 @@ class PackedFile:
                 return
             _make_room(self._path.parent, limit - len(header) - size)
             try:
-                _fill_file(file, header, size, layout, fill)
+                fill_file(file, header, size, layout, fill)
             except BaseException:
                 partial.unlink()
                 raise
@@ -132,9 +132,13 @@ def unchanged(recorded: str, modified: int) -> bool:
     )
 
 
-def _fill_file(
+def fill_file(
     file: int, header: bytes, size: int, layout: Layout, fill: Callable[[dict[str, Array]], None]
 ) -> None:
+    """Make an open file of a header and what `fill` makes of a layout's arrays, which are zero.
+
+    CHECKSUMS is one of them. Raises OSError before anything is filled when there is no room.
+    """
     os.ftruncate(file, 0)
     _reserve(file, len(header) + size)
     mapped = mmap.mmap(file, len(header) + size)
@@ -142,7 +146,7 @@ def _fill_file(
     arrays = _arrays(mapped, len(header), layout)
     checksums = arrays.pop(CHECKSUMS)
     fill(arrays)
-    checksums[:] = [_checksum(array) for array in arrays.values()]
+    checksums[:] = [checksum_of(array) for array in arrays.values()]
 
 
 def _arrays(mapped: mmap.mmap, start: int, layout: Layout) -> dict[str, Array]:
@@ -161,7 +165,8 @@ def _reserve(file: int, size: int) -> None:
         os.ftruncate(file, size)
 
 
-def _checksum(array: Array) -> int:
+def checksum_of(array: Array) -> int:
+    """CRC-32 of the bytes of an array."""
     return zlib.crc32(array.reshape(-1).view(np.uint8).data)
 
 

@@ -32,7 +32,7 @@ PIECE_ROWS = 64 * LANES
 # Neither NumPy nor Numba know both types of 16 bits: kernels tell them by the sign of the integer.
 _BITS = {"float32": "float32", "bfloat16": "uint16", "float16": "int16"}
 # Of what is rounded: the scale of a group is a float16.
-_LARGEST = {"int8": 127 * 65504.0, "int4": 100 * 65504.0, "bfloat16": 3.38e38}
+_LARGEST = {"int8": 127 * 65504.0, "int4": 100 * 65504.0, "bfloat16": 3.38e38, "float16": 65504.0}
 
 
 def arrays_of(part: Part, storage: Storage) -> Layout:
@@ -136,6 +136,8 @@ class Packer:
             return values
         if tensor.dtype == storage and tensor.is_plain:
             return tensor.data[rows].view(NUMPY_DTYPES[_BITS[storage]])
+        if storage == "float16":  # of values that an adapter has changed
+            return values.astype(np.float16).view(np.int16)
         return float32_to_bfloat16(values)
 
     def _values(

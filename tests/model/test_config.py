@@ -137,4 +137,5 @@ def test_trained_fixture(fixtures_dir):
         "group_norm_epsilon": 64e-5,
         "parameters": 829_888,
         "stored_dtype": "float32",
+        "packed_as": "",
     }

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from server.checkpoints.checkpoint import float32_to_bfloat16
+from server.checkpoints.adapters import apply_adapter
+from server.checkpoints.checkpoint import CheckpointError, float32_to_bfloat16
 from server.checkpoints.reader import open_checkpoint
 from server.kernels.pack import pack_rows, padded
 from server.kernels.team import Team
@@ -61,3 +62,27 @@ def test_packing_rows_loses_nothing(weights):
     unpacked = packed.transpose(0, 2, 1).reshape(-1, columns)
     np.testing.assert_array_equal(unpacked[:rows], weights)
     assert not unpacked[rows:].any()
+
+
+def test_float16_that_an_adapter_changed_is_float16(tmp_path):
+    tensors = {n: t.astype(np.float16) for n, t in random_tensors(layers=1).items()}
+    base = open_checkpoint(write_model(tmp_path / "half.st", tensors, "float16"))
+    name = "blocks.0.att.key"
+    pair = {"A": np.full((1, 60), 0.25, np.float32), "B": np.full((60, 1), 0.5, np.float32)}
+    lora = write_model(tmp_path / "lora.st", {f"{name}.lora_{s}": v for s, v in pair.items()})
+    merged = apply_adapter(base, lora, 1.0)
+    values = tensors[f"{name}.weight"].astype(np.float32) + np.float32(0.125)
+    whole = tensors | {f"{name}.weight": values.astype(np.float16)}
+    expected = open_checkpoint(write_model(tmp_path / "merged.st", whole, "float16"))
+    found = [
+        load_weights(each, read_config(each), "bfloat16", Team(1), None, lambda *_: None)
+        for each in (merged, expected)
+    ]
+    assert found[0].key.codes.dtype == np.int16
+    assert found[0].key.codes.tobytes() == found[1].key.codes.tobytes()
+    large = write_model(
+        tmp_path / "large.st", {f"{name}.lora_{s}": 600 * v for s, v in pair.items()}
+    )
+    changed = apply_adapter(merged, large, 2.0)
+    with pytest.raises(CheckpointError, match=r"att\.key\.weight has values up to 9e\+04"):
+        load_weights(changed, read_config(changed), "bfloat16", Team(1), None, lambda *_: None)

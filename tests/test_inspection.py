@@ -1,0 +1,95 @@
+"""What inspect shows of models of every format."""
+
+from io import StringIO
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from server.checkpoints.checkpoint import CheckpointError
+from server.checkpoints.locate import locate
+from server.convert.convert import Request, convert
+from server.inspection import look_at
+from tests.model.random_models import random_tensors, write_model
+from tests.tokenizer.files import byte_level
+
+
+def table_of(path):
+    """Label → text, without the lines around."""
+    out = StringIO()
+    Console(file=out, width=400).print(look_at(locate(str(path))).to_table())
+    cells = (line.split("│")[1:3] for line in out.getvalue().splitlines() if "│" in line)
+    return {label.strip(): text.strip() for label, text in cells}
+
+
+@pytest.fixture
+def model(tmp_path):
+    tensors = random_tensors(layers=2, dim=64, head_size=32, vocab_size=256)
+    return write_model(tmp_path / "a.safetensors", tensors)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "format", "stored"),
+    [
+        ("b.st", "float16", "safetensors", "float16 %, float32 %"),
+        ("b.gguf", "q8_0", "GGUF", "q8_0 %, float16 %, float32 %"),
+        ("folder", "bfloat16", "Hugging Face folder", "bfloat16 %, float32 %"),
+        ("b.packed", "int4", "packed", "int4, packed for the kernels"),
+    ],
+)
+def test_every_format(model, tmp_path, name, dtype, format, stored):
+    convert(Request(str(model), tmp_path / name, dtype), 1, lambda *_: None)
+    shown = table_of(tmp_path / name)
+    assert shown["format"] == format
+    found = {w for w in shown["stored as"].replace(",", "").split() if not w.endswith("%")}
+    assert found == {w for w in stored.replace(",", "").split() if w != "%"}
+    assert shown["tokenizer"] == ("inside the file" if name == "b.gguf" else "bytes")
+    assert "group norm" not in shown
+    assert "initial state" not in shown
+    found = look_at(locate(str(tmp_path / name))).to_json()
+    assert found["packed_as"] == ("int4" if name == "b.packed" else "")
+    assert sum(found["stored_bytes"].values()) > 10_000
+
+
+@pytest.mark.parametrize(
+    ("model", "dtypes", "epsilon"),
+    [
+        ("4v0-660K-FP16", "float16 98%, float32 2%", None),
+        ("5v2-730K-FP32", "float32", "epsilon 1e-05"),
+        ("6v0-3m-Q5_1", "q5_1 63%, float32 37%", None),
+    ],
+)
+def test_fixtures(fixtures_dir, model, dtypes, epsilon):
+    shown = table_of(fixtures_dir / "tiny-rwkv" / f"tiny-rwkv-{model}.bin")
+    assert shown["format"] == "rwkv.cpp"
+    assert shown["stored as"] == dtypes
+    assert shown.get("group norm") == epsilon
+
+
+def test_the_tokenizer_of_a_packed_model_is_missed(tmp_path):
+    tensors = random_tensors(layers=1, dim=64, head_size=32, vocab_size=320)
+    source = write_model(tmp_path / "b.st", tensors)
+    byte_level(tmp_path / "tokenizer.json")
+    (tmp_path / "there").mkdir()
+    packed = tmp_path / "there" / "b.packed"
+    convert(Request(str(source), packed, "float32"), 1, lambda *_: None)
+    assert table_of(packed)["tokenizer"] == str(packed.with_name("tokenizer.json"))
+    packed.with_name("tokenizer.json").unlink()
+    shown = "unknown: pass --tokenizer FILE (it was packed with tokenizer.json)"
+    assert table_of(packed)["tokenizer"] == shown
+
+
+def test_a_tuned_state_is_shown(tmp_path):
+    states = {f"blocks.{i}.att.time_state": np.ones((3, 20, 20), np.float32) for i in (0, 1)}
+    path = write_model(tmp_path / "a.st", random_tensors(layers=2) | states)
+    assert table_of(path)["initial state"] == "tuned, in the checkpoint"
+    assert look_at(locate(str(path))).to_json()["initial_state"] is True
+
+
+def test_what_is_no_model_by_itself(tmp_path):
+    state = {"blocks.0.att.time_state": np.ones((3, 20, 20), np.float32)}
+    adapter = {"blocks.0.att.key.lora_A": np.ones((4, 60), np.float32)}
+    for tensors, what in ((state, "a tuned initial state, not"), (adapter, "an adapter, not a")):
+        path = write_model(tmp_path / "x.st", tensors)
+        with pytest.raises(CheckpointError, match=what):
+            look_at(locate(str(path)))
