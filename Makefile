@@ -18,7 +18,7 @@ serve: setup
 	$(BIN)/rwkv-server serve --config config/server.toml $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .
