@@ -75,7 +75,7 @@ def _serve(socket: "zmq.Socket[bytes]", settings: Settings, assignment: Assignme
         files = locate(model.path, model.tokenizer)
         built = build_engine(
             *(files, model.dtype, settings.engine, threads, on_progress),
-            *(model.adapters, model.states),
+            *(model.adapters, model.states, assignment.cache_bytes),
         )
     except (CheckpointError, TokenizerError, OSError, MemoryError) as error:
         send(Failed(str(error) or type(error).__name__))
@@ -99,7 +99,7 @@ def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
             if isinstance(message, Generate):
                 engine.add(
                     *(message.request_id, message.prompt_ids, message.params),
-                    message.initial_state,
+                    *(message.initial_state, message.use),
                 )
             elif isinstance(message, Abort):
                 engine.abort(message.request_id)
