@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from server.engine.cache_view import EntryInfo, SnapshotKind
-from server.engine.radix_tree import Node, RadixTrees, TokenArray
+from server.engine.radix_tree import Node, RadixTrees
 from server.engine.snapshot import Snapshot
 
 
@@ -59,7 +59,7 @@ class CacheEntries:
         return self._snapshot_bytes + self.trees.nbytes
 
     def add(
-        self, namespace: str, ids: TokenArray, snapshot: Snapshot, kind: SnapshotKind, now: float
+        self, namespace: str, path: bytes, snapshot: Snapshot, kind: SnapshotKind, now: float
     ) -> Entry:
         """A new entry; neither the path nor the snapshot may have one."""
         entry = Entry(self._next_handle, namespace, kind, snapshot, [], now, now)
@@ -67,12 +67,12 @@ class CacheEntries:
         self.by_handle[entry.handle] = entry
         self.by_snapshot[snapshot] = entry
         self._snapshot_bytes += snapshot.nbytes
-        self.add_path(entry, ids)
+        self.add_path(entry, path)
         return entry
 
-    def add_path(self, entry: Entry, ids: TokenArray) -> None:
+    def add_path(self, entry: Entry, path: bytes) -> None:
         """Let a path lead to an entry; it must be free."""
-        node = self.trees.make(entry.namespace, ids)
+        node = self.trees.make(entry.namespace, path)
         node.value = entry
         entry.nodes.append(node)
 

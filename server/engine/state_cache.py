@@ -20,10 +20,9 @@ from server.engine.radix_tree import (
     NODE_BYTES,
     TOKEN_BYTES,
     Node,
-    TokenArray,
     TokenIds,
+    pack_ids,
     path_bytes,
-    token_array,
 )
 from server.engine.snapshot import Snapshot
 
@@ -87,21 +86,22 @@ class StateCache:
         `junction_tokens` beyond the deepest snapshot on the path, be that one of use or not. The
         caller may stop a little earlier, such as at the end of a message.
         """
-        ids = token_array(token_ids)
-        limit = len(ids) if at_most is None else at_most
-        walk = self._entries.trees.walk(namespace, ids)
+        path = pack_ids(token_ids)
+        length = len(token_ids)
+        limit = length if at_most is None else at_most
+        walk = self._entries.trees.walk(namespace, path)
         found, tokens, deepest = None, 0, 0
         for node in walk.nodes:
             if node.value is not None:
                 deepest = node.depth
-                goes_on = deepest < len(ids) or node.value.snapshot.logits is not None
+                goes_on = deepest < length or node.value.snapshot.logits is not None
                 if goes_on and deepest <= limit:
                     found, tokens = node.value, deepest
         junction = walk.tokens if walk.tokens - deepest >= self._junction_tokens else 0
         if found is None:
             self._counters.misses += 1
             return Match(None, 0, junction, None)
-        self._count_hit(found, tokens, tokens == len(ids))
+        self._count_hit(found, tokens, tokens == length)
         return Match(found.snapshot, tokens, junction, found.handle)
 
     def insert(
@@ -114,15 +114,16 @@ class StateCache:
         None if there is no room beside what is pinned. Raises ValueError for a snapshot of another
         number of tokens, of none, or one that is in the cache by another path.
         """
-        ids = token_array(token_ids)
-        if snapshot.tokens != len(ids) or not len(ids):
-            raise ValueError(f"snapshot of {snapshot.tokens} tokens inserted after {len(ids)} ids")
-        node = self._entries.trees.find(namespace, ids)
+        path = pack_ids(token_ids)
+        length = len(token_ids)
+        if snapshot.tokens != length or not length:
+            raise ValueError(f"snapshot of {snapshot.tokens} tokens inserted after {length} ids")
+        node = self._entries.trees.find(namespace, path)
         entry = node.value if node is not None else None
         if self._entries.by_snapshot.get(snapshot, entry) is not entry:
             raise ValueError("the snapshot is in the cache by another path: use alias()")
         if node is None or entry is None:
-            return self._insert(namespace, ids, snapshot, kind)
+            return self._insert(namespace, path, snapshot, kind)
         entry.used = self._clock()
         if snapshot.logits is None or entry.snapshot.logits is not None:
             return entry.handle
@@ -130,7 +131,7 @@ class StateCache:
             self._replace(entry, snapshot)
             return entry.handle
         self._cut_path(entry, node)
-        return self._insert(namespace, ids, snapshot, kind)
+        return self._insert(namespace, path, snapshot, kind)
 
     def alias(self, namespace: str, token_ids: TokenIds, snapshot: Snapshot) -> int | None:
         """Let other ids lead to a snapshot, such as those of a reply that was encoded again.
@@ -139,21 +140,21 @@ class StateCache:
         by this path alone. Returns the handle of the entry that the ids lead to; None if there is
         no room. Raises ValueError for no ids, or for a snapshot of another namespace.
         """
-        ids = token_array(token_ids)
+        path = pack_ids(token_ids)
         entry = self._entries.by_snapshot.get(snapshot)
-        if not len(ids):
+        if not path:
             raise ValueError("alias of no ids")
         if entry is not None and entry.namespace != namespace:
             raise ValueError("the snapshot belongs to another namespace")
-        node = self._entries.trees.find(namespace, ids)
+        node = self._entries.trees.find(namespace, path)
         if node is not None and node.value is not None:
             return node.value.handle
         if entry is None:
-            return self._insert(namespace, ids, snapshot, "reply")
+            return self._insert(namespace, path, snapshot, "reply")
         nbytes = 0 if entry.pinned else snapshot.nbytes
-        if self._is_too_large(nbytes, [len(ids), *(node.depth for node in entry.nodes)]):
+        if self._is_too_large(nbytes, [len(token_ids), *(node.depth for node in entry.nodes)]):
             return None
-        self._entries.add_path(entry, ids)
+        self._entries.add_path(entry, path)
         if not self._make_room_for(entry):
             self._cut_path(entry, entry.nodes[-1])
             return None
@@ -249,11 +250,11 @@ class StateCache:
         return fits
 
     def _insert(
-        self, namespace: str, ids: TokenArray, snapshot: Snapshot, kind: SnapshotKind
+        self, namespace: str, path: bytes, snapshot: Snapshot, kind: SnapshotKind
     ) -> int | None:
-        if self._is_too_large(snapshot.nbytes, [len(ids)]):
+        if self._is_too_large(snapshot.nbytes, [len(path) // TOKEN_BYTES]):
             return None
-        entry = self._entries.add(namespace, ids, snapshot, kind, self._clock())
+        entry = self._entries.add(namespace, path, snapshot, kind, self._clock())
         if not self._make_room_for(entry):
             self._drop(entry)
             return None
