@@ -14,8 +14,8 @@ from server.api.schemas.generation import GenerationRequest
 from server.config import LimitsSettings, SamplingSettings, Settings
 from server.registry.served_model import ServedModel
 from server.sampling.params import SamplingParams
-from server.workers.messages import CacheUse
 from server.tokenizer.base import Tokenizer, TokenizerError
+from server.workers.messages import CacheUse
 
 T = TypeVar("T")
 # Longer texts are encoded in a thread: at about 1 MB/s they would hold up every other stream.

@@ -12,3 +12,7 @@ class CacheUse(msgspec.Struct, frozen=True):
     """Requests with different ones share nothing."""
     boundaries: tuple[int, ...] = ()
     """After how many tokens of the prompt other prompts may well go on differently."""
+
+
+READS_AND_WRITES = CacheUse()
+"""What requests do that say nothing."""

@@ -1,6 +1,6 @@
 """The whole server on one screen: schedule, run, process, update."""
 
-from server.engine.cache_use import CacheUse
+from server.engine.cache_use import READS_AND_WRITES, CacheUse
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.outputs import RequestOutput
@@ -30,7 +30,7 @@ class Engine:
         prompt_ids: list[int],
         params: SamplingParams,
         initial_state: str = "",
-        use: CacheUse = CacheUse(),
+        use: CacheUse = READS_AND_WRITES,
     ) -> None:
         """Queue a request. The prompt must not be empty and its ids must be in the vocabulary.
 

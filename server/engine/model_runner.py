@@ -105,7 +105,9 @@ class ModelRunner:
         for chunk in chunks:
             request, end = chunk.request, chunk.request.computed + chunk.length
             if end in request.stops:
-                kept = logits[row, : self._model.config.vocab_size].copy() if chunk.samples else None
+                kept = (
+                    logits[row, : self._model.config.vocab_size].copy() if chunk.samples else None
+                )
                 state = self._copy_state(request)
                 self._cache.store(request, end, request.stops[end], state, kept)
             row += chunk.samples

@@ -6,7 +6,7 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.cache_use import CacheUse
+from server.engine.cache_use import READS_AND_WRITES, CacheUse
 from server.engine.cache_view import SnapshotKind
 from server.engine.snapshot import Snapshot
 from server.sampling.params import SamplingParams
@@ -29,7 +29,7 @@ class Request:
     params: SamplingParams
     initial_state: str = ""
     """Name of the state to begin with; empty is the model's own."""
-    use: CacheUse = CacheUse()
+    use: CacheUse = READS_AND_WRITES
     status: Status = Status.WAITING
     slot: int = -1
     computed: int = 0

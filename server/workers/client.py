@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from server.sampling.params import SamplingParams
-from server.workers.messages import Abort, CacheUse, Generate, RequestOutput, ToWorker
+from server.workers.messages import (
+    READS_AND_WRITES,
+    Abort,
+    CacheUse,
+    Generate,
+    RequestOutput,
+    ToWorker,
+)
 
 
 class QueueFullError(Exception):
@@ -115,7 +122,7 @@ class EngineClient:
         prompt_ids: list[int],
         params: SamplingParams,
         initial_state: str = "",
-        use: CacheUse = CacheUse(),
+        use: CacheUse = READS_AND_WRITES,
     ) -> OutputStream:
         """Start a request. Raises NotReadyError or QueueFullError; never waits."""
         ready = [link for link in self.links if link.ready]

@@ -5,6 +5,7 @@ API → worker: Generate, Abort, Shutdown. Worker → API: Progress, Ready, Fail
 
 import msgspec
 
+from server.engine.cache_use import READS_AND_WRITES as READS_AND_WRITES
 from server.engine.cache_use import CacheUse as CacheUse
 from server.engine.outputs import FinishReason as FinishReason
 from server.engine.outputs import RequestOutput as RequestOutput
@@ -49,7 +50,7 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
     params: SamplingParams
     initial_state: str = ""
     """A name of ModelSpec.states, or empty for the zero state."""
-    use: CacheUse = CacheUse()
+    use: CacheUse = READS_AND_WRITES
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):
