@@ -11,8 +11,9 @@ from server.engine.snapshot import Snapshot
 from server.engine.state_cache import JUNCTION_TOKENS, StateCache
 from server.model.initial_state import StateArrays
 
-SPACING = 1024
-"""In longer prompts snapshots are taken after so many tokens, twice as many, and so on."""
+SPACING = 256
+"""Snapshots are taken so many tokens before the end of a prompt, twice as many, and so on: another
+question about the same document parts near the end, and then reads this much again at most."""
 
 
 class PrefixCache:
@@ -47,15 +48,16 @@ class PrefixCache:
             request.snapshot, request.computed = match.snapshot, match.tokens
             request.cached = match.tokens
             stops[match.junction] = "junction"
-        spaced = SPACING
-        while spaced < length:
-            stops[spaced] = "spaced"
-            spaced *= 2
+        distance = SPACING
+        while distance < length:
+            stops[length - distance] = "spaced"
+            distance *= 2
         stops |= dict.fromkeys(request.use.boundaries, "message")
-        stops[length] = "prompt"
         if request.use.writes:
-            begun = request.computed
-            request.stops = {at: kind for at, kind in stops.items() if begun < at <= length}
+            # A stop costs a step more, so it has to be worth that; the end of the prompt costs none.
+            first = request.computed + JUNCTION_TOKENS
+            request.stops = {at: kind for at, kind in stops.items() if first <= at < length}
+            request.stops[length] = "prompt"
 
     def store(
         self,
