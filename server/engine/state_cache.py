@@ -31,7 +31,9 @@ JUNCTION_TOKENS = 32
 """A snapshot costs about a millisecond, megabytes, and a chunk of a prompt that ends early; what
 saves fewer tokens is not worth that."""
 
-_LOWERED = 256  # snapshots below a new one whose worth is computed anew at most
+# Snapshots below a new one whose worth is computed anew at most. Any more stay in the queue with
+# what they were worth before, and so somewhat too long.
+_LOWERED = 256
 
 
 @dataclass(frozen=True)
@@ -289,8 +291,8 @@ class StateCache:
 
     def _set_pinned(self, handle: int, pinned: bool) -> bool:
         entry = self._entries.by_handle.get(handle)
-        if entry is None or entry.pinned == pinned:
-            return entry is not None
+        if entry is None:
+            return False
         self._entries.set_pinned(entry, pinned)
         if pinned:
             self._evictable.discard(handle)
