@@ -238,17 +238,13 @@ class StateCache:
                 if below.value is not None:
                     self._evictable.fell(below.value.handle)
         self._evictable.discard(entry.handle)
-        fits = True
-        while fits and self._entries.nbytes > self.limit_bytes:
-            victim = self._evictable.pop()
-            if victim is None:
-                self._counters.refused += 1
-                fits = False
-            else:
-                self._entries.drop(self._entries.by_handle[victim])
-                self._counters.evicted += 1
+        while self._entries.nbytes > self.limit_bytes and (victim := self._evictable.pop()):
+            self._entries.drop(self._entries.by_handle[victim])
+            self._counters.evicted += 1
         if not entry.pinned:
             self._evictable.add(entry.handle)
+        fits = self._entries.nbytes <= self.limit_bytes
+        self._counters.refused += not fits
         return fits
 
     def _insert(

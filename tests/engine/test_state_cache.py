@@ -395,7 +395,7 @@ def test_the_queue_stays_small_and_in_order_however_often_entries_come_and_go():
         for _ in range(5000):
             queue.add(15)
             queue.discard(15)
-        assert tracemalloc.get_traced_memory()[1] < 50_000  # bytes; many times that if none were dropped
+        assert tracemalloc.get_traced_memory()[1] < 50_000  # bytes
     finally:
         tracemalloc.stop()
     assert [queue.pop() for _ in range(4)] == [10, 20, 30, None]
