@@ -51,7 +51,7 @@ class CacheEntries:
         self.by_snapshot: dict[Snapshot, Entry] = {}
         self.pinned_bytes = 0
         self._snapshot_bytes = 0
-        self._next_handle = 1
+        self._next_handle = 1  # never 0
 
     @property
     def nbytes(self) -> int:

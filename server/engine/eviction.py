@@ -33,6 +33,7 @@ class EvictionQueue:
     def discard(self, handle: int) -> None:
         """Take an entry out, if it is queued."""
         self._bounds.pop(handle, None)
+        self._tidy()
 
     def fell(self, handle: int) -> None:
         """An entry may be worth less than before; one that is not queued is ignored."""
@@ -70,6 +71,10 @@ class EvictionQueue:
     def _push(self, handle: int, worth: float) -> None:
         self._bounds[handle] = worth
         heapq.heappush(self._heap, (worth, handle))
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Drop dead items once they are the most."""
         if len(self._heap) > 2 * len(self._bounds) + _SCAN:
             self._heap = [(bound, queued) for queued, bound in self._bounds.items()]
             heapq.heapify(self._heap)

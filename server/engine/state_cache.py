@@ -31,7 +31,9 @@ JUNCTION_TOKENS = 32
 """A snapshot costs about a millisecond, megabytes, and a chunk of a prompt that ends early; what
 saves fewer tokens is not worth that."""
 
-_LOWERED = 256  # snapshots below a new one whose worth is computed anew at most
+# Snapshots below a new one whose worth is computed anew at most. Any more stay in the queue with
+# what they were worth before, and so somewhat too long.
+_LOWERED = 256
 
 
 @dataclass(frozen=True)
@@ -236,17 +238,13 @@ class StateCache:
                 if below.value is not None:
                     self._evictable.fell(below.value.handle)
         self._evictable.discard(entry.handle)
-        fits = True
-        while fits and self._entries.nbytes > self.limit_bytes:
-            victim = self._evictable.pop()
-            if victim is None:
-                self._counters.refused += 1
-                fits = False
-            else:
-                self._entries.drop(self._entries.by_handle[victim])
-                self._counters.evicted += 1
+        while self._entries.nbytes > self.limit_bytes and (victim := self._evictable.pop()):
+            self._entries.drop(self._entries.by_handle[victim])
+            self._counters.evicted += 1
         if not entry.pinned:
             self._evictable.add(entry.handle)
+        fits = self._entries.nbytes <= self.limit_bytes
+        self._counters.refused += not fits
         return fits
 
     def _insert(
@@ -289,8 +287,8 @@ class StateCache:
 
     def _set_pinned(self, handle: int, pinned: bool) -> bool:
         entry = self._entries.by_handle.get(handle)
-        if entry is None or entry.pinned == pinned:
-            return entry is not None
+        if entry is None:
+            return False
         self._entries.set_pinned(entry, pinned)
         if pinned:
             self._evictable.discard(handle)
