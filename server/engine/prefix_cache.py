@@ -54,7 +54,7 @@ class PrefixCache:
             distance *= 2
         stops |= dict.fromkeys(request.use.boundaries, "message")
         if request.use.writes:
-            # A stop costs a step more, so it has to be worth that; the end of the prompt costs none.
+            # A stop costs a step more, so it has to be worth that; the prompt's end costs none.
             first = request.computed + JUNCTION_TOKENS
             request.stops = {at: kind for at, kind in stops.items() if first <= at < length}
             request.stops[length] = "prompt"

@@ -78,6 +78,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     threads: int
     load_seconds: float
     compile_seconds: float
+    cache_bytes: int = 0
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

@@ -80,13 +80,14 @@ def _serve(socket: "zmq.Socket[bytes]", settings: Settings, assignment: Assignme
     except (CheckpointError, TokenizerError, OSError, MemoryError) as error:
         send(Failed(str(error) or type(error).__name__))
         return 2
-    send(_ready(built))
+    send(_ready(built, assignment.cache_bytes))
     _loop(socket, built.engine)
     return 0
 
 
-def _ready(built: BuiltEngine) -> Ready:
-    return Ready(built.dtype, built.threads, built.load_seconds, built.compile_seconds)
+def _ready(built: BuiltEngine, cache_bytes: int) -> Ready:
+    seconds = built.load_seconds, built.compile_seconds
+    return Ready(built.dtype, built.threads, *seconds, cache_bytes)
 
 
 def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
