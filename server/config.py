@@ -137,6 +137,16 @@ class EngineSettings(Section):
     )
 
 
+class CacheSettings(Section):
+    """States that are kept so that prompts need not be read again."""
+
+    memory_bytes: int = Field(
+        -1,
+        ge=-1,
+        description="Of a model, for all its workers; 0: no cache, -1: a tenth of what is free.",
+    )
+
+
 class LimitsSettings(Section):
     """What a client may ask for."""
 
@@ -194,6 +204,7 @@ class Settings(BaseSettings):
         default_factory=dict, description="Further models by id."
     )
     engine: EngineSettings = EngineSettings()
+    cache: CacheSettings = CacheSettings()
     limits: LimitsSettings = LimitsSettings()
     sampling: SamplingSettings = SamplingSettings()
     logging: LoggingSettings = LoggingSettings()

@@ -42,7 +42,7 @@ ALLOWED = {
     "__main__": {"cli"},
 }
 API_PROCESS = "server.cli"
-PLAIN_ENGINE_DATA = {"server.engine.outputs"}
+PLAIN_ENGINE_DATA = {"server.engine.outputs", "server.engine.cache_use"}
 MAX_LINES, MAX_FUNCTION, MAX_KERNEL = 300, 40, 100
 
 

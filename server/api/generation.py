@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope
 
 from server.api.errors import ApiError, ClientGoneError, not_ready
 from server.api.plan import Plan
-from server.api.schemas.usage import Usage
+from server.api.schemas.usage import PromptTokensDetails, Usage
 from server.registry.manager import Route
 from server.workers.client import NotReadyError, OutputStream, QueueFullError
 from server.workers.messages import RequestOutput
@@ -23,6 +23,8 @@ class TokenCount:
 
     prompt: int
     completion: int = 0
+    cached: int = 0
+    """Of the prompts' tokens, how many came from the state cache; of each prompt's first choice."""
 
     def usage(self) -> Usage:
         """As the API reports it."""
@@ -30,6 +32,7 @@ class TokenCount:
             prompt_tokens=self.prompt,
             completion_tokens=self.completion,
             total_tokens=self.prompt + self.completion,
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=self.cached),
         )
 
 
@@ -73,8 +76,8 @@ class Generation:
 
     def __enter__(self) -> Self:
         try:
-            for ids, params in self._plan.choices:
-                self._streams.append(self._route.submit(ids, params))
+            for ids, params, use in self._plan.choices:
+                self._streams.append(self._route.submit(ids, params, use))
         except BaseException as error:
             self._abort()
             if isinstance(error, QueueFullError):
@@ -114,6 +117,8 @@ class Generation:
         for wait in [wait for wait in self._waits if wait in done]:
             index, output = self._waits.pop(wait), wait.result()
             self.tokens.completion += len(output.token_ids)
+            if index % self._plan.choices_per_prompt == 0:
+                self.tokens.cached += output.cached_tokens
             finish = _finish_reason(output)
             if finish is None:
                 self._await_output(index)

@@ -4,8 +4,9 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from server.api.boundaries import chat_boundaries
 from server.api.errors import ApiError
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.completions import CompletionRequest
@@ -14,7 +15,9 @@ from server.config import LimitsSettings, SamplingSettings, Settings
 from server.registry.served_model import ServedModel
 from server.sampling.params import SamplingParams
 from server.tokenizer.base import Tokenizer, TokenizerError
+from server.workers.messages import CacheUse
 
+T = TypeVar("T")
 # Longer texts are encoded in a thread: at about 1 MB/s they would hold up every other stream.
 THREAD_CHARS = 16 * 1024
 
@@ -24,7 +27,12 @@ class Plan:
     """One HTTP request's work for the engine; choice i of prompt p has the index p × n + i."""
 
     prompts: list[list[int]]
-    choices: list[tuple[list[int], SamplingParams]]
+    choices: list[tuple[list[int], SamplingParams, CacheUse]]
+
+    @property
+    def choices_per_prompt(self) -> int:
+        """n."""
+        return len(self.choices) // len(self.prompts)
 
 
 async def plan_completion(body: CompletionRequest, model: ServedModel, settings: Settings) -> Plan:
@@ -41,7 +49,7 @@ async def plan_completion(body: CompletionRequest, model: ServedModel, settings:
             _check_ids(ids, "prompt", model.tokenizer)
         _check_length(ids, "prompt", limits)
         prompts.append(ids)
-    return _plan(body, prompts, max_tokens, (), model, settings.sampling)
+    return _plan(body, prompts, max_tokens, (), (), model, settings.sampling)
 
 
 async def plan_chat(body: ChatCompletionRequest, model: ServedModel, settings: Settings) -> Plan:
@@ -55,10 +63,10 @@ async def plan_chat(body: ChatCompletionRequest, model: ServedModel, settings: S
         max_tokens = _max_tokens(wanted, "max_tokens", limits)
     messages = [message.as_dict() for message in body.messages]
     size = sum(len(message["content"]) for message in messages)
-    ids = await _run(size, _encode_chat, messages, model)
+    ids, boundaries = await _run(size, _encode_chat, messages, model)
     _check_length(ids, "messages", limits)
     stop = model.chat_template.stop
-    return _plan(body, [ids], max_tokens, stop, model, settings.sampling)
+    return _plan(body, [ids], max_tokens, stop, boundaries, model, settings.sampling)
 
 
 def _plan(
@@ -66,11 +74,14 @@ def _plan(
     prompts: list[list[int]],
     max_tokens: int,
     template_stop: tuple[str, ...],
+    boundaries: tuple[int, ...],
     model: ServedModel,
     defaults: SamplingSettings,
 ) -> Plan:
     _check_ids(body.stop_token_ids, "stop_token_ids", model.tokenizer)
     choices = []
+    keeps = not body.no_cache
+    use = CacheUse(reads=keeps, writes=keeps, salt=body.cache_salt, boundaries=boundaries)
     for ids in prompts:
         # Without a seed equal prompts should differ; with one, a prompt's result must not depend
         # on the prompts beside it.
@@ -91,7 +102,7 @@ def _plan(
                 stop_token_ids=tuple(body.stop_token_ids),
                 ignore_eos=body.ignore_eos,
             )
-            choices.append((ids, params))
+            choices.append((ids, params, use))
     return Plan(prompts, choices)
 
 
@@ -99,15 +110,19 @@ def _given(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
-def _encode_chat(messages: list[dict[str, Any]], model: ServedModel) -> list[int]:
+def _encode_chat(
+    messages: list[dict[str, Any]], model: ServedModel
+) -> tuple[list[int], tuple[int, ...]]:
+    """The prompt's ids, and after how many of them messages end."""
     try:
         text = model.chat_template.render(messages)
     except TokenizerError as error:  # such as roles in an order that the template refuses
         raise ApiError("invalid_value", str(error), "messages") from None
-    return model.tokenizer.encode(text)
+    ids = model.tokenizer.encode(text)
+    return ids, chat_boundaries(messages, text, ids, model.chat_template, model.tokenizer)
 
 
-async def _run(size: int, encode: Callable[..., list[int]], *args: Any) -> list[int]:
+async def _run(size: int, encode: Callable[..., T], *args: Any) -> T:
     if size > THREAD_CHARS:
         return await asyncio.to_thread(encode, *args)
     return encode(*args)

@@ -10,7 +10,9 @@ from server.config import EngineSettings
 from server.engine.engine import Engine
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
+from server.engine.prefix_cache import PrefixCache
 from server.engine.scheduler import Scheduler
+from server.engine.state_cache import StateCache
 from server.kernels.jit import cache_root
 from server.kernels.team import Team
 from server.model.loading import OnProgress, WeightsCache, choose_dtype, load_weights
@@ -39,8 +41,11 @@ def build_engine(
     on_progress: OnProgress,
     adapters: Iterable[str] = (),
     states: Mapping[str, str] = MappingProxyType({}),
+    cache_bytes: int = 0,
 ) -> BuiltEngine:
     """Load the model, compile its kernels; adapters and states are those of open_parts.
+
+    The state cache may have `cache_bytes` bytes of memory.
 
     Raises CheckpointError or TokenizerError.
     """
@@ -60,9 +65,10 @@ def build_engine(
     model.compile()
     sampler = Sampler(config.vocab_size, team)
     sampler.compile()
+    prefixes = PrefixCache(StateCache(cache_bytes) if cache_bytes else None)
     engine = Engine(
-        Scheduler(settings.max_batch, step_tokens),
-        ModelRunner(model, sampler, initial_states),
+        Scheduler(settings.max_batch, step_tokens, prefixes),
+        ModelRunner(model, sampler, initial_states, prefixes),
         OutputProcessor(tokenizer),
     )
     return BuiltEngine(engine, weight_type, threads, loaded - started, time.monotonic() - loaded)

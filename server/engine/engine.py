@@ -1,5 +1,6 @@
 """The whole server on one screen: schedule, run, process, update."""
 
+from server.engine.cache_use import READS_AND_WRITES, CacheUse
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.outputs import RequestOutput
@@ -29,13 +30,14 @@ class Engine:
         prompt_ids: list[int],
         params: SamplingParams,
         initial_state: str = "",
+        use: CacheUse = READS_AND_WRITES,
     ) -> None:
         """Queue a request. The prompt must not be empty and its ids must be in the vocabulary.
 
         initial_state names one of the states that the model was loaded with.
         """
         assert prompt_ids
-        request = Request(request_id, prompt_ids, params, initial_state)
+        request = Request(request_id, prompt_ids, params, initial_state, use)
         self._processor.add(request)
         self._scheduler.add(request)
 
@@ -45,6 +47,7 @@ class Engine:
         if request is not None:
             self._scheduler.remove(request)
             self._processor.remove(request)
+            self._runner.keep_reply(request)
             self._runner.release(request)
 
     def step(self) -> list[RequestOutput]:
@@ -54,5 +57,6 @@ class Engine:
         outputs, finished = self._processor.process(batch, result)
         self._scheduler.update(batch, result, finished)
         for request in finished:
+            self._runner.keep_reply(request)
             self._runner.release(request)
         return outputs

@@ -1,8 +1,12 @@
-"""Executes what the scheduler has decided: states, forward pass, sampling."""
+"""Executes what the scheduler has decided: states, forward pass, snapshots, sampling."""
 
 from collections.abc import Mapping
 
-from server.engine.batch import Batch, BatchResult
+import numpy as np
+import numpy.typing as npt
+
+from server.engine.batch import Batch, BatchResult, Chunk
+from server.engine.prefix_cache import PrefixCache
 from server.engine.request import Request
 from server.model.initial_state import StateArrays
 from server.model.model import Model, pack_batch
@@ -10,29 +14,32 @@ from server.model.state import StatePool
 from server.sampling.penalties import PenaltyCounts
 from server.sampling.sampler import Sampler, SampleRow, needs_counts
 
+Floats = npt.NDArray[np.float32]
+
 
 class ModelRunner:
     """Owns the states and the penalty counts of the running requests."""
 
     def __init__(
-        self, model: Model, sampler: Sampler, initial_states: Mapping[str, StateArrays]
+        self,
+        model: Model,
+        sampler: Sampler,
+        initial_states: Mapping[str, StateArrays],
+        cache: PrefixCache,
     ) -> None:
         self._model = model
         self._sampler = sampler
         self._states = StatePool(model.config, model.max_rows)
         self._initial_states = initial_states
+        self._cache = cache
         self._counts: dict[str, PenaltyCounts] = {}
 
     def run(self, batch: Batch) -> BatchResult:
         """Advance every chunk's request and sample where the chunk reaches its end."""
-        sequences = []
         for chunk in batch.chunks:
-            request = chunk.request
-            if request.slot < 0:
-                self._start(request)
-            tokens = request.token_ids[request.computed : request.computed + chunk.length]
-            sequences.append((tokens, request.slot, chunk.samples))
-        logits = self._model.forward(pack_batch(sequences), self._states.state)
+            if chunk.request.slot < 0:
+                self._start(chunk.request)
+        logits = self._forward(batch)
         sampling = [chunk.request for chunk in batch.chunks if chunk.samples]
         if not sampling:
             return BatchResult({})
@@ -47,6 +54,11 @@ class ModelRunner:
                 self._counts[request.request_id].add(token)
         return BatchResult(sampled)
 
+    def keep_reply(self, request: Request) -> None:
+        """Let what a request has generated so far be begun with."""
+        if self._cache.keeps_replies_of(request):
+            self._cache.store(request, request.computed, "reply", self._copy_state(request), None)
+
     def release(self, request: Request) -> None:
         """Free what a finished or aborted request holds; a waiting one holds nothing."""
         if request.slot >= 0:
@@ -60,6 +72,52 @@ class ModelRunner:
         return self._states.free
 
     def _start(self, request: Request) -> None:
-        request.slot = self._states.acquire(self._initial_states[request.initial_state])
+        snapshot = request.snapshot
+        initial = snapshot.state if snapshot else self._initial_states[request.initial_state]
+        request.slot = self._states.acquire(initial)
         if needs_counts(request.params):
             self._counts[request.request_id] = PenaltyCounts(request.params.penalty_decay)
+
+    def _forward(self, batch: Batch) -> Floats:
+        """The logits [R, ≥ V] of the chunks that sample: computed, or from their snapshots."""
+        chunks = [chunk for chunk in batch.chunks if chunk.length]
+        logits: Floats = np.zeros((0, self._model.config.vocab_size), np.float32)
+        if chunks:
+            sequences = [_sequence(chunk) for chunk in chunks]
+            logits = self._model.forward(pack_batch(sequences), self._states.state)
+            self._keep_snapshots(chunks, logits)
+        if len(chunks) == len(batch.chunks):
+            return logits
+        computed = iter(logits)
+        vocab_size = self._model.config.vocab_size
+        rows = np.empty((sum(chunk.samples for chunk in batch.chunks), vocab_size), np.float32)
+        for row, chunk in zip(rows, (c for c in batch.chunks if c.samples), strict=True):
+            if chunk.length:
+                row[:] = next(computed)[:vocab_size]
+            else:
+                assert chunk.request.snapshot is not None
+                row[:] = chunk.request.snapshot.logits
+        return rows
+
+    def _keep_snapshots(self, chunks: list[Chunk], logits: Floats) -> None:
+        """Before sampling, which overwrites the logits."""
+        row = 0
+        for chunk in chunks:
+            request, end = chunk.request, chunk.request.computed + chunk.length
+            if end in request.stops:
+                kept = (
+                    logits[row, : self._model.config.vocab_size].copy() if chunk.samples else None
+                )
+                state = self._copy_state(request)
+                self._cache.store(request, end, request.stops[end], state, kept)
+            row += chunk.samples
+
+    def _copy_state(self, request: Request) -> StateArrays:
+        arrays = self._states.state._asdict()
+        return {name: array[request.slot].copy() for name, array in arrays.items()}
+
+
+def _sequence(chunk: Chunk) -> tuple[list[int], int, bool]:
+    request = chunk.request
+    tokens = request.token_ids[request.computed : request.computed + chunk.length]
+    return tokens, request.slot, chunk.samples

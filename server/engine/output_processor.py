@@ -111,4 +111,5 @@ class OutputProcessor:
         if reason is not None and not text.stops.found:
             piece += text.stops.push(text.detokenizer.flush())
             piece += text.stops.flush()
-        return RequestOutput(request.request_id, piece, [token], reason)
+        cached = 0 if request.generated else request.cached
+        return RequestOutput(request.request_id, piece, [token], reason, cached_tokens=cached)

@@ -18,3 +18,5 @@ class RequestOutput(msgspec.Struct, frozen=True):
     finish_reason: FinishReason | None = None
     error: str | None = None
     """One line, when the finish reason is "error"."""
+    cached_tokens: int = 0
+    """With the first token: how many of the prompt's came from the state cache."""

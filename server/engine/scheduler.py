@@ -1,25 +1,35 @@
 """Decides what each step computes. Touches no array and no text."""
 
 from collections import deque
+from collections.abc import Iterable
+from itertools import islice
 
 from server.engine.batch import Batch, BatchResult, Chunk
+from server.engine.prefix_cache import PrefixCache
 from server.engine.request import Request, Status
+
+_LOOK_AHEAD = 64
+"""Waiting requests that may be admitted before one that waits for another's prefill."""
 
 
 class Scheduler:
     """Continuous batching: requests join and leave at every step.
 
     Every running request that only needs its next token gets one; what is left of the step's token
-    budget goes to prompts, in the order of arrival, cut into chunks.
+    budget goes to prompts, in the order of arrival, cut into chunks. A chunk ends where a snapshot
+    is to be taken. A request that shares a prefix with one in prefill waits until that is done with
+    it, and then begins with the snapshot; whether it still has to wait is asked in every step, so
+    that it does not matter how the other ends.
     """
 
-    def __init__(self, max_batch: int, step_tokens: int) -> None:
+    def __init__(self, max_batch: int, step_tokens: int, cache: PrefixCache) -> None:
         self.waiting: deque[Request] = deque()
         self.running: list[Request] = []
         self._requests: dict[str, Request] = {}
         self._max_batch = max_batch
         # Each running request must be able to advance in each step.
         self._step_tokens = max(step_tokens, max_batch)
+        self._cache = cache
 
     @property
     def has_work(self) -> bool:
@@ -37,19 +47,18 @@ class Scheduler:
 
     def schedule(self) -> Batch:
         """Admit what fits and cut the next step's chunks."""
-        while self.waiting and len(self.running) < self._max_batch:
-            request = self.waiting.popleft()
-            request.status = Status.RUNNING
-            self.running.append(request)
-        missing = [len(request.token_ids) - request.computed for request in self.running]
-        budget = self._step_tokens - missing.count(1)
+        if self.waiting and len(self.running) < self._max_batch:
+            self._admit(list(islice(self.waiting, _LOOK_AHEAD)))
+        budget = self._step_tokens - sum(map(_is_decoding, self.running))
         chunks = []
-        for request, tokens in zip(self.running, missing, strict=True):
+        for request in self.running:
+            tokens = len(request.token_ids) - request.computed
             if tokens > 1:
-                tokens = min(tokens, budget)
+                tokens = min(tokens, budget, request.until_stop())
                 budget -= tokens
-            if tokens > 0:
-                chunks.append(Chunk(request, tokens))
+                if tokens == 0:
+                    continue
+            chunks.append(Chunk(request, tokens))
         return Batch(chunks)
 
     def update(self, batch: Batch, result: BatchResult, finished: list[Request]) -> None:
@@ -70,3 +79,18 @@ class Scheduler:
         else:
             self.running.remove(request)
         request.status = Status.FINISHED
+
+    def _admit(self, candidates: Iterable[Request]) -> None:
+        for request in candidates:
+            if len(self.running) == self._max_batch:
+                return
+            if self._cache.must_wait(request, self.running):
+                continue
+            self._cache.begin(request)
+            self.waiting.remove(request)
+            request.status = Status.RUNNING
+            self.running.append(request)
+
+
+def _is_decoding(request: Request) -> bool:
+    return len(request.token_ids) - request.computed == 1

@@ -15,6 +15,7 @@ from server.registry.served_model import ServedModel, open_model
 from server.sampling.params import SamplingParams
 from server.tokenizer.base import TokenizerError
 from server.workers.client import EngineClient, NotReadyError, OutputStream
+from server.workers.messages import READS_AND_WRITES, CacheUse
 from server.workers.pool import WorkerError
 
 LOAD_ERRORS = (CheckpointError, TokenizerError, SettingsError, WorkerError, OSError, MemoryError)
@@ -45,9 +46,11 @@ class Route:
     initial_state: str
     client: EngineClient
 
-    def submit(self, prompt_ids: list[int], params: SamplingParams) -> OutputStream:
+    def submit(
+        self, prompt_ids: list[int], params: SamplingParams, use: CacheUse = READS_AND_WRITES
+    ) -> OutputStream:
         """Start a request. Raises NotReadyError or QueueFullError; never waits."""
-        return self.client.submit(prompt_ids, params, self.initial_state)
+        return self.client.submit(prompt_ids, params, self.initial_state, use)
 
 
 class ModelManager:

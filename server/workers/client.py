@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from server.sampling.params import SamplingParams
-from server.workers.messages import Abort, Generate, RequestOutput, ToWorker
+from server.workers.messages import (
+    READS_AND_WRITES,
+    Abort,
+    CacheUse,
+    Generate,
+    RequestOutput,
+    ToWorker,
+)
 
 
 class QueueFullError(Exception):
@@ -76,6 +83,7 @@ def _merge(outputs: list[RequestOutput]) -> RequestOutput:
         token_ids=[token for output in outputs for token in output.token_ids],
         finish_reason=outputs[-1].finish_reason,
         error=outputs[-1].error,
+        cached_tokens=sum(output.cached_tokens for output in outputs),
     )
 
 
@@ -110,7 +118,11 @@ class EngineClient:
         return sum(len(link.streams) for link in self.links)
 
     def submit(
-        self, prompt_ids: list[int], params: SamplingParams, initial_state: str = ""
+        self,
+        prompt_ids: list[int],
+        params: SamplingParams,
+        initial_state: str = "",
+        use: CacheUse = READS_AND_WRITES,
     ) -> OutputStream:
         """Start a request. Raises NotReadyError or QueueFullError; never waits."""
         ready = [link for link in self.links if link.ready]
@@ -127,7 +139,7 @@ class EngineClient:
 
         stream = OutputStream(request_id, on_abort)
         link.streams[request_id] = stream
-        link.send(Generate(request_id, prompt_ids, params, initial_state))
+        link.send(Generate(request_id, prompt_ids, params, initial_state, use))
         return stream
 
     def deliver(self, link: WorkerLink, outputs: list[RequestOutput]) -> None:

@@ -5,6 +5,8 @@ API → worker: Generate, Abort, Shutdown. Worker → API: Progress, Ready, Fail
 
 import msgspec
 
+from server.engine.cache_use import READS_AND_WRITES as READS_AND_WRITES
+from server.engine.cache_use import CacheUse as CacheUse
 from server.engine.outputs import FinishReason as FinishReason
 from server.engine.outputs import RequestOutput as RequestOutput
 from server.sampling.params import SamplingParams
@@ -33,6 +35,8 @@ class Assignment(msgspec.Struct, frozen=True):
     address: str
     """Where the pool listens."""
     threads: int
+    cache_bytes: int
+    """Of memory for the state cache."""
     model: ModelSpec
     settings: str
     """The settings tree as JSON."""
@@ -46,6 +50,7 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
     params: SamplingParams
     initial_state: str = ""
     """A name of ModelSpec.states, or empty for the zero state."""
+    use: CacheUse = READS_AND_WRITES
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):
@@ -73,6 +78,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     threads: int
     load_seconds: float
     compile_seconds: float
+    cache_bytes: int = 0
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

@@ -17,6 +17,7 @@ import zmq.asyncio
 from server.config import Settings
 from server.workers.client import EngineClient, WorkerLink
 from server.workers.cores import usable_cores
+from server.workers.memory import available_bytes
 from server.workers.messages import (
     Assignment,
     Failed,
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 _EXIT_WITHOUT_MESSAGE_SECONDS = 0.2
+_CACHE_SHARE = 10
 
 
 class WorkerError(Exception):
@@ -69,6 +71,9 @@ class WorkerPool:
         self._socket.set(zmq.SNDHWM, 0)  # the client bounds what is in flight
         self._socket.set(zmq.RCVHWM, 0)
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
+        limit = settings.cache.memory_bytes
+        total = limit if limit >= 0 else available_bytes() // _CACHE_SHARE
+        self._cache_bytes = total // workers
         self._address = f"ipc://{self._folder}/workers"
         self._outbox: asyncio.Queue[tuple[bytes, ToWorker]] = asyncio.Queue()
         self._links: dict[bytes, WorkerLink] = {}
@@ -132,6 +137,7 @@ class WorkerPool:
         assignment = Assignment(
             name=name.decode(),
             address=self._address,
+            cache_bytes=self._cache_bytes,
             threads=engine.threads or max(1, usable_cores() // self._workers),
             model=self._model,
             settings=self._settings.model_dump_json(),

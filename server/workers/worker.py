@@ -75,18 +75,19 @@ def _serve(socket: "zmq.Socket[bytes]", settings: Settings, assignment: Assignme
         files = locate(model.path, model.tokenizer)
         built = build_engine(
             *(files, model.dtype, settings.engine, threads, on_progress),
-            *(model.adapters, model.states),
+            *(model.adapters, model.states, assignment.cache_bytes),
         )
     except (CheckpointError, TokenizerError, OSError, MemoryError) as error:
         send(Failed(str(error) or type(error).__name__))
         return 2
-    send(_ready(built))
+    send(_ready(built, assignment.cache_bytes))
     _loop(socket, built.engine)
     return 0
 
 
-def _ready(built: BuiltEngine) -> Ready:
-    return Ready(built.dtype, built.threads, built.load_seconds, built.compile_seconds)
+def _ready(built: BuiltEngine, cache_bytes: int) -> Ready:
+    seconds = built.load_seconds, built.compile_seconds
+    return Ready(built.dtype, built.threads, *seconds, cache_bytes)
 
 
 def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
@@ -99,7 +100,7 @@ def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
             if isinstance(message, Generate):
                 engine.add(
                     *(message.request_id, message.prompt_ids, message.params),
-                    message.initial_state,
+                    *(message.initial_state, message.use),
                 )
             elif isinstance(message, Abort):
                 engine.abort(message.request_id)

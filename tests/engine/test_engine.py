@@ -4,6 +4,7 @@ import pytest
 from server.engine.engine import Engine
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
+from server.engine.prefix_cache import PrefixCache
 from server.engine.scheduler import Scheduler
 from server.model.initial_state import empty_state
 from server.sampling.params import SamplingParams
@@ -20,11 +21,13 @@ def checkpoint(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("model") / "random.safetensors", tensors)
 
 
-def build(checkpoint, threads=1, step_tokens=16, max_batch=MAX_BATCH):
+def build(checkpoint, threads=1, step_tokens=16, max_batch=MAX_BATCH, cache=None):
     model = load_model(checkpoint, threads=threads, max_tokens=32, max_rows=max_batch)
-    runner = ModelRunner(model, Sampler(256, model.team), {"": empty_state(model.config)})
+    prefixes = PrefixCache(cache)
+    states = {"": empty_state(model.config)}
+    runner = ModelRunner(model, Sampler(256, model.team), states, prefixes)
     processor = OutputProcessor(ByteTokenizer())
-    return Engine(Scheduler(max_batch, step_tokens), runner, processor), runner
+    return Engine(Scheduler(max_batch, step_tokens, prefixes), runner, processor), runner
 
 
 def params(i=0, **changes):
@@ -150,8 +153,10 @@ def test_requests_begin_with_the_state_that_they_name(checkpoint):
 
     def texts(*names):
         states = {"": empty_state(model.config), "tuned": tuned}
-        runner = ModelRunner(model, Sampler(256, model.team), states)
-        engine = Engine(Scheduler(MAX_BATCH, 16), runner, OutputProcessor(ByteTokenizer()))
+        prefixes = PrefixCache(None)
+        runner = ModelRunner(model, Sampler(256, model.team), states, prefixes)
+        scheduler = Scheduler(MAX_BATCH, 16, prefixes)
+        engine = Engine(scheduler, runner, OutputProcessor(ByteTokenizer()))
         for number, name in enumerate(names):
             engine.add(str(number), [1, 2, 3], params(), name)
         found = {str(number): [] for number in range(len(names))}

@@ -2,6 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.engine.batch import BatchResult
+from server.engine.prefix_cache import PrefixCache
 from server.engine.request import Request, Status
 from server.engine.scheduler import Scheduler
 from server.sampling.params import SamplingParams
@@ -25,7 +26,7 @@ def advance(scheduler):
 
 
 def test_prompts_are_cut_to_the_budget_and_ride_along_with_decode():
-    scheduler = Scheduler(max_batch=4, step_tokens=10)
+    scheduler = Scheduler(max_batch=4, step_tokens=10, cache=PrefixCache(None))
     scheduler.add(request("a", 3))
     assert advance(scheduler) == {"a": 3}
     scheduler.add(request("b", 20))
@@ -37,7 +38,7 @@ def test_prompts_are_cut_to_the_budget_and_ride_along_with_decode():
 
 
 def test_more_requests_than_slots_wait_in_order():
-    scheduler = Scheduler(max_batch=2, step_tokens=8)
+    scheduler = Scheduler(max_batch=2, step_tokens=8, cache=PrefixCache(None))
     requests = [request(name, 2, max_tokens=1) for name in "abc"]
     for each in requests:
         scheduler.add(each)
@@ -48,7 +49,7 @@ def test_more_requests_than_slots_wait_in_order():
 
 
 def test_every_decoding_request_advances_however_small_the_budget():
-    scheduler = Scheduler(max_batch=8, step_tokens=1)
+    scheduler = Scheduler(max_batch=8, step_tokens=1, cache=PrefixCache(None))
     for name in "abcdefgh":
         scheduler.add(request(name, 1, max_tokens=9))
     assert advance(scheduler) == dict.fromkeys("abcdefgh", 1)
@@ -62,7 +63,7 @@ def test_every_decoding_request_advances_however_small_the_budget():
 )
 @settings(max_examples=200, deadline=None)
 def test_everything_ends_within_the_budget(prompts, max_batch, step_tokens, aborts):
-    scheduler = Scheduler(max_batch, step_tokens)
+    scheduler = Scheduler(max_batch, step_tokens, cache=PrefixCache(None))
     requests = [request(f"r{i}", length) for i, length in enumerate(prompts)]
     for each in requests:
         scheduler.add(each)

@@ -49,7 +49,7 @@ def test_from_worker_round_trip(message):
 
 def test_the_assignment_is_json():
     model = ModelSpec("org/a", "a.pth", "world", "int8", {"poet": "p.pth"}, ["x.pth:0.5"])
-    assignment = Assignment("worker-0", "ipc://x", 2, model, "{}")
+    assignment = Assignment("worker-0", "ipc://x", 2, 1 << 30, model, "{}")
     assert msgspec.json.decode(msgspec.json.encode(assignment), type=Assignment) == assignment
 
 

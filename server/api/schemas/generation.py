@@ -80,6 +80,12 @@ class GenerationRequest(BaseModel):
     ignore_eos: bool = False
     n: int = Field(1, ge=1, description="How many choices to generate for each prompt.")
     best_of: int | None = Field(None, ge=1, description="Must equal n.")
+    no_cache: bool = Field(
+        False, description="Neither begin with a cached state nor leave one behind."
+    )
+    cache_salt: Text = Field(
+        "", max_length=256, description="States are shared only by requests with the same one."
+    )
     stream: bool = False
     stream_options: Any = Field(None, description="`include_usage` adds a last chunk with usage.")
 

@@ -1,0 +1,62 @@
+"""What an operator sees of a state cache. Plain data."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+SnapshotKind = Literal[
+    "system", "message", "prompt", "reply", "spaced", "breakpoint", "junction", "named"
+]
+"""Where a snapshot was taken: at the end of the system message, of another message, of the whole
+prompt, or of the reply; at a distance inside a long prompt; where the client asked for it; where
+two sequences part; or as a state that has a name."""
+
+
+@dataclass
+class CacheCounters:
+    """What has happened since the cache was made, but for the last three, which are as of now."""
+
+    exact_hits: int = 0
+    """Matches of all token ids, which leave nothing to compute."""
+    prefix_hits: int = 0
+    misses: int = 0
+    tokens_saved: int = 0
+    """Token ids that need not be computed thanks to the hits."""
+    inserts: int = 0
+    """Snapshots that were taken in."""
+    aliases: int = 0
+    """Further paths to snapshots."""
+    refused: int = 0
+    """Snapshots and paths for which there was no room beside what is pinned."""
+    evicted: int = 0
+    """Snapshots that made room for others."""
+    replaced: int = 0
+    """Snapshots without logits whose place was taken by one with logits."""
+    removed: int = 0
+    """Snapshots that were removed one by one."""
+    cleared: int = 0
+    """Snapshots that were removed with their namespace."""
+    entries: int = 0
+    nbytes: int = 0
+    pinned_bytes: int = 0
+    """Bytes of pinned snapshots, without their paths."""
+
+
+@dataclass(frozen=True)
+class EntryInfo:
+    """One snapshot in the cache."""
+
+    handle: int
+    namespace: str
+    kind: SnapshotKind
+    tokens: int
+    """Length of its own path in token ids."""
+    aliases: int
+    """How many other paths lead to it."""
+    nbytes: int
+    """Size of the snapshot in bytes, without its paths."""
+    hits: int
+    age_seconds: float
+    """Since it was inserted."""
+    idle_seconds: float
+    """Since it was last inserted or hit."""
+    pinned: bool

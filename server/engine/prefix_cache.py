@@ -1,0 +1,107 @@
+"""What a request takes from the state cache, and what it leaves there."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from server.engine.cache_view import SnapshotKind
+from server.engine.request import Request
+from server.engine.snapshot import Snapshot
+from server.engine.state_cache import JUNCTION_TOKENS, StateCache
+from server.model.initial_state import StateArrays
+
+SPACING = 256
+"""Snapshots are taken so many tokens before the end of a prompt, twice as many, and so on: another
+question about the same document parts near the end, and then reads this much again at most."""
+
+
+class PrefixCache:
+    """The state cache as scheduler, runner and engine use it; without one nothing is ever kept."""
+
+    def __init__(self, cache: StateCache | None) -> None:
+        self._cache = cache
+
+    def must_wait(self, request: Request, running: Iterable[Request]) -> bool:
+        """Whether a running request will soon leave a snapshot that saves this one much.
+
+        If so, the running one is made to stop there.
+        """
+        if self._cache is None or not request.use.reads:
+            return False
+        for other in running:
+            if other.in_prefill and other.use.writes and _namespace(other) == _namespace(request):
+                shared = _usable_prefix(request, other)
+                if shared > other.computed and shared - other.cached >= JUNCTION_TOKENS:
+                    other.stops.setdefault(shared, "junction")
+                    return True
+        return False
+
+    def begin(self, request: Request) -> None:
+        """Let a request begin after what is known of its prompt, and plan where it stops."""
+        length = len(request.prompt_ids)
+        if self._cache is None:
+            return
+        stops: dict[int, SnapshotKind] = {}
+        if request.use.reads:
+            match = self._cache.match(_namespace(request), request.prompt_array)
+            request.snapshot, request.computed = match.snapshot, match.tokens
+            request.cached = match.tokens
+            stops[match.junction] = "junction"
+        distance = SPACING
+        while distance < length:
+            stops[length - distance] = "spaced"
+            distance *= 2
+        stops |= dict.fromkeys(request.use.boundaries, "message")
+        if request.use.writes:
+            # A stop costs a step more, so it has to be worth that; the prompt's end costs none.
+            first = request.computed + JUNCTION_TOKENS
+            request.stops = {at: kind for at, kind in stops.items() if first <= at < length}
+            request.stops[length] = "prompt"
+
+    def store(
+        self,
+        request: Request,
+        tokens: int,
+        kind: SnapshotKind,
+        state: StateArrays,
+        logits: npt.NDArray[np.float32] | None,
+    ) -> None:
+        """Keep what a request was after so many of its tokens; all arrays are copies."""
+        assert self._cache is not None
+        if logits is not None and not np.isfinite(logits).all():
+            return
+        path = request.token_ids[:tokens]
+        self._cache.insert(_namespace(request), path, Snapshot(tokens, state, logits), kind)
+
+    def keeps_replies_of(self, request: Request) -> bool:
+        """Whether the end of what a request has generated is worth a snapshot."""
+        if self._cache is None or not request.use.writes or request.slot < 0:
+            return False
+        if request.token_ids[-1] < 0:  # nothing could be sampled: the state is of no use
+            return False
+        return request.computed > max(len(request.prompt_ids), request.cached)
+
+
+def _namespace(request: Request) -> str:
+    """All that a state depends on besides the tokens, and whose it is. The weights are a worker's.
+
+    The names of states have no line breaks.
+    """
+    return f"{request.initial_state}\n{request.use.salt}"
+
+
+def _usable_prefix(request: Request, other: Request) -> int:
+    """How many tokens of both prompts are the same and of use: to sample after the last one takes
+    its logits, which are computed at the end of a prompt only.
+    """
+    shared = request.shared.get(other.request_id)
+    if shared is None:
+        length = min(len(request.prompt_array), len(other.prompt_array))
+        mine, theirs = request.prompt_array[:length], other.prompt_array[:length]
+        different = np.flatnonzero(mine != theirs)
+        shared = int(different[0]) if len(different) else length
+        if shared == len(request.prompt_ids) != len(other.prompt_ids):
+            shared -= 1
+        request.shared[other.request_id] = shared
+    return shared

@@ -1,0 +1,33 @@
+"""How much memory there is for a cache."""
+
+from pathlib import Path
+
+_MEMINFO = Path("/proc/meminfo")
+_LIMIT, _USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+_UNKNOWN = 4 << 30
+
+
+def available_bytes() -> int:
+    """What can be allocated without swapping, also within a container's limit.
+
+    4 GiB where the system does not tell.
+    """
+    found = [_available_of_machine()]
+    try:
+        limit, used = _LIMIT.read_text().strip(), int(_USED.read_text())
+        if limit.isdecimal():
+            found.append(max(0, int(limit) - used))
+    except (OSError, ValueError):
+        pass
+    return min(found)
+
+
+def _available_of_machine() -> int:
+    try:
+        for line in _MEMINFO.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return int(value.split()[0]) * 1024
+    except (OSError, ValueError):
+        pass
+    return _UNKNOWN

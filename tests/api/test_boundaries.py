@@ -1,0 +1,62 @@
+"""Where the messages of a prompt end, in tokens."""
+
+import pytest
+
+from server.api.boundaries import chat_boundaries
+from server.tokenizer.bytes import ByteTokenizer
+from server.tokenizer.chat_template import ChatTemplate
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+USER = {"role": "user", "content": "Why, wörld?"}
+
+
+def parts(messages, template, tokenizer=None):
+    tokenizer = tokenizer or ByteTokenizer()
+    text = template.render(messages)
+    ids = tokenizer.encode(text)
+    found = chat_boundaries(messages, text, ids, template, tokenizer)
+    return [tokenizer.decode(ids[:count]) for count in found]
+
+
+def test_the_system_message_and_the_last_message():
+    template = ChatTemplate()
+    both = parts([SYSTEM, USER], template)
+    assert both == ["System: Be brief.", "System: Be brief.\n\nUser: Why, wörld?"]
+    assert parts([USER], template) == ["User: Why, wörld?"]
+    answer = {"role": "assistant", "content": "Because."}
+    assert parts([SYSTEM, USER, answer, USER], template)[0] == "System: Be brief."
+
+
+def test_a_template_may_refuse_what_is_only_begun():
+    refuses = (
+        "{% if messages[-1]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}"
+        "{% for m in messages %}{{ m['content'] }};{% endfor %}{% if add_generation_prompt %}>"
+        "{% endif %}"
+    )
+    assert parts([SYSTEM, USER], ChatTemplate(refuses)) == ["Be brief.;Why, wörld?;"]
+
+
+def test_what_is_no_beginning_is_no_boundary():
+    counts = "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    assert parts([SYSTEM, USER], ChatTemplate(counts)) == ["2Be brief.Why, wörld?"]
+
+
+class Pairs(ByteTokenizer):
+    """Tokens of up to two bytes, which are not cut where a message ends."""
+
+    def encode(self, text):
+        data = text.encode()
+        return [int.from_bytes(b"\1" + data[at : at + 2]) for at in range(0, len(data), 2)]
+
+    def token_bytes(self, token_id):
+        return token_id.to_bytes(3).lstrip(b"\0")[1:]
+
+    def decode(self, ids):
+        return b"".join(map(self.token_bytes, ids)).decode(errors="replace")
+
+
+@pytest.mark.parametrize("content", ["ab", "abc"])
+def test_a_token_across_the_end_is_left_out(content):
+    template = ChatTemplate("{% for m in messages %}{{ m['content'] }}{% endfor %}"
+                            "{% if add_generation_prompt %}>>{% endif %}")  # fmt: skip
+    assert parts([{"role": "user", "content": content}], template, Pairs()) == ["ab"]

@@ -1,0 +1,56 @@
+"""Cached states in the real server: seen in the usage, and in nothing else."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+SYSTEM = "You are a patient storyteller. " * 8
+
+
+def chat(http, messages, **fields):
+    body = {"messages": messages, "max_tokens": 24, "seed": 3, **fields}
+    reply = http.post("/v1/chat/completions", json=body)
+    assert reply.status_code == 200, reply.text
+    answer, usage = reply.json(), reply.json()["usage"]
+    contents = [choice["message"]["content"] for choice in answer["choices"]]
+    return contents, usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"]
+
+
+def test_a_conversation_reads_only_what_is_new(server):
+    with server.client() as http:
+        messages = [{"role": "system", "content": SYSTEM}]
+        known = 0
+        for turn in range(6):
+            messages.append({"role": "user", "content": f"Tell me about day {turn}."})
+            (answer,), tokens, cached = chat(http, messages)
+            assert chat(http, messages, no_cache=True) == ([answer], tokens, 0)
+            assert chat(http, messages) == ([answer], tokens, tokens)  # asked again
+            if turn:
+                assert cached >= known  # at least up to the end of the last user's message
+            known = tokens - 8
+            messages.append({"role": "assistant", "content": answer})
+
+
+def test_choices_share_a_prefill_and_salts_share_nothing(server):
+    messages = [{"role": "user", "content": "What is the sea? " * 20}]
+    with server.client() as http:
+        single, tokens, _ = chat(http, messages, no_cache=True)
+        several, _, cached = chat(http, messages, n=3, cache_salt="a")
+        assert several[0] == single[0]
+        assert len(set(several)) > 1
+        assert cached == 0
+        for salt in ("b", "c"):
+            assert chat(http, messages, cache_salt=salt) == (single, tokens, 0)
+            assert chat(http, messages, cache_salt=salt) == (single, tokens, tokens)
+
+
+def test_many_at_once_with_one_document(server):
+    document = "The lighthouse stood on a rock far from the coast. " * 30
+    questions = [
+        [{"role": "user", "content": f"{document}\nQuestion {number}: who lives there?"}]
+        for number in range(8)
+    ]
+    with server.client() as http, ThreadPoolExecutor(8) as pool:
+        alone = [chat(http, question, no_cache=True)[0] for question in questions]
+        together = list(pool.map(lambda q: chat(http, q, cache_salt="many"), questions))
+    assert [answer for answer, _, _ in together] == alone
+    tokens = together[0][1]
+    assert sum(cached for _, _, cached in together) >= 6 * (tokens - 60)
