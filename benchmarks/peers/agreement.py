@@ -18,13 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.peers.command_line import add_program
-from benchmarks.peers.gguf_model import FILE_TYPES, write_gguf_model
-from benchmarks.peers.model_files import VOCAB_SIZE, quantize
+from benchmarks.peers.model_files import FILE_TYPES, VOCAB_SIZE, quantize, write_world_gguf
 from benchmarks.peers.server_process import llama_server
-from server.checkpoints.reader import open_checkpoint
 from server.model.model import pack_batch
 from server.model.state import StatePool
-from server.tokenizer.world import load_world_vocabulary
 from tests.model.random_models import load_model, random_tensors, write_model
 
 Doubles = npt.NDArray[np.float64]
@@ -50,8 +47,7 @@ def main() -> None:
         result["standard_deviation"] = round(float(np.std(ours)), 3)
         for file_type in FILE_TYPES:
             path = folder / f"{file_type}.gguf"
-            vocabulary = load_world_vocabulary()
-            write_gguf_model(open_checkpoint(checkpoint), path, file_type, vocabulary)
+            write_world_gguf(checkpoint, path, file_type)
             result[file_type] = _difference(_theirs(arguments.llama_server, path), ours)
         if arguments.llama_quantize:
             path = folder / "Q8_0.gguf"

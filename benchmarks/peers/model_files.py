@@ -5,13 +5,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.peers.gguf_model import FILE_TYPES, write_gguf_model
 from benchmarks.peers.programs import run
+from server.checkpoints.gguf_writer import write_gguf
 from server.checkpoints.reader import open_checkpoint
 from server.model.initialize import SHAPES
 from server.tokenizer.world import load_world_vocabulary
 
 VOCAB_SIZE = 65_536
+FILE_TYPES = ("F32", "F16", "BF16")
+"""What is written without llama-quantize."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,7 @@ class ModelFiles:
         if path.exists():
             return path
         if file_type in FILE_TYPES:
-            vocabulary = load_world_vocabulary()
-            write_gguf_model(open_checkpoint(self.checkpoint()), path, file_type, vocabulary)
+            write_world_gguf(self.checkpoint(), path, file_type)
         else:
             assert self.llama_quantize
             quantize(self.llama_quantize, self.gguf("F16"), path, file_type, self.pure)
@@ -54,6 +55,13 @@ class ModelFiles:
 
     def _path(self, ending: str) -> Path:
         return self.folder / f"rwkv7-{self.shape}{ending}"
+
+
+def write_world_gguf(checkpoint: Path, path: Path, file_type: str) -> None:
+    """As `rwkv-server convert` does, for a model with the World vocabulary."""
+    known = load_world_vocabulary()
+    vocabulary = [known.get(token_id, b"") for token_id in range(max(known) + 1)]
+    write_gguf(path, open_checkpoint(checkpoint), file_type.lower(), vocabulary=vocabulary)
 
 
 def quantize(program: Path, source: Path, path: Path, file_type: str, pure: bool = True) -> None:

@@ -8,18 +8,15 @@ import time
 from types import SimpleNamespace
 
 import httpx
-import numpy as np
 import psutil
 import pytest
 
 from benchmarks.peers import __main__ as peers
 from benchmarks.peers import rounds, serving
-from benchmarks.peers.gguf_model import FILE_TYPES, write_gguf_model
 from benchmarks.peers.interference import Interference
 from benchmarks.peers.measure import measure_llama, measure_rwkv
 from benchmarks.peers.programs import ProgramError, run
 from benchmarks.peers.server_process import ServerProcess
-from server.checkpoints.checkpoint import bfloat16_to_float32
 from server.checkpoints.reader import open_checkpoint
 from server.model.initialize import SHAPES
 from tests.model.random_models import random_tensors, write_model
@@ -43,114 +40,6 @@ def llama_bench(tmp_path):
     path.write_text(FAKE_LLAMA_BENCH)
     path.chmod(0o755)
     return path
-
-
-# GGUF
-
-
-def gguf_reader(path):
-    gguf = pytest.importorskip("gguf", reason="the oracle for GGUF files is the gguf package")
-    return gguf.GGUFReader(path)
-
-
-def gguf_values(tensor):
-    """[*shape] float32, as NumPy has it."""
-    if tensor.tensor_type.name == "BF16":
-        values = bfloat16_to_float32(np.ascontiguousarray(tensor.data).view(np.uint16))
-    else:
-        values = tensor.data.astype(np.float32)
-    return values.reshape([int(n) for n in tensor.shape[::-1]])
-
-
-def expected_tensors(t):
-    """llama.cpp's name → (array, always float32) of official tensors, spelt out."""
-    expected = {
-        "token_embd.weight": (t["emb.weight"], False),
-        "output.weight": (t["head.weight"], False),
-    }
-    outside = {"token_embd_norm": "blocks.0.ln0", "output_norm": "ln_out"}
-    for theirs, ours in outside.items():
-        for part in ("weight", "bias"):
-            expected[f"{theirs}.{part}"] = (t[f"{ours}.{part}"], True)
-    for i in range(LAYERS):
-        old, new = f"blocks.{i}", f"blk.{i}"
-        for theirs, ours in {
-            "attn_norm": "ln1",
-            "attn_norm_2": "ln2",
-            "time_mix_ln": "att.ln_x",
-        }.items():
-            for part in ("weight", "bias"):
-                expected[f"{new}.{theirs}.{part}"] = (t[f"{old}.{ours}.{part}"], True)
-        for name in ("receptance", "key", "value", "output"):
-            expected[f"{new}.time_mix_{name}.weight"] = (t[f"{old}.att.{name}.weight"], False)
-        for name in ("key", "value"):
-            expected[f"{new}.channel_mix_{name}.weight"] = (t[f"{old}.ffn.{name}.weight"], False)
-        for kind in "wavg":
-            source = "a" if kind == "v" and i == 0 else kind
-            if kind != "g":
-                base = t[f"{old}.att.{source}0"].reshape(DIM)
-                expected[f"{new}.time_mix_{kind}0.weight"] = (base, True)
-            for side in "12":
-                low_rank = t[f"{old}.att.{source}{side}"].T
-                expected[f"{new}.time_mix_{kind}{side}.weight"] = (low_rank, kind == "w")
-        for name in ("k_k", "k_a", "r_k"):
-            expected[f"{new}.time_mix_{name}.weight"] = (t[f"{old}.att.{name}"].reshape(DIM), True)
-        mixes = [t[f"{old}.att.x_{kind}"].reshape(1, 1, DIM) for kind in "rwkvag"]
-        expected[f"{new}.time_mix_lerp_fused.weight"] = (np.stack(mixes), True)
-        expected[f"{new}.channel_mix_lerp_k.weight"] = (t[f"{old}.ffn.x_k"].reshape(DIM), True)
-    return expected
-
-
-@pytest.mark.parametrize("name", ["model", "m" * 37], ids=["short", "long"])
-@pytest.mark.parametrize("file_type", FILE_TYPES)
-def test_a_gguf_file_holds_every_tensor(tmp_path, file_type, name):
-    gguf = tmp_path / f"{name}.gguf"  # the name is in the header, and so moves the data
-    official = random_tensors(LAYERS, DIM, VOCAB_SIZE, HEAD_SIZE)
-    checkpoint = open_checkpoint(write_model(tmp_path / "model.safetensors", official, "bfloat16"))
-    stored = {name: tensor.to_float32() for name, tensor in checkpoint.tensors.items()}
-    write_gguf_model(checkpoint, gguf, file_type, VOCABULARY)
-    found = {tensor.name: tensor for tensor in gguf_reader(gguf).tensors}
-    expected = expected_tensors(stored)
-    assert set(found) == set(expected)
-    for name, (values, always_float32) in expected.items():
-        type_ = "F32" if always_float32 else file_type
-        assert found[name].tensor_type.name == type_, name
-        rounded = values.astype(np.float16) if type_ == "F16" else values
-        np.testing.assert_array_equal(gguf_values(found[name]), rounded, err_msg=name)
-
-
-def test_a_gguf_file_tells_the_sizes_and_the_vocabulary(tmp_path):
-    official = random_tensors(LAYERS, DIM, VOCAB_SIZE, HEAD_SIZE)
-    checkpoint = open_checkpoint(write_model(tmp_path / "model.safetensors", official))
-    write_gguf_model(checkpoint, tmp_path / "model.gguf", "F16", VOCABULARY)
-    fields = gguf_reader(tmp_path / "model.gguf").fields
-    values = {name: field.contents() for name, field in fields.items()}
-    ranks = {k: official[f"blocks.1.att.{k}1"].shape[1] for k in "wavg"}
-    assert values["general.architecture"] == "rwkv7"
-    assert values["general.file_type"] == 1
-    assert values["rwkv7.embedding_length"] == DIM
-    assert values["rwkv7.block_count"] == LAYERS
-    assert values["rwkv7.feed_forward_length"] == 4 * DIM
-    assert values["rwkv7.wkv.head_size"] == HEAD_SIZE
-    assert values["rwkv7.attention.layer_norm_epsilon"] == pytest.approx(1e-5)
-    for name, kind in {"decay": "w", "iclr": "a", "value_residual_mix": "v", "gate": "g"}.items():
-        assert values[f"rwkv7.attention.{name}_lora_rank"] == ranks[kind]
-    tokens = values["tokenizer.ggml.tokens"]
-    assert len(tokens) == len(set(tokens)) == VOCAB_SIZE
-    for token_id, token in VOCABULARY.items():
-        # llama.cpp undoes the escapes that Python knows too.
-        assert tokens[token_id].encode().decode("unicode_escape").encode("latin-1") == token
-    assert values["tokenizer.ggml.token_type"][:9] == [3, 1, 1, 1, 1, 1, 1, 1, 5]
-
-
-def test_values_beyond_float16_are_refused(tmp_path):
-    official = random_tensors(LAYERS, DIM, VOCAB_SIZE, HEAD_SIZE)
-    official["blocks.1.ffn.key.weight"][3, 4] = 70_000
-    checkpoint = open_checkpoint(write_model(tmp_path / "model.safetensors", official))
-    with pytest.raises(ValueError, match=r"blocks\.1\.ffn\.key\.weight has values beyond float16"):
-        write_gguf_model(checkpoint, tmp_path / "model.gguf", "F16", VOCABULARY)
-    assert not list(tmp_path.glob("*.gguf"))
-    write_gguf_model(checkpoint, tmp_path / "model.gguf", "BF16", VOCABULARY)
 
 
 # rounds
