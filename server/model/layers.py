@@ -10,13 +10,14 @@ from server.kernels.quantize import GROUP
 from server.kernels.simd import LANES, sum_of_differences, widen
 from server.kernels.team import barrier, share
 from server.kernels.token_shift import token_shift
+from server.kernels.wkv6 import wkv6
 
 LAYER_NORM_EPSILON = 1e-5
 GROUP_NORM_EPSILON = 64e-5
 # Typed, because Numba compiles a function once more for every literal argument.
 TIME, CHANNEL, FIRST = np.int64(0), np.int64(1), np.int64(0)
-# Where gated channel mixing keeps its inputs.
-_KEY, _RECEPTANCE = np.int64(0), np.int64(1)
+RECEPTANCE, KEY, VALUE = np.arange(3)
+"""Slots of Scratch.inputs, where shift_inputs() and channel mixing put what they make."""
 
 
 @inner_kernel
@@ -78,6 +79,36 @@ def remember_last(thread, threads, layer, which, state, batch, scratch):
 
 
 @inner_kernel
+def shift_inputs(thread, threads, weights, layer, state, batch, scratch):
+    """Norm and token shift of this thread's tokens, as many as there are in Weights.mix.
+
+    The first three are quantised for r, k and v.
+    """
+    inputs, channels = scratch.inputs, scratch.x.shape[1]
+    begin, end = share(thread, threads, batch.tokens.shape[0])
+    for t in range(begin, end):
+        previous = norm_next(thread, begin, t, weights, layer, TIME, state, batch, scratch)
+        for m in range(weights.mix.shape[1]):
+            token_shift(scratch.normed[t], previous, weights.mix[layer, m], inputs.values[m, t])
+        quantize(weights.receptance, inputs, RECEPTANCE, t, 0, channels)
+        quantize(weights.key, inputs, KEY, t, 0, channels)
+        quantize(weights.value, inputs, VALUE, t, 0, channels)
+
+
+@inner_kernel
+def project_inputs(thread, threads, weights, layer, state, batch, scratch, r, k, v):
+    """This thread's share of r, k and v from these slots, when all inputs are there.
+
+    Nobody reads the old shift state any more, so that is renewed, too.
+    """
+    inputs, tokens = scratch.inputs, batch.tokens.shape[0]
+    remember_last(thread, threads, layer, TIME, state, batch, scratch)
+    project(thread, threads, weights.receptance, layer, inputs, r, scratch.r, tokens)
+    project(thread, threads, weights.key, layer, inputs, k, scratch.k, tokens)
+    project(thread, threads, weights.value, layer, inputs, v, scratch.v, tokens)
+
+
+@inner_kernel
 def project(thread, threads, w, layer, inputs, slot, y, tokens):
     """This thread's share of y = W x; returns which outputs it computed."""
     begin, end = share_rows(thread, threads, w.codes.shape[1])
@@ -136,6 +167,20 @@ def bonus_of(r, k, bonus, products):
 
 
 @inner_kernel
+def attend(wkv_state, r, decay, k, v, bonus, products, y):
+    """WKV of one head and token of RWKV-5 and 6: advance the state, y is what it reads."""
+    current = bonus_of(r, k, bonus, products)
+    wkv6(wkv_state, r, decay, k, v, current, y)
+
+
+@inner_kernel
+def apply_gate(gate, y):
+    """y *= silu(gate)."""
+    for i in range(y.shape[0]):
+        y[i] *= gate[i] * sigmoid(gate[i])
+
+
+@inner_kernel
 def square_relu(thread, threads, weights, layer, inputs, slot, scratch, tokens):
     """channel_hidden = max(K x, 0)², for this thread's hidden channels."""
     hidden = scratch.channel_hidden
@@ -158,16 +203,16 @@ def gated_channel_mixing(team, thread, threads, weights, layer, state, batch, sc
     for t in range(begin, end):
         previous = norm_next(thread, begin, t, weights, layer, CHANNEL, state, batch, scratch)
         normed = scratch.normed[t]
-        token_shift(normed, previous, mix[layer, 0], inputs.values[_KEY, t])
-        token_shift(normed, previous, mix[layer, 1], inputs.values[_RECEPTANCE, t])
-        quantize(weights.channel_key, inputs, _KEY, t, 0, channels)
-        quantize(weights.channel_receptance, inputs, _RECEPTANCE, t, 0, channels)
+        token_shift(normed, previous, mix[layer, 0], inputs.values[KEY, t])
+        token_shift(normed, previous, mix[layer, 1], inputs.values[RECEPTANCE, t])
+        quantize(weights.channel_key, inputs, KEY, t, 0, channels)
+        quantize(weights.channel_receptance, inputs, RECEPTANCE, t, 0, channels)
     barrier(team, threads)
     remember_last(thread, threads, layer, CHANNEL, state, batch, scratch)
-    square_relu(thread, threads, weights, layer, inputs, _KEY, scratch, tokens)
+    square_relu(thread, threads, weights, layer, inputs, KEY, scratch, tokens)
     # The same thread computes the same channels of r and of out.
     w = weights.channel_receptance
-    project(thread, threads, w, layer, inputs, _RECEPTANCE, scratch.r, tokens)
+    project(thread, threads, w, layer, inputs, RECEPTANCE, scratch.r, tokens)
     barrier(team, threads)
     w, hidden = weights.channel_value, scratch.channel_hidden
     begin, end = project(thread, threads, w, layer, hidden, FIRST, scratch.out, tokens)

@@ -10,24 +10,24 @@ from server.kernels.jit import inner_kernel, kernel
 from server.kernels.linear import quantize, share_rows
 from server.kernels.matrices import Activations
 from server.kernels.simd import LANES
-from server.kernels.team import barrier, share
-from server.kernels.token_shift import token_shift
+from server.kernels.team import barrier
 from server.kernels.wkv4 import wkv4
 from server.model.arrays import Buffers
 from server.model.layers import (
-    TIME,
+    KEY,
+    RECEPTANCE,
+    VALUE,
     embed,
     gated_channel_mixing,
-    norm_next,
-    project,
+    project_inputs,
     project_residual,
-    remember_last,
+    shift_inputs,
     write_logits,
 )
 
 # The three mixes, in the order of Weights.mix, and what the output projection takes.
 _INPUT_SLOTS = 4
-_R, _K, _V, _Y = np.arange(_INPUT_SLOTS)
+_Y = np.int64(3)
 
 
 class Weights(NamedTuple):
@@ -95,19 +95,9 @@ def step(team, thread, threads, weights, state, batch, scratch):
 def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
     tokens, channels = batch.tokens.shape[0], scratch.x.shape[1]
     inputs = scratch.inputs
-    begin, end = share(thread, threads, tokens)
-    for t in range(begin, end):
-        previous = norm_next(thread, begin, t, weights, layer, TIME, state, batch, scratch)
-        for m in range(3):
-            token_shift(scratch.normed[t], previous, weights.mix[layer, m], inputs.values[m, t])
-        quantize(weights.receptance, inputs, _R, t, 0, channels)
-        quantize(weights.key, inputs, _K, t, 0, channels)
-        quantize(weights.value, inputs, _V, t, 0, channels)
+    shift_inputs(thread, threads, weights, layer, state, batch, scratch)
     barrier(team, threads)
-    remember_last(thread, threads, layer, TIME, state, batch, scratch)
-    project(thread, threads, weights.receptance, layer, inputs, _R, scratch.r, tokens)
-    project(thread, threads, weights.key, layer, inputs, _K, scratch.k, tokens)
-    project(thread, threads, weights.value, layer, inputs, _V, scratch.v, tokens)
+    project_inputs(thread, threads, weights, layer, state, batch, scratch, RECEPTANCE, KEY, VALUE)
     # A channel stays on its thread: the matrices have equally many rows.
     begin, end = share_rows(thread, threads, weights.key.codes.shape[1])
     first, last = begin * LANES, min(end * LANES, channels)

@@ -8,33 +8,33 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from server.kernels.activation import sigmoid
 from server.kernels.borrow import borrowed
 from server.kernels.jit import inner_kernel, kernel
 from server.kernels.linear import quantize
 from server.kernels.matrices import Activations
 from server.kernels.norm import layer_norm
 from server.kernels.team import barrier, share
-from server.kernels.token_shift import token_shift
-from server.kernels.wkv6 import wkv6
 from server.model.arrays import Buffers
 from server.model.layers import (
-    TIME,
-    bonus_of,
+    KEY,
+    RECEPTANCE,
+    VALUE,
+    apply_gate,
+    attend,
     embed,
     gated_channel_mixing,
-    norm_next,
     project,
+    project_inputs,
     project_residual,
     quantize_heads,
-    remember_last,
     share_heads,
+    shift_inputs,
     write_logits,
 )
 
 # The four mixes, in the order of Weights.mix, and what the output projection takes.
 _INPUT_SLOTS = 5
-_R, _K, _V, _G, _Y = np.arange(_INPUT_SLOTS)
+_G, _Y = np.int64(3), np.int64(4)
 
 
 class Weights(NamedTuple):
@@ -108,12 +108,10 @@ def step(team, thread, threads, weights, state, batch, scratch):
 @inner_kernel
 def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
     tokens, inputs = batch.tokens.shape[0], scratch.inputs
-    _time_inputs(thread, threads, weights, layer, state, batch, scratch)
+    shift_inputs(thread, threads, weights, layer, state, batch, scratch)
+    _quantize_gate(thread, threads, weights, scratch, tokens)
     barrier(team, threads)
-    remember_last(thread, threads, layer, TIME, state, batch, scratch)
-    project(thread, threads, weights.receptance, layer, inputs, _R, scratch.r, tokens)
-    project(thread, threads, weights.key, layer, inputs, _K, scratch.k, tokens)
-    project(thread, threads, weights.value, layer, inputs, _V, scratch.v, tokens)
+    project_inputs(thread, threads, weights, layer, state, batch, scratch, RECEPTANCE, KEY, VALUE)
     project(thread, threads, weights.gate, layer, inputs, _G, scratch.gate, tokens)
     barrier(team, threads)
     size = state.wkv.shape[3]
@@ -127,19 +125,11 @@ def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
 
 
 @inner_kernel
-def _time_inputs(thread, threads, weights, layer, state, batch, scratch):
-    """Norm, token shift and quantisation of a thread's tokens."""
-    inputs, channels = scratch.inputs, scratch.x.shape[1]
-    begin, end = share(thread, threads, batch.tokens.shape[0])
-    for t in range(begin, end):
-        previous = norm_next(thread, begin, t, weights, layer, TIME, state, batch, scratch)
-        for m in range(weights.mix.shape[1]):
-            token_shift(scratch.normed[t], previous, weights.mix[layer, m], inputs.values[m, t])
-        quantize(weights.receptance, inputs, _R, t, 0, channels)
-        quantize(weights.key, inputs, _K, t, 0, channels)
-        quantize(weights.value, inputs, _V, t, 0, channels)
-        if weights.gate.codes.shape[1] > 0:
-            quantize(weights.gate, inputs, _G, t, 0, channels)
+def _quantize_gate(thread, threads, weights, scratch, tokens):
+    begin, end = share(thread, threads, tokens)
+    if weights.gate.codes.shape[1] > 0:
+        for t in range(begin, end):
+            quantize(weights.gate, scratch.inputs, _G, t, 0, scratch.x.shape[1])
 
 
 @inner_kernel
@@ -154,10 +144,7 @@ def _head(weights, layer, head, sequence, state, batch, scratch):
     for t in range(batch.starts[sequence], batch.starts[sequence + 1]):
         r, k = scratch.r[t, first:last], scratch.k[t, first:last]
         v, y = scratch.v[t, first:last], scratch.inputs.values[_Y, t, first:last]
-        current = bonus_of(r, k, bonus, scratch.products[t, first:last])
-        wkv6(wkv_state, r, decay, k, v, current, y)
+        attend(wkv_state, r, decay, k, v, bonus, scratch.products[t, first:last], y)
         layer_norm(y, norm_weight, norm_bias, epsilon, y)
         if weights.gate.codes.shape[1] > 0:
-            gate = scratch.gate[t, first:last]
-            for i in range(y.shape[0]):
-                y[i] *= gate[i] * sigmoid(gate[i])
+            apply_gate(scratch.gate[t, first:last], y)

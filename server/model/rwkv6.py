@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from server.kernels.activation import exp, sigmoid, tanh
+from server.kernels.activation import exp, tanh
 from server.kernels.borrow import borrowed
 from server.kernels.jit import inner_kernel, kernel
 from server.kernels.linear import layer_of, multiply, quantize, share_rows
@@ -14,20 +14,20 @@ from server.kernels.pack import aligned_zeros
 from server.kernels.simd import LANES
 from server.kernels.team import barrier, share
 from server.kernels.token_shift import token_shift
-from server.kernels.wkv6 import wkv6
 from server.model.arrays import Buffers
 from server.model.layers import (
     GROUP_NORM_EPSILON,
     TIME,
-    bonus_of,
+    apply_gate,
+    attend,
     embed,
     gated_channel_mixing,
     norm_next,
     project,
+    project_inputs,
     project_low_rank,
     project_residual,
     quantize_heads,
-    remember_last,
     share_heads,
     write_logits,
 )
@@ -130,10 +130,7 @@ def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
     barrier(team, threads)
     _time_inputs(thread, threads, weights, layer, state, batch, scratch)
     barrier(team, threads)
-    remember_last(thread, threads, layer, TIME, state, batch, scratch)
-    project(thread, threads, weights.receptance, layer, inputs, _R, scratch.r, tokens)
-    project(thread, threads, weights.key, layer, inputs, _K, scratch.k, tokens)
-    project(thread, threads, weights.value, layer, inputs, _V, scratch.v, tokens)
+    project_inputs(thread, threads, weights, layer, state, batch, scratch, _R, _K, _V)
     project(thread, threads, weights.gate, layer, inputs, _G, scratch.gate, tokens)
     _decay_down(thread, threads, weights, layer, scratch, tokens)
     barrier(team, threads)
@@ -222,9 +219,7 @@ def _head(weights, layer, head, sequence, state, batch, scratch):
     for t in range(batch.starts[sequence], batch.starts[sequence + 1]):
         r, k = scratch.r[t, first:last], scratch.k[t, first:last]
         v, y = scratch.v[t, first:last], scratch.inputs.values[_Y, t, first:last]
-        decay, gate = scratch.decay[t, first:last], scratch.gate[t, first:last]
-        current = bonus_of(r, k, bonus, scratch.products[t, first:last])
-        wkv6(wkv_state, r, decay, k, v, current, y)
+        decay = scratch.decay[t, first:last]
+        attend(wkv_state, r, decay, k, v, bonus, scratch.products[t, first:last], y)
         layer_norm(y, norm_weight, norm_bias, GROUP_NORM_EPSILON, y)
-        for i in range(y.shape[0]):
-            y[i] *= gate[i] * sigmoid(gate[i])
+        apply_gate(scratch.gate[t, first:last], y)

@@ -24,16 +24,19 @@ from server.model.layers import (
     CHANNEL,
     FIRST,
     GROUP_NORM_EPSILON,
-    TIME,
+    KEY,
+    RECEPTANCE,
+    VALUE,
     bonus_of,
     embed,
     norm_next,
-    project,
+    project_inputs,
     project_low_rank,
     project_residual,
     quantize_heads,
     remember_last,
     share_heads,
+    shift_inputs,
     square_relu,
     write_logits,
 )
@@ -41,7 +44,7 @@ from server.model.layers import (
 DECAY_SCALE = math.exp(-0.5)
 # The six mixes, in the order of Weights.mix, and what the output projection takes.
 _INPUT_SLOTS = 7
-_R, _W, _K, _V, _A, _G, _Y = np.arange(_INPUT_SLOTS)
+_W, _A, _G, _Y = np.arange(3, _INPUT_SLOTS)
 
 
 class Weights(NamedTuple):
@@ -55,7 +58,7 @@ class Weights(NamedTuple):
     norm_bias: Any  # [2, C]
     block_norm_weight: Any  # [L, 2, C] ln1 and ln2
     block_norm_bias: Any  # [L, 2, C]
-    mix: Any  # [L, 6, C] token shift of r, w, k, v, a, g
+    mix: Any  # [L, 6, C] token shift of r, k, v, w, a, g
     receptance: Any  # matrix [C, C]
     key: Any  # matrix [C, C]
     value: Any  # matrix [C, C]
@@ -139,13 +142,9 @@ def step(team, thread, threads, weights, state, batch, scratch):
 def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
     tokens = batch.tokens.shape[0]
     inputs = scratch.inputs
-    _time_inputs(thread, threads, weights, layer, state, batch, scratch)
+    shift_inputs(thread, threads, weights, layer, state, batch, scratch)
     barrier(team, threads)
-    # Nobody reads the old shift state any more.
-    remember_last(thread, threads, layer, TIME, state, batch, scratch)
-    project(thread, threads, weights.receptance, layer, inputs, _R, scratch.r, tokens)
-    project(thread, threads, weights.key, layer, inputs, _K, scratch.k, tokens)
-    project(thread, threads, weights.value, layer, inputs, _V, scratch.v, tokens)
+    project_inputs(thread, threads, weights, layer, state, batch, scratch, RECEPTANCE, KEY, VALUE)
     _low_rank_down(thread, threads, weights, layer, scratch, tokens)
     barrier(team, threads)
     size = state.wkv.shape[3]
@@ -167,20 +166,6 @@ def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
 
 
 @inner_kernel
-def _time_inputs(thread, threads, weights, layer, state, batch, scratch):
-    """Norm, token shift and quantisation of a thread's tokens."""
-    inputs, channels = scratch.inputs, scratch.x.shape[1]
-    begin, end = share(thread, threads, batch.tokens.shape[0])
-    for t in range(begin, end):
-        previous = norm_next(thread, begin, t, weights, layer, TIME, state, batch, scratch)
-        for m in range(6):
-            token_shift(scratch.normed[t], previous, weights.mix[layer, m], inputs.values[m, t])
-        quantize(weights.receptance, inputs, _R, t, 0, channels)
-        quantize(weights.key, inputs, _K, t, 0, channels)
-        quantize(weights.value, inputs, _V, t, 0, channels)
-
-
-@inner_kernel
 def _low_rank_down(thread, threads, weights, layer, scratch, tokens):
     mixed, decay, gate = scratch.inputs.values, scratch.decay_hidden, scratch.gate_hidden
     w = weights.decay_down
@@ -199,7 +184,7 @@ def _low_rank_down(thread, threads, weights, layer, scratch, tokens):
     project_low_rank(thread, threads, w, layer, mixed[_A], rate, tokens)
     if layer > 0:
         w = weights.first_down
-        project_low_rank(thread, threads, w, layer, mixed[_V], first, tokens)
+        project_low_rank(thread, threads, w, layer, mixed[VALUE], first, tokens)
 
 
 @inner_kernel
@@ -275,12 +260,12 @@ def _channel_mixing(team, thread, threads, weights, layer, state, batch, scratch
     begin, end = share(thread, threads, tokens)
     for t in range(begin, end):
         previous = norm_next(thread, begin, t, weights, layer, CHANNEL, state, batch, scratch)
-        mix, out = weights.channel_mix[layer], inputs.values[_K, t]
+        mix, out = weights.channel_mix[layer], inputs.values[KEY, t]
         token_shift(scratch.normed[t], previous, mix, out)
-        quantize(weights.channel_key, inputs, _K, t, 0, channels)
+        quantize(weights.channel_key, inputs, KEY, t, 0, channels)
     barrier(team, threads)
     remember_last(thread, threads, layer, CHANNEL, state, batch, scratch)
-    square_relu(thread, threads, weights, layer, inputs, _K, scratch, tokens)
+    square_relu(thread, threads, weights, layer, inputs, KEY, scratch, tokens)
     barrier(team, threads)
     w, hidden = weights.channel_value, scratch.channel_hidden
     project_residual(thread, threads, w, layer, hidden, FIRST, scratch, tokens)

@@ -134,7 +134,7 @@ _RWKV6 = (
 _RWKV7 = (
     *(*_MODEL, *_BLOCK, *_GROUP_NORM),
     _vectors("bonus", "att.r_k", "H N"),
-    _vectors("mix", "att.x_r att.x_w att.x_k att.x_v att.x_a att.x_g"),
+    _vectors("mix", "att.x_r att.x_k att.x_v att.x_w att.x_a att.x_g"),
     _vectors("decay_base", "att.w0"),
     _low_rank("decay_down", "att.w1", "C decay"),
     _low_rank("decay_up", "att.w2", "decay C"),
