@@ -17,9 +17,9 @@ def reshaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The same values in another shape. Raises ValueError when their numbers differ."""
     if prod(shape) != prod(tensor.shape):
         raise ValueError(f"shape {list(tensor.shape)} cannot become {list(shape)}")
-    if tensor.decode is None:
+    if tensor.is_plain:
         return replace(tensor, shape=shape, data=tensor.data.reshape(shape))
-    return _of_all(tensor, shape, lambda values: values.reshape(shape))
+    return rearranged(tensor, shape, lambda values: values.reshape(shape))
 
 
 def transposed(tensor: Tensor) -> Tensor:
@@ -27,9 +27,28 @@ def transposed(tensor: Tensor) -> Tensor:
     if len(tensor.shape) < 2:
         raise ValueError(f"shape {list(tensor.shape)} cannot be transposed")
     shape = (*tensor.shape[:-2], tensor.shape[-1], tensor.shape[-2])
-    if tensor.decode is None:
+    if tensor.is_plain:
         return replace(tensor, shape=shape, data=tensor.data.swapaxes(-1, -2))
-    return _of_all(tensor, shape, lambda values: values.swapaxes(-1, -2))
+    return rearranged(tensor, shape, lambda values: values.swapaxes(-1, -2))
+
+
+def rearranged(
+    tensor: Tensor, shape: tuple[int, ...], change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+) -> Tensor:
+    """The same values, as `change` puts them into another shape.
+
+    For what no view of a file can be. All values are read at once, so it is for small tensors.
+    """
+    return Tensor(
+        tensor.name,
+        tensor.dtype,
+        shape,
+        tensor.data,
+        tensor.mapped,
+        tensor.offset,
+        decode=lambda _: change(tensor.to_float32()),
+        whole=True,
+    )
 
 
 def entries(tensor: Tensor) -> list[Tensor]:
@@ -73,12 +92,3 @@ def _values_of(tensor: Tensor) -> Decode:
     if tensor.dtype == "bfloat16":
         return lambda data: bfloat16_to_float32(data.view(np.uint16))
     return lambda data: data
-
-
-def _of_all(
-    tensor: Tensor, shape: tuple[int, ...], change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
-) -> Tensor:
-    """What can only be made of all values: small tensors, since none of it is done piecewise."""
-    decode = tensor.decode
-    assert decode is not None
-    return replace(tensor, shape=shape, decode=lambda data: change(decode(data)), whole=True)

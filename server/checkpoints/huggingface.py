@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor
+from server.checkpoints.derived import reshaped, transposed
 from server.checkpoints.huggingface_names import fla7_name, official_name
-from server.checkpoints.huggingface_tensors import official_tensors, reshaped, transposed
+from server.checkpoints.huggingface_tensors import official_tensors
 from server.checkpoints.json_file import read_json_object
 
 CONFIG = "config.json"
@@ -106,14 +107,13 @@ def to_huggingface(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str,
         if found is None:
             raise CheckpointError(f"{path}: tensor {name[:120]} is not part of RWKV-7")
         new, change = found
+        exported[new] = replace(tensor, name=new)
         if change == "transposed":
-            exported[new] = transposed(tensor, new)
+            exported[new] = transposed(exported[new])
         elif change == "row":
-            exported[new] = reshaped(tensor, new, tensor.shape[-1:])
+            exported[new] = reshaped(exported[new], tensor.shape[-1:])
         elif ".att.x_" in name:
-            exported[new] = reshaped(tensor, new, (1, 1, *tensor.shape[-1:]))
-        else:
-            exported[new] = replace(tensor, name=new)
+            exported[new] = reshaped(exported[new], (1, 1, *tensor.shape[-1:]))
     return exported, _fla7_config(path, tensors)
 
 

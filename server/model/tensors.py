@@ -88,34 +88,19 @@ _RWKV5_0 = (
     _vectors("bonus", "att.time_faaaa", "H"),
     Field("gate", "matrix", (), "0 C"),  # it has none
 )
-_GATED_MIX = _vectors(
-    "mix", "att.time_mix_r att.time_mix_k att.time_mix_v att.time_mix_g", change="complement"
+_GATED = (
+    *(*_MODEL, *_BLOCK, _CHANNEL_RECEPTANCE, _CHANNEL_MIX, *_GROUP_NORM, _EPSILON, _GATE),
+    _vectors(
+        "mix", "att.time_mix_r att.time_mix_k att.time_mix_v att.time_mix_g", change="complement"
+    ),
 )
 _RWKV5_1 = (
-    *(
-        *_MODEL,
-        *_BLOCK,
-        _CHANNEL_RECEPTANCE,
-        _CHANNEL_MIX,
-        *_GROUP_NORM,
-        _EPSILON,
-        _GATED_MIX,
-        _GATE,
-    ),
+    *_GATED,
     _vectors("decay", "att.time_decay", "H", change="decay"),
     _vectors("bonus", "att.time_faaaa", "H"),
 )
 _RWKV5_2 = (
-    *(
-        *_MODEL,
-        *_BLOCK,
-        _CHANNEL_RECEPTANCE,
-        _CHANNEL_MIX,
-        *_GROUP_NORM,
-        _EPSILON,
-        _GATED_MIX,
-        _GATE,
-    ),
+    *_GATED,
     _vectors("decay", "att.time_decay", "H N", change="decay"),
     _vectors("bonus", "att.time_faaaa", "H N"),
 )
