@@ -27,11 +27,12 @@ ALLOWED = {
     "model": {"kernels", "checkpoints", "model_names"},
     "tokenizer": {"checkpoints"},
     "sampling": {"kernels"},
-    "engine": {"model", "tokenizer", "sampling", "checkpoints", "kernels", "config"}
+    "snapshots": {"checkpoints", "model"},
+    "engine": {"snapshots", "model", "tokenizer", "sampling", "checkpoints", "kernels", "config"}
     | {"model_names"},
-    "workers": LEAVES | {"engine", "checkpoints", "tokenizer", "sampling"},
-    "registry": LEAVES | {"workers", "checkpoints", "model", "tokenizer", "sampling"},
-    "api": LEAVES | {"registry", "workers", "tokenizer", "sampling"},
+    "workers": LEAVES | {"snapshots", "engine", "checkpoints", "tokenizer", "sampling"},
+    "registry": LEAVES | {"snapshots", "workers", "checkpoints", "model", "tokenizer", "sampling"},
+    "api": LEAVES | {"snapshots", "registry", "workers", "tokenizer", "sampling"},
     "pull": {"checkpoints"},
     "bench": {"model", "checkpoints", "kernels", "workers"},
     "startup_display": {"workers"},

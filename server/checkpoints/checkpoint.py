@@ -164,7 +164,7 @@ def check_shape(shape: object) -> tuple[int, ...] | None:
 
 
 def view_tensor(
-    mapped: mmap.mmap, name: str, dtype: str, shape: tuple[int, ...], offset: int
+    mapped: mmap.mmap | bytes, name: str, dtype: str, shape: tuple[int, ...], offset: int
 ) -> Tensor:
     """A tensor over bytes from `offset`, which the caller has checked to lie in the file."""
     numpy_dtype = NUMPY_DTYPES[dtype]
@@ -173,7 +173,9 @@ def view_tensor(
         data = np.empty(shape, numpy_dtype)
     else:
         data = np.ndarray(shape, numpy_dtype, buffer=mapped, offset=offset)
-    return Tensor(name, dtype, shape, data, mapped, offset)
+    return Tensor(
+        name, dtype, shape, data, mapped if isinstance(mapped, mmap.mmap) else None, offset
+    )
 
 
 def check_overlaps(path: Path, spans: list[tuple[int, int, str]]) -> None:

@@ -44,7 +44,11 @@ DTYPES = {
 
 def read_safetensors(path: Path) -> Checkpoint:
     """Map a safetensors file. Raises CheckpointError for anything but a whole and valid file."""
-    mapped = map_file(path)
+    return parse_safetensors(path, map_file(path))
+
+
+def parse_safetensors(path: Path, mapped: mmap.mmap | bytes) -> Checkpoint:
+    """The same of a file's contents; `path` is what errors call it."""
     header, start = _read_header(path, mapped)
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
@@ -63,7 +67,7 @@ def read_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(path, metadata, tensors)
 
 
-def _read_header(path: Path, mapped: mmap.mmap) -> tuple[dict[str, Any], int]:
+def _read_header(path: Path, mapped: mmap.mmap | bytes) -> tuple[dict[str, Any], int]:
     """The header's JSON object, and where the tensor bytes start."""
     if len(mapped) < 8:
         raise CheckpointError(f"{path}: truncated: {len(mapped)} bytes, no safetensors header")

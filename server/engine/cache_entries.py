@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from server.engine.cache_view import EntryInfo, SnapshotKind
+from server.engine.cache_view import EntryInfo
 from server.engine.radix_tree import Node, RadixTrees
-from server.engine.snapshot import Snapshot
+from server.snapshots.snapshot import Snapshot, SnapshotKind
 
 
 @dataclass(eq=False, slots=True)

@@ -1,14 +1,8 @@
 """What an operator sees of a state cache. Plain data."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-SnapshotKind = Literal[
-    "system", "message", "prompt", "reply", "spaced", "breakpoint", "junction", "named"
-]
-"""Where a snapshot was taken: at the end of the system message, of another message, of the whole
-prompt, or of the reply; at a distance inside a long prompt; where the client asked for it; where
-two sequences part; or as a state that has a name."""
+from server.snapshots.snapshot import SnapshotKind
 
 
 @dataclass

@@ -5,11 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.cache_view import SnapshotKind
 from server.engine.request import Request
-from server.engine.snapshot import Snapshot
 from server.engine.state_cache import JUNCTION_TOKENS, StateCache
 from server.model.initial_state import StateArrays
+from server.snapshots.snapshot import Snapshot, SnapshotKind
 
 SPACING = 256
 """Snapshots are taken so many tokens before the end of a prompt, twice as many, and so on: another

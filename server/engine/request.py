@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.cache_use import READS_AND_WRITES, CacheUse
-from server.engine.cache_view import SnapshotKind
-from server.engine.snapshot import Snapshot
 from server.sampling.params import SamplingParams
+from server.snapshots.snapshot import Snapshot, SnapshotKind
 
 
 class Status(Enum):

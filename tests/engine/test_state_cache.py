@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from server.engine.radix_tree import NODE_BYTES, path_bytes
-from server.engine.snapshot import Snapshot
 from server.engine.state_cache import JUNCTION_TOKENS, StateCache
+from server.snapshots.snapshot import Snapshot
 from tests.engine.snapshots import STATE, keep, look, small_cache, take, text
 
 
