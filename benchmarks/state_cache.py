@@ -16,19 +16,20 @@ from typing import Any
 import numpy as np
 
 from server.bench.random_weights import VOCABULARY, random_weights
-from server.engine.cache_use import CacheUse
 from server.engine.engine import Engine
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.prefix_cache import PrefixCache
 from server.engine.scheduler import Scheduler
 from server.engine.state_cache import StateCache
+from server.engine.task import Task
 from server.kernels.team import Team
 from server.model.initial_state import empty_state
 from server.model.initialize import SHAPES
 from server.model.model import Model
 from server.sampling.params import SamplingParams
 from server.sampling.sampler import Sampler
+from server.snapshots.encoding import SnapshotCodec
 from server.tokenizer.world import WorldTokenizer, load_world_vocabulary
 from server.workers.cores import usable_cores
 
@@ -61,7 +62,8 @@ class Bench:
         states = {"": empty_state(self.config)}
         runner = ModelRunner(self.model, self.sampler, states, prefixes)
         scheduler = Scheduler(AT_ONCE, STEP_TOKENS, prefixes)
-        return Engine(scheduler, runner, OutputProcessor(self.tokenizer))
+        codec = SnapshotCodec("", self.config.state_shapes, VOCABULARY)
+        return Engine(scheduler, runner, OutputProcessor(self.tokenizer), codec)
 
     def ids(self, count: int) -> list[int]:
         """Random token ids."""
@@ -72,7 +74,7 @@ class Bench:
         started = time.perf_counter()
         for number, prompt in enumerate(prompts):
             params = SamplingParams(max_tokens=1, seed=number, ignore_eos=True)
-            engine.add(str(number), prompt, params, use=CacheUse())
+            engine.add(str(number), Task(prompt, params))
         while engine.has_work:
             engine.step()
         return 1000 * (time.perf_counter() - started)

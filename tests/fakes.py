@@ -126,13 +126,13 @@ class FakeWorker:
 
     async def _answer(self, request: Generate) -> None:
         pieces = self.script(request)
-        for number, piece in enumerate(pieces[: request.params.max_tokens]):
+        for number, piece in enumerate(pieces[: request.task.params.max_tokens]):
             await self._hold(number)
             self._deliver(RequestOutput(request.request_id, piece, [number]))
             self.pieces_sent += 1
             await asyncio.sleep(0)  # the reader's turn
         await self._hold(len(pieces))
-        finish = "length" if len(pieces) > request.params.max_tokens else self.finish
+        finish = "length" if len(pieces) > request.task.params.max_tokens else self.finish
         self.finished += 1
         self._deliver(RequestOutput(request.request_id, "", [], finish, self.error))
 
@@ -156,6 +156,8 @@ def fake_model(
         chat_template=template or FakeTemplate(),  # type: ignore[arg-type]
         generation="rwkv7",
         parameters=1000,
+        vocab_size=FakeTokenizer.vocab_size,
+        state_shapes={"wkv": (1, 1, 2, 2)},
         system_fingerprint="fp_test",
         stamp=stamp_files(spec),
     )

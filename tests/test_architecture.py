@@ -43,7 +43,7 @@ ALLOWED = {
     "__main__": {"cli"},
 }
 API_PROCESS = "server.cli"
-PLAIN_ENGINE_DATA = {"server.engine.outputs", "server.engine.cache_use"}
+PLAIN_ENGINE_DATA = {"server.engine.outputs", "server.engine.cache_use", "server.engine.task"}
 MAX_LINES, MAX_FUNCTION, MAX_KERNEL = 300, 40, 100
 
 

@@ -76,8 +76,8 @@ class Generation:
 
     def __enter__(self) -> Self:
         try:
-            for ids, params, use in self._plan.choices:
-                self._streams.append(self._route.submit(ids, params, use))
+            for task in self._plan.choices:
+                self._streams.append(self._route.submit(task))
         except BaseException as error:
             self._abort()
             if isinstance(error, QueueFullError):

@@ -15,7 +15,7 @@ from server.config import LimitsSettings, SamplingSettings, Settings
 from server.registry.served_model import ServedModel
 from server.sampling.params import SamplingParams
 from server.tokenizer.base import Tokenizer, TokenizerError
-from server.workers.messages import CacheUse
+from server.workers.messages import CacheUse, Task
 
 T = TypeVar("T")
 # Longer texts are encoded in a thread: at about 1 MB/s they would hold up every other stream.
@@ -27,7 +27,7 @@ class Plan:
     """One HTTP request's work for the engine; choice i of prompt p has the index p × n + i."""
 
     prompts: list[list[int]]
-    choices: list[tuple[list[int], SamplingParams, CacheUse]]
+    choices: list[Task]
 
     @property
     def choices_per_prompt(self) -> int:
@@ -102,7 +102,7 @@ def _plan(
                 stop_token_ids=tuple(body.stop_token_ids),
                 ignore_eos=body.ignore_eos,
             )
-            choices.append((ids, params, use))
+            choices.append(Task(ids, params, use=use))
     return Plan(prompts, choices)
 
 

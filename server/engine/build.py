@@ -15,10 +15,14 @@ from server.engine.scheduler import Scheduler
 from server.engine.state_cache import StateCache
 from server.kernels.jit import cache_root
 from server.kernels.team import Team
+from server.model.fingerprint import state_fingerprint
+from server.model.initial_state import StateArrays
 from server.model.loading import OnProgress, WeightsCache, choose_dtype, load_weights
 from server.model.model import Model
 from server.model.open_parts import open_parts
 from server.sampling.sampler import Sampler
+from server.snapshots.encoding import SnapshotCodec
+from server.tokenizer.base import Tokenizer
 from server.tokenizer.load import load_tokenizer
 
 
@@ -27,6 +31,7 @@ class BuiltEngine:
     """An engine and how it came to be."""
 
     engine: Engine
+    codec: SnapshotCodec
     dtype: str
     threads: int
     load_seconds: float
@@ -63,12 +68,26 @@ def build_engine(
     step_tokens = max(settings.step_tokens, settings.max_batch)
     model = Model(config, weights, team, step_tokens, settings.max_batch)
     model.compile()
-    sampler = Sampler(config.vocab_size, team)
-    sampler.compile()
+    fingerprint = state_fingerprint(weights, initial_states, threads)
+    codec = SnapshotCodec(fingerprint, config.state_shapes, config.vocab_size)
     prefixes = PrefixCache(StateCache(cache_bytes) if cache_bytes else None)
-    engine = Engine(
-        Scheduler(settings.max_batch, step_tokens, prefixes),
+    engine = _assemble(model, tokenizer, initial_states, prefixes, codec)
+    seconds = loaded - started, time.monotonic() - loaded
+    return BuiltEngine(engine, codec, weight_type, threads, *seconds)
+
+
+def _assemble(
+    model: Model,
+    tokenizer: Tokenizer,
+    initial_states: Mapping[str, StateArrays],
+    prefixes: PrefixCache,
+    codec: SnapshotCodec,
+) -> Engine:
+    sampler = Sampler(model.config.vocab_size, model.team)
+    sampler.compile()
+    return Engine(
+        Scheduler(model.max_rows, model.max_tokens, prefixes),
         ModelRunner(model, sampler, initial_states, prefixes),
         OutputProcessor(tokenizer),
+        codec,
     )
-    return BuiltEngine(engine, weight_type, threads, loaded - started, time.monotonic() - loaded)

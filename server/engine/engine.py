@@ -1,43 +1,47 @@
 """The whole server on one screen: schedule, run, process, update."""
 
-from server.engine.cache_use import READS_AND_WRITES, CacheUse
+import msgspec
+
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.outputs import RequestOutput
 from server.engine.request import Request
 from server.engine.scheduler import Scheduler
-from server.sampling.params import SamplingParams
+from server.engine.task import Task
+from server.snapshots.encoding import SnapshotCodec, SnapshotError
+from server.snapshots.snapshot import Snapshot
 
 
 class Engine:
     """Computes any number of requests, step by step, on the calling thread."""
 
     def __init__(
-        self, scheduler: Scheduler, runner: ModelRunner, processor: OutputProcessor
+        self,
+        scheduler: Scheduler,
+        runner: ModelRunner,
+        processor: OutputProcessor,
+        codec: SnapshotCodec,
     ) -> None:
         self._scheduler = scheduler
         self._runner = runner
         self._processor = processor
+        self._codec = codec
 
     @property
     def has_work(self) -> bool:
         """Whether step() would compute anything."""
         return self._scheduler.has_work
 
-    def add(
-        self,
-        request_id: str,
-        prompt_ids: list[int],
-        params: SamplingParams,
-        initial_state: str = "",
-        use: CacheUse = READS_AND_WRITES,
-    ) -> None:
-        """Queue a request. The prompt must not be empty and its ids must be in the vocabulary.
+    def add(self, request_id: str, task: Task) -> None:
+        """Queue a request. Its ids must be in the vocabulary, its initial state must be known.
 
-        initial_state names one of the states that the model was loaded with.
+        Raises SnapshotError for a base that is damaged or of another model, or for an empty prompt
+        without logits to begin with.
         """
-        assert prompt_ids
-        request = Request(request_id, prompt_ids, params, initial_state, use)
+        base = self._codec.decode(task.base) if task.base else None
+        if not task.prompt_ids and (base is None or base.snapshot.logits is None):
+            raise SnapshotError("state: it has no logits, so a prompt must follow it")
+        request = Request(request_id, task, base)
         self._processor.add(request)
         self._scheduler.add(request)
 
@@ -59,4 +63,10 @@ class Engine:
         for request in finished:
             self._runner.keep_reply(request)
             self._runner.release(request)
-        return outputs
+        kept = {request.request_id: request.kept for request in finished if request.kept}
+        return [self._with_state(output, kept.get(output.request_id)) for output in outputs]
+
+    def _with_state(self, output: RequestOutput, kept: Snapshot | None) -> RequestOutput:
+        if kept is None:
+            return output
+        return msgspec.structs.replace(output, state=self._codec.encode(kept))

@@ -13,6 +13,7 @@ from server.model.model import Model, pack_batch
 from server.model.state import StatePool
 from server.sampling.penalties import PenaltyCounts
 from server.sampling.sampler import Sampler, SampleRow, needs_counts
+from server.snapshots.snapshot import Snapshot
 
 Floats = npt.NDArray[np.float32]
 
@@ -44,7 +45,7 @@ class ModelRunner:
         if not sampling:
             return BatchResult({})
         rows = [
-            SampleRow(request.params, len(request.token_ids), self._counts.get(request.request_id))
+            SampleRow(request.params, request.position, self._counts.get(request.request_id))
             for request in sampling
         ]
         sampled = {}
@@ -57,7 +58,7 @@ class ModelRunner:
     def keep_reply(self, request: Request) -> None:
         """Let what a request has generated so far be begun with."""
         if self._cache.keeps_replies_of(request):
-            self._cache.store(request, request.computed, "reply", self._copy_state(request), None)
+            self._cache.store(request, self._take(request, request.computed), "reply")
 
     def release(self, request: Request) -> None:
         """Free what a finished or aborted request holds; a waiting one holds nothing."""
@@ -72,8 +73,12 @@ class ModelRunner:
         return self._states.free
 
     def _start(self, request: Request) -> None:
-        snapshot = request.snapshot
-        initial = snapshot.state if snapshot else self._initial_states[request.initial_state]
+        if request.snapshot:
+            initial = request.snapshot.state
+        elif request.base:
+            initial = request.base.snapshot.state
+        else:
+            initial = self._initial_states[request.task.initial_state]
         request.slot = self._states.acquire(initial)
         if needs_counts(request.params):
             self._counts[request.request_id] = PenaltyCounts(request.params.penalty_decay)
@@ -95,8 +100,10 @@ class ModelRunner:
             if chunk.length:
                 row[:] = next(computed)[:vocab_size]
             else:
-                assert chunk.request.snapshot is not None
-                row[:] = chunk.request.snapshot.logits
+                snapshot = chunk.request.snapshot
+                assert snapshot is not None
+                row[:] = snapshot.logits
+                self._keep_state(chunk.request, snapshot)
         return rows
 
     def _keep_snapshots(self, chunks: list[Chunk], logits: Floats) -> None:
@@ -104,17 +111,28 @@ class ModelRunner:
         row = 0
         for chunk in chunks:
             request, end = chunk.request, chunk.request.computed + chunk.length
-            if end in request.stops:
-                kept = (
-                    logits[row, : self._model.config.vocab_size].copy() if chunk.samples else None
-                )
-                state = self._copy_state(request)
-                self._cache.store(request, end, request.stops[end], state, kept)
+            keeps = request.task.keeps_state and end == len(request.prompt_ids)
+            if keeps or end in request.stops:
+                of_row = None
+                if chunk.samples:
+                    of_row = logits[row, : self._model.config.vocab_size].copy()
+                snapshot = self._take(request, end, of_row)
+                if end in request.stops:
+                    self._cache.store(request, snapshot, request.stops[end])
+                if keeps:
+                    self._keep_state(request, snapshot)
             row += chunk.samples
 
-    def _copy_state(self, request: Request) -> StateArrays:
+    def _keep_state(self, request: Request, snapshot: Snapshot) -> None:
+        """For the task's last output; the tokens of the base are in the state as well."""
+        if request.task.keeps_state:
+            tokens = request.position
+            request.kept = Snapshot(tokens, snapshot.state, snapshot.logits)
+
+    def _take(self, request: Request, tokens: int, logits: Floats | None = None) -> Snapshot:
         arrays = self._states.state._asdict()
-        return {name: array[request.slot].copy() for name, array in arrays.items()}
+        state = {name: array[request.slot].copy() for name, array in arrays.items()}
+        return Snapshot(tokens, state, logits)
 
 
 def _sequence(chunk: Chunk) -> tuple[list[int], int, bool]:

@@ -98,6 +98,8 @@ class OutputProcessor:
         if token < 0:
             error = "the model computed no finite logits"
             return RequestOutput(request.request_id, "", [], "error", error)
+        if not request.params.max_tokens:
+            return _news(request, "", [], "length")
         reason: FinishReason | None = None
         piece = ""
         if token in text.stop_token_ids:
@@ -111,5 +113,16 @@ class OutputProcessor:
         if reason is not None and not text.stops.found:
             piece += text.stops.push(text.detokenizer.flush())
             piece += text.stops.flush()
-        cached = 0 if request.generated else request.cached
-        return RequestOutput(request.request_id, piece, [token], reason, cached_tokens=cached)
+        return _news(request, piece, [token], reason)
+
+
+def _news(
+    request: Request, text: str, token_ids: list[int], reason: FinishReason | None
+) -> RequestOutput:
+    if request.generated:
+        return RequestOutput(request.request_id, text, token_ids, reason)
+    return RequestOutput(
+        *(request.request_id, text, token_ids, reason),
+        cached_tokens=request.cached,
+        written_tokens=request.written,
+    )

@@ -20,3 +20,7 @@ class RequestOutput(msgspec.Struct, frozen=True):
     """One line, when the finish reason is "error"."""
     cached_tokens: int = 0
     """With the first token: how many of the prompt's came from the state cache."""
+    written_tokens: int = 0
+    """With the first token: how many more of the prompt's are in the state cache now."""
+    state: bytes = b""
+    """With the finish reason, if the task asked for it: the state after the prompt, encoded."""

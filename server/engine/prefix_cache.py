@@ -3,11 +3,9 @@
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
 from server.engine.request import Request
 from server.engine.state_cache import JUNCTION_TOKENS, StateCache
-from server.model.initial_state import StateArrays
 from server.snapshots.snapshot import Snapshot, SnapshotKind
 
 SPACING = 256
@@ -29,7 +27,7 @@ class PrefixCache:
         if self._cache is None or not request.use.reads:
             return False
         for other in running:
-            if other.in_prefill and other.use.writes and _namespace(other) == _namespace(request):
+            if other.in_prefill and other.use.writes and other.namespace == request.namespace:
                 shared = _usable_prefix(request, other)
                 if shared > other.computed and shared - other.cached >= JUNCTION_TOKENS:
                     other.stops.setdefault(shared, "junction")
@@ -39,11 +37,11 @@ class PrefixCache:
     def begin(self, request: Request) -> None:
         """Let a request begin after what is known of its prompt, and plan where it stops."""
         length = len(request.prompt_ids)
-        if self._cache is None:
+        if self._cache is None or not length:
             return
         stops: dict[int, SnapshotKind] = {}
         if request.use.reads:
-            match = self._cache.match(_namespace(request), request.prompt_array)
+            match = self._cache.match(request.namespace, request.prompt_array)
             request.snapshot, request.computed = match.snapshot, match.tokens
             request.cached = match.tokens
             stops[match.junction] = "junction"
@@ -56,22 +54,17 @@ class PrefixCache:
             # A stop costs a step more, so it has to be worth that; the prompt's end costs none.
             first = request.computed + JUNCTION_TOKENS
             request.stops = {at: kind for at, kind in stops.items() if first <= at < length}
-            request.stops[length] = "prompt"
+            request.stops[length] = "prompt" if request.params.max_tokens else "breakpoint"
 
-    def store(
-        self,
-        request: Request,
-        tokens: int,
-        kind: SnapshotKind,
-        state: StateArrays,
-        logits: npt.NDArray[np.float32] | None,
-    ) -> None:
-        """Keep what a request was after so many of its tokens; all arrays are copies."""
+    def store(self, request: Request, snapshot: Snapshot, kind: SnapshotKind) -> None:
+        """Keep what a request was after some of its tokens."""
         assert self._cache is not None
-        if logits is not None and not np.isfinite(logits).all():
+        if snapshot.logits is not None and not np.isfinite(snapshot.logits).all():
             return
-        path = request.token_ids[:tokens]
-        self._cache.insert(_namespace(request), path, Snapshot(tokens, state, logits), kind)
+        path = request.token_ids[: snapshot.tokens]
+        handle = self._cache.insert(request.namespace, path, snapshot, kind)
+        if handle is not None and snapshot.tokens <= len(request.prompt_ids):
+            request.written = snapshot.tokens - request.cached
 
     def keeps_replies_of(self, request: Request) -> bool:
         """Whether the end of what a request has generated is worth a snapshot."""
@@ -80,14 +73,6 @@ class PrefixCache:
         if request.token_ids[-1] < 0:  # nothing could be sampled: the state is of no use
             return False
         return request.computed > max(len(request.prompt_ids), request.cached)
-
-
-def _namespace(request: Request) -> str:
-    """All that a state depends on besides the tokens, and whose it is. The weights are a worker's.
-
-    The names of states have no line breaks.
-    """
-    return f"{request.initial_state}\n{request.use.salt}"
 
 
 def _usable_prefix(request: Request, other: Request) -> int:

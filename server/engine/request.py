@@ -6,8 +6,10 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.cache_use import READS_AND_WRITES, CacheUse
+from server.engine.cache_use import CacheUse
+from server.engine.task import Task
 from server.sampling.params import SamplingParams
+from server.snapshots.encoding import StoredSnapshot
 from server.snapshots.snapshot import Snapshot, SnapshotKind
 
 
@@ -24,20 +26,22 @@ class Request:
     """Prompt and generated ids, and how many of them the state in `slot` has taken in."""
 
     request_id: str
-    prompt_ids: list[int]
-    params: SamplingParams
-    initial_state: str = ""
-    """Name of the state to begin with; empty is the model's own."""
-    use: CacheUse = READS_AND_WRITES
+    task: Task
+    base: StoredSnapshot | None = None
+    """What the prompt goes on from, instead of an initial state."""
     status: Status = Status.WAITING
     slot: int = -1
     computed: int = 0
     token_ids: list[int] = field(init=False)
     prompt_array: npt.NDArray[np.int32] = field(init=False)
     snapshot: Snapshot | None = None
-    """What it begins with, if not an initial state."""
+    """What it begins with from the state cache."""
     cached: int = 0
     """How many tokens of the prompt that stands for."""
+    written: int = 0
+    """How many more tokens of the prompt the cache stands for by now."""
+    kept: Snapshot | None = None
+    """The state after the prompt, if the task keeps it."""
     stops: dict[int, SnapshotKind] = field(default_factory=dict)
     """After how many tokens a chunk ends for a snapshot."""
     shared: dict[str, int] = field(default_factory=dict)
@@ -46,6 +50,37 @@ class Request:
     def __post_init__(self) -> None:
         self.token_ids = list(self.prompt_ids)
         self.prompt_array = np.array(self.prompt_ids, dtype=np.int32)
+        if self.base is not None and not self.prompt_ids:
+            self.snapshot = self.base.snapshot
+
+    @property
+    def prompt_ids(self) -> list[int]:
+        """The prompt, after the base if there is one."""
+        return self.task.prompt_ids
+
+    @property
+    def params(self) -> SamplingParams:
+        """How tokens are sampled."""
+        return self.task.params
+
+    @property
+    def use(self) -> CacheUse:
+        """What it may take from the state cache and leave there."""
+        return self.task.use
+
+    @property
+    def namespace(self) -> str:
+        """All that its states depend on besides the tokens and the model, and whose they are.
+
+        None of the parts has a line break.
+        """
+        base = self.base.checksum if self.base else ""
+        return f"{self.task.initial_state}\n{self.use.salt}\n{base}"
+
+    @property
+    def position(self) -> int:
+        """Index of the next token in the whole sequence, with the tokens of the base."""
+        return len(self.token_ids) + (self.base.snapshot.tokens if self.base else 0)
 
     @property
     def in_prefill(self) -> bool:

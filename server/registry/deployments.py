@@ -9,6 +9,7 @@ from server.checkpoints.checkpoint import CheckpointError
 from server.config import Settings
 from server.registry.catalogue import ModelEntry
 from server.registry.served_model import ServedModel, stamp_files
+from server.snapshots.encoding import SnapshotCodec
 from server.workers.client import EngineClient
 from server.workers.messages import ModelSpec, Ready
 from server.workers.pool import WorkerError
@@ -46,6 +47,12 @@ class Deployment:
         self._leases = 0
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def codec(self) -> SnapshotCodec:
+        """Of the states of its workers, which are ready."""
+        served = self.served
+        return SnapshotCodec(self.ready[0].fingerprint, served.state_shapes, served.vocab_size)
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[None]:

@@ -6,16 +6,18 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from server.checkpoints.checkpoint import CheckpointError
 from server.config import NamedModelSettings, Settings, SettingsError
 from server.registry.catalogue import ModelEntry, check_names, read_catalogue
 from server.registry.deployments import Deployments, MakeWorkers
 from server.registry.hosted_model import HostedModel, ModelConflictError, OpenModel
 from server.registry.served_model import ServedModel, open_model
-from server.sampling.params import SamplingParams
+from server.snapshots.encoding import SnapshotCodec
 from server.tokenizer.base import TokenizerError
 from server.workers.client import EngineClient, NotReadyError, OutputStream
-from server.workers.messages import READS_AND_WRITES, CacheUse
+from server.workers.messages import Task
 from server.workers.pool import WorkerError
 
 LOAD_ERRORS = (CheckpointError, TokenizerError, SettingsError, WorkerError, OSError, MemoryError)
@@ -46,11 +48,15 @@ class Route:
     initial_state: str
     client: EngineClient
 
-    def submit(
-        self, prompt_ids: list[int], params: SamplingParams, use: CacheUse = READS_AND_WRITES
-    ) -> OutputStream:
-        """Start a request. Raises NotReadyError or QueueFullError; never waits."""
-        return self.client.submit(prompt_ids, params, self.initial_state, use)
+    codec: SnapshotCodec
+
+    def submit(self, task: Task) -> OutputStream:
+        """Start a request. Raises NotReadyError or QueueFullError; never waits.
+
+        A task without a base begins with the initial state of the name.
+        """
+        state = "" if task.base else self.initial_state
+        return self.client.submit(msgspec.structs.replace(task, initial_state=state))
 
 
 class ModelManager:
@@ -132,7 +138,7 @@ class ModelManager:
             )
         with deployment.lease():
             name = f"{ident}:{state}" if state else ident
-            yield Route(name, deployment.served, state, deployment.client)
+            yield Route(name, deployment.served, state, deployment.client, deployment.codec)
 
     def open(self) -> None:
         """Read what is to be preloaded, all but the weights. Raises like open_model."""

@@ -1,7 +1,7 @@
 """A model as the API process sees it: its name, and what turns text into token ids."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,10 @@ class ServedModel:
     generation: str
     """Which RWKV it is, such as "rwkv7"."""
     parameters: int
+    vocab_size: int
+    """How many logits there are, which may be more than the tokenizer has tokens."""
+    state_shapes: Mapping[str, tuple[int, ...]]
+    """Of the arrays of a state."""
     system_fingerprint: str
     """`fp_…`: changes when the weights or the arithmetic do."""
     stamp: FilesStamp
@@ -64,6 +68,8 @@ def open_model(spec: ModelSpec) -> ServedModel:
         chat_template=ChatTemplate(files.chat_template, files.bos_token, files.eos_token),
         generation=config.generation,
         parameters=config.parameters,
+        vocab_size=config.vocab_size,
+        state_shapes=config.state_shapes,
         system_fingerprint=_fingerprint(checkpoint, spec),
         stamp=stamp,
     )

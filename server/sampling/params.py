@@ -11,7 +11,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     max_tokens: int
-    """How many tokens may be generated, at least 1."""
+    """How many tokens may be generated; with 0 the prompt is taken in and nothing is sampled."""
     seed: int
     """Key of the counter-based generator, 0 ≤ seed < 2**64; a draw depends on (seed, position)."""
     temperature: float = 1.0

@@ -47,6 +47,29 @@ class StoredSnapshot:
     """Hexadecimal, of all this; set by decode_snapshot."""
 
 
+@dataclass(frozen=True)
+class SnapshotCodec:
+    """Encodes and decodes the snapshots of one model."""
+
+    fingerprint: str
+    shapes: StateShapes
+    vocab_size: int
+
+    def encode(self, snapshot: Snapshot) -> bytes:
+        """As a named state."""
+        return encode_snapshot(StoredSnapshot(snapshot, self.fingerprint))
+
+    def decode(self, data: bytes) -> StoredSnapshot:
+        """Raises SnapshotError, also for a state of another model."""
+        stored = decode_snapshot(data, self.shapes, self.vocab_size)
+        if stored.fingerprint != self.fingerprint:
+            raise SnapshotError(
+                f"state: made by {stored.fingerprint[:40]!r}, while this model is "
+                f"{self.fingerprint!r}: other weights, weight type or version of the server"
+            )
+        return stored
+
+
 def encode_snapshot(stored: StoredSnapshot, dtype: StoredType = "float32") -> bytes:
     """As a safetensors file; float16 halves it and rounds.
 

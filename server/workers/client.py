@@ -5,15 +5,7 @@ import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from server.sampling.params import SamplingParams
-from server.workers.messages import (
-    READS_AND_WRITES,
-    Abort,
-    CacheUse,
-    Generate,
-    RequestOutput,
-    ToWorker,
-)
+from server.workers.messages import Abort, Generate, RequestOutput, Task, ToWorker
 
 
 class QueueFullError(Exception):
@@ -84,6 +76,8 @@ def _merge(outputs: list[RequestOutput]) -> RequestOutput:
         finish_reason=outputs[-1].finish_reason,
         error=outputs[-1].error,
         cached_tokens=sum(output.cached_tokens for output in outputs),
+        written_tokens=sum(output.written_tokens for output in outputs),
+        state=outputs[-1].state,
     )
 
 
@@ -117,13 +111,7 @@ class EngineClient:
         """Running and waiting requests in all."""
         return sum(len(link.streams) for link in self.links)
 
-    def submit(
-        self,
-        prompt_ids: list[int],
-        params: SamplingParams,
-        initial_state: str = "",
-        use: CacheUse = READS_AND_WRITES,
-    ) -> OutputStream:
+    def submit(self, task: Task) -> OutputStream:
         """Start a request. Raises NotReadyError or QueueFullError; never waits."""
         ready = [link for link in self.links if link.ready]
         if not ready:
@@ -139,7 +127,7 @@ class EngineClient:
 
         stream = OutputStream(request_id, on_abort)
         link.streams[request_id] = stream
-        link.send(Generate(request_id, prompt_ids, params, initial_state, use))
+        link.send(Generate(request_id, task))
         return stream
 
     def deliver(self, link: WorkerLink, outputs: list[RequestOutput]) -> None:

@@ -9,7 +9,7 @@ from server.engine.cache_use import READS_AND_WRITES as READS_AND_WRITES
 from server.engine.cache_use import CacheUse as CacheUse
 from server.engine.outputs import FinishReason as FinishReason
 from server.engine.outputs import RequestOutput as RequestOutput
-from server.sampling.params import SamplingParams
+from server.engine.task import Task as Task
 
 
 class ModelSpec(msgspec.Struct, frozen=True):
@@ -46,11 +46,7 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
     """Start one request. A worker answers with Outputs until one has a finish reason."""
 
     request_id: str
-    prompt_ids: list[int]
-    params: SamplingParams
-    initial_state: str = ""
-    """A name of ModelSpec.states, or empty for the zero state."""
-    use: CacheUse = READS_AND_WRITES
+    task: Task
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):
@@ -79,6 +75,9 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     load_seconds: float
     compile_seconds: float
     cache_bytes: int = 0
+    """Of memory for cached states."""
+    fingerprint: str = ""
+    """What states depend on besides their tokens."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

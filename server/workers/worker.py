@@ -19,6 +19,7 @@ from server.config import Settings
 from server.engine.build import BuiltEngine, build_engine
 from server.engine.engine import Engine
 from server.logs import setup_logging
+from server.snapshots.encoding import SnapshotError
 from server.tokenizer.base import TokenizerError
 from server.workers.messages import (
     Abort,
@@ -29,6 +30,7 @@ from server.workers.messages import (
     Outputs,
     Progress,
     Ready,
+    RequestOutput,
     decode_to_worker,
     encode,
 )
@@ -87,7 +89,7 @@ def _serve(socket: "zmq.Socket[bytes]", settings: Settings, assignment: Assignme
 
 def _ready(built: BuiltEngine, cache_bytes: int) -> Ready:
     seconds = built.load_seconds, built.compile_seconds
-    return Ready(built.dtype, built.threads, *seconds, cache_bytes)
+    return Ready(built.dtype, built.threads, *seconds, cache_bytes, built.codec.fingerprint)
 
 
 def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
@@ -98,10 +100,11 @@ def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
         while socket.poll(0):
             message = decode_to_worker(socket.recv())
             if isinstance(message, Generate):
-                engine.add(
-                    *(message.request_id, message.prompt_ids, message.params),
-                    *(message.initial_state, message.use),
-                )
+                try:
+                    engine.add(message.request_id, message.task)
+                except SnapshotError as error:
+                    refused = RequestOutput(message.request_id, "", [], "error", str(error))
+                    socket.send(encode(Outputs([refused])))
             elif isinstance(message, Abort):
                 engine.abort(message.request_id)
             else:

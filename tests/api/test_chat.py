@@ -18,7 +18,8 @@ HELLO = [{"role": "user", "content": "hi"}]
 
 def by_seed(request: Generate) -> list[str]:
     """Another text for each seed, of another length."""
-    return ["choice", " of", " seed", f" {request.params.seed}"] + ["!"] * request.params.seed
+    seed = request.task.params.seed
+    return ["choice", " of", " seed", f" {seed}"] + ["!"] * seed
 
 
 async def test_a_whole_answer_has_openais_shape() -> None:
@@ -56,14 +57,14 @@ async def test_a_whole_answer_has_openais_shape() -> None:
 async def test_the_prompt_is_the_rendered_template() -> None:
     api = Harness()
     await api.post(CHAT, messages=[{"role": "system", "content": "be brief"}, *HELLO])
-    text = FakeTokenizer().decode(api.worker.generated[0].prompt_ids)
+    text = FakeTokenizer().decode(api.worker.generated[0].task.prompt_ids)
     assert text == "system: be brief\n\nuser: hi\n\nassistant:"
 
 
 async def test_a_long_conversation_is_encoded_just_the_same() -> None:
     api = Harness()
     await api.post(CHAT, messages=[{"role": "user", "content": "é" * 20_000}])
-    text = FakeTokenizer().decode(api.worker.generated[0].prompt_ids)
+    text = FakeTokenizer().decode(api.worker.generated[0].task.prompt_ids)
     assert text == "user: " + "é" * 20_000 + "\n\nassistant:"
 
 
@@ -85,7 +86,7 @@ async def test_all_sampling_fields_reach_the_worker() -> None:
     # max_completion_tokens wins over the older name.
     response = await api.post(CHAT, messages=HELLO, stop="END", max_tokens=5, **fields)
     assert response.status_code == 200
-    params = api.worker.generated[0].params
+    params = api.worker.generated[0].task.params
     assert params.max_tokens == fields.pop("max_completion_tokens")
     assert params.seed == 2**64 - 1 == fields.pop("seed") % 2**64
     assert params.stop == ("\n\nuser:", "END")
@@ -100,7 +101,7 @@ async def test_null_and_absent_fields_take_the_defaults() -> None:
     names += ["presence_penalty", "seed", "stream", "stream_options", "logprobs", "tools", "model"]
     await api.post(CHAT, messages=HELLO, **dict.fromkeys(names))
     await api.post(CHAT, messages=HELLO)
-    first, second = (request.params for request in api.worker.generated)
+    first, second = (request.task.params for request in api.worker.generated)
     assert first.max_tokens == second.max_tokens == 77
     assert (first.temperature, first.top_p, first.top_k) == (0.7, 0.4, 0)
     assert first.stop == ("\n\nuser:",)
@@ -111,14 +112,14 @@ async def test_the_default_length_obeys_the_cap() -> None:
     api = Harness({"limits": {"default_output_tokens": 100, "max_output_tokens": 50}})
     response = await api.post(CHAT, messages=HELLO)
     assert response.status_code == 200
-    assert api.worker.generated[0].params.max_tokens == 50
+    assert api.worker.generated[0].task.params.max_tokens == 50
 
 
 @pytest.mark.parametrize("top_k", [-1, 0, 10**30])
 async def test_top_k_means_all_when_off_or_huge(top_k: int) -> None:
     api = Harness()
     assert (await api.post(CHAT, messages=HELLO, top_k=top_k)).status_code == 200
-    assert api.worker.generated[0].params.top_k in (0, FakeTokenizer.vocab_size)
+    assert api.worker.generated[0].task.params.top_k in (0, FakeTokenizer.vocab_size)
 
 
 async def test_what_means_nothing_here_is_ignored() -> None:
@@ -200,7 +201,7 @@ async def test_finish_reason_length() -> None:
 async def test_seeds_wrap_around() -> None:
     api = Harness()
     await api.post(CHAT, messages=HELLO, n=2, seed=2**64 - 1)
-    assert [request.params.seed for request in api.worker.generated] == [2**64 - 1, 0]
+    assert [request.task.params.seed for request in api.worker.generated] == [2**64 - 1, 0]
 
 
 @pytest.mark.parametrize("include_usage", [False, True])

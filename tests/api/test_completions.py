@@ -17,7 +17,10 @@ IDS = FakeTokenizer().encode
 
 def shout(request: Generate) -> list[str]:
     """The prompt in capitals, a token a character, and the seed."""
-    return [*FakeTokenizer().decode(request.prompt_ids).upper(), f" {request.params.seed}"]
+    return [
+        *FakeTokenizer().decode(request.task.prompt_ids).upper(),
+        f" {request.task.params.seed}",
+    ]
 
 
 async def test_a_whole_answer_has_openais_shape() -> None:
@@ -59,7 +62,7 @@ async def test_every_form_of_prompt(prompt: Any, reached: list[list[int]]) -> No
     api = Harness()
     response = await api.post(COMPLETIONS, prompt=prompt)
     assert response.status_code == 200
-    assert [request.prompt_ids for request in api.worker.generated] == reached
+    assert [request.task.prompt_ids for request in api.worker.generated] == reached
     assert len(response.json()["choices"]) == len(reached)
     assert response.json()["usage"]["prompt_tokens"] == sum(map(len, reached))
 
@@ -67,7 +70,7 @@ async def test_every_form_of_prompt(prompt: Any, reached: list[list[int]]) -> No
 async def test_defaults_are_openais() -> None:
     api = Harness()
     await api.post(COMPLETIONS, prompt="a")
-    params = api.worker.generated[0].params
+    params = api.worker.generated[0].task.params
     assert params.max_tokens == 16
     assert params.stop == ()  # the template's stop strings are for chat
 
@@ -83,7 +86,7 @@ async def test_choices_are_ordered_by_prompt_then_number() -> None:
 async def test_prompts_without_a_seed_get_different_ones() -> None:
     api = Harness()
     await api.post(COMPLETIONS, prompt=["a", "a", "a"])
-    assert len({request.params.seed for request in api.worker.generated}) == 3
+    assert len({request.task.params.seed for request in api.worker.generated}) == 3
 
 
 @pytest.mark.parametrize("include_usage", [False, True])
@@ -125,4 +128,7 @@ async def test_stop_may_be_one_string() -> None:
     api = Harness()
     await api.post(COMPLETIONS, prompt="a", stop="END")
     await api.post(COMPLETIONS, prompt="a", stop=["END", "\n", "END"])
-    assert [request.params.stop for request in api.worker.generated] == [("END",), ("END", "\n")]
+    assert [request.task.params.stop for request in api.worker.generated] == [
+        ("END",),
+        ("END", "\n"),
+    ]

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from server.sampling.params import SamplingParams
+from server.workers.messages import Task
 from tests.api.harness import CHAT, COMPLETIONS, MODEL, Harness, assert_error, events
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +42,7 @@ async def test_the_name_chooses_and_the_answer_has_the_id(
     assert {each["model"] for each in answers or [response.json()]} == {ident}
     asked = {key: workers.worker.generated for key, workers in api.workers.items()}
     (request,) = asked.pop(ident.split(":")[0])
-    assert request.initial_state == state
+    assert request.task.initial_state == state
     assert list(asked.values()) == [[]]
 
 
@@ -64,7 +65,7 @@ async def test_the_queue_is_that_of_all_models() -> None:
     api = Harness(SECTIONS | {"limits": {"max_requests": 2}}, hold_after=0)
     for model in ("main", "other"):
         with api.manager.lease(model) as route:
-            route.submit([1], PARAMS)
+            route.submit(Task([1], PARAMS))
     for model in ("main", "other"):
         response = await api.post(COMPLETIONS, model=model, prompt="a")
         assert_error(response, 429, "queue_full")
@@ -73,6 +74,6 @@ async def test_the_queue_is_that_of_all_models() -> None:
 async def test_health_counts_the_requests_of_all_models() -> None:
     api = Harness(SECTIONS, hold_after=0)
     with api.manager.lease("other") as route:
-        route.submit([1], PARAMS)
+        route.submit(Task([1], PARAMS))
     async with api.http() as http:
         assert (await http.get("/health")).json()["active_requests"] == 1

@@ -6,9 +6,11 @@ from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.prefix_cache import PrefixCache
 from server.engine.scheduler import Scheduler
+from server.engine.task import Task
 from server.model.initial_state import empty_state
 from server.sampling.params import SamplingParams
 from server.sampling.sampler import Sampler
+from server.snapshots.encoding import SnapshotCodec
 from server.tokenizer.bytes import ByteTokenizer
 from tests.model.random_models import load_model, random_tensors, write_model
 
@@ -27,7 +29,8 @@ def build(checkpoint, threads=1, step_tokens=16, max_batch=MAX_BATCH, cache=None
     states = {"": empty_state(model.config)}
     runner = ModelRunner(model, Sampler(256, model.team), states, prefixes)
     processor = OutputProcessor(ByteTokenizer())
-    return Engine(Scheduler(max_batch, step_tokens, prefixes), runner, processor), runner
+    codec = SnapshotCodec("random", model.config.state_shapes, 256)
+    return Engine(Scheduler(max_batch, step_tokens, prefixes), runner, processor, codec), runner
 
 
 def params(i=0, **changes):
@@ -66,7 +69,7 @@ def alone(checkpoint):
     engine, _ = build(checkpoint)
     results = {}
     for i in range(9):
-        engine.add(f"r{i}", PROMPTS[i], PARAMS[i])
+        engine.add(f"r{i}", Task(PROMPTS[i], PARAMS[i]))
         results |= run(engine)
     return results
 
@@ -77,12 +80,12 @@ def test_under_load_every_request_gives_the_bytes_it_gives_alone(
     checkpoint, alone, threads, step_tokens
 ):
     engine, runner = build(checkpoint, threads, step_tokens)
-    engine.add("r0", PROMPTS[0], PARAMS[0])
+    engine.add("r0", Task(PROMPTS[0], PARAMS[0]))
     arrivals = iter(range(1, 9))
 
     def join(step):
         if step % 2 == 0 and (i := next(arrivals, None)) is not None:
-            engine.add(f"r{i}", PROMPTS[i], PARAMS[i])
+            engine.add(f"r{i}", Task(PROMPTS[i], PARAMS[i]))
 
     assert run(engine, join) == alone
     assert runner.free_slots == MAX_BATCH
@@ -91,7 +94,7 @@ def test_under_load_every_request_gives_the_bytes_it_gives_alone(
 def test_seeds_matter_and_repeat(checkpoint):
     engine, _ = build(checkpoint)
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        engine.add(name, PROMPTS[0], params(seed=seed))
+        engine.add(name, Task(PROMPTS[0], params(seed=seed)))
     results = run(engine)
     assert results["a"] == results["b"]
     assert results["a"] != results["c"]
@@ -100,7 +103,7 @@ def test_seeds_matter_and_repeat(checkpoint):
 def test_abort_frees_at_every_stage(checkpoint, alone):
     engine, runner = build(checkpoint, step_tokens=4)
     for i in range(7):
-        engine.add(f"r{i}", PROMPTS[i], PARAMS[i])
+        engine.add(f"r{i}", Task(PROMPTS[i], PARAMS[i]))
     engine.step()  # r0 … r3 have slots, the rest wait
     assert runner.free_slots < MAX_BATCH
     engine.abort("r6")  # waiting
@@ -116,14 +119,14 @@ def test_abort_frees_at_every_stage(checkpoint, alone):
         assert results[name][2] == "length"
     assert not {"r2", "r6"} & results.keys()
     assert runner.free_slots == MAX_BATCH
-    engine.add("again", PROMPTS[0], PARAMS[0])
+    engine.add("again", Task(PROMPTS[0], PARAMS[0]))
     assert run(engine)["again"] == alone["r0"]
 
 
 def test_finish_reasons_and_limits(checkpoint):
     engine, _ = build(checkpoint)
-    engine.add("one", PROMPTS[1], params(max_tokens=1))
-    engine.add("twenty", PROMPTS[1], params(max_tokens=20))
+    engine.add("one", Task(PROMPTS[1], params(max_tokens=1)))
+    engine.add("twenty", Task(PROMPTS[1], params(max_tokens=20)))
     results = run(engine)
     assert len(results["one"][0]) == 1
     assert len(results["twenty"][0]) == 20
@@ -136,8 +139,8 @@ def test_a_model_that_overflows_ends_the_request_and_spares_the_others(tmp_path)
     tensors["emb.weight"][65] = 3e38
     path = write_model(tmp_path / "overflow.safetensors", tensors)
     engine, runner = build(path)
-    engine.add("bad", [65], params())
-    engine.add("good", [66], params())
+    engine.add("bad", Task([65], params()))
+    engine.add("good", Task([66], params()))
     results = run(engine)
     assert results["bad"][2] == "error"
     assert results["good"][2] == "length"
@@ -156,9 +159,10 @@ def test_requests_begin_with_the_state_that_they_name(checkpoint):
         prefixes = PrefixCache(None)
         runner = ModelRunner(model, Sampler(256, model.team), states, prefixes)
         scheduler = Scheduler(MAX_BATCH, 16, prefixes)
-        engine = Engine(scheduler, runner, OutputProcessor(ByteTokenizer()))
+        codec = SnapshotCodec("", model.config.state_shapes, 256)
+        engine = Engine(scheduler, runner, OutputProcessor(ByteTokenizer()), codec)
         for number, name in enumerate(names):
-            engine.add(str(number), [1, 2, 3], params(), name)
+            engine.add(str(number), Task([1, 2, 3], params(), name))
         found = {str(number): [] for number in range(len(names))}
         while engine.has_work:
             for output in engine.step():

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from server.engine.batch import Batch, BatchResult, Chunk
 from server.engine.output_processor import OutputProcessor, StopStrings
 from server.engine.request import Request
+from server.engine.task import Task
 from server.sampling.params import SamplingParams
 from server.tokenizer.bytes import ByteTokenizer
 
@@ -11,7 +12,7 @@ from server.tokenizer.bytes import ByteTokenizer
 def generate(tokens, **params):
     """Feed tokens to a processor until it ends; returns (pieces, finish reason, error)."""
     processor = OutputProcessor(ByteTokenizer())
-    request = Request("r", [1], SamplingParams(**{"max_tokens": 1000, "seed": 0, **params}))
+    request = Request("r", Task([1], SamplingParams(**{"max_tokens": 1000, "seed": 0, **params})))
     processor.add(request)
     pieces = []
     for token in tokens:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from server.engine.cache_use import CacheUse
 from server.engine.state_cache import JUNCTION_TOKENS, StateCache
+from server.engine.task import Task
 from tests.engine.test_engine import build, params
 from tests.model.random_models import random_tensors, write_model
 
@@ -36,7 +37,7 @@ class Served:
         self.cached, self.ids = {}, {}
 
     def add(self, name, prompt, use=None, **changes):
-        self.engine.add(name, list(prompt), params(**changes), use=use or CacheUse())
+        self.engine.add(name, Task(list(prompt), params(**changes), use=use or CacheUse()))
 
     def step(self):
         for output in self.engine.step():

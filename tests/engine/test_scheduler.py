@@ -5,11 +5,14 @@ from server.engine.batch import BatchResult
 from server.engine.prefix_cache import PrefixCache
 from server.engine.request import Request, Status
 from server.engine.scheduler import Scheduler
+from server.engine.task import Task
 from server.sampling.params import SamplingParams
 
 
 def request(name, prompt_length, max_tokens=4):
-    return Request(name, list(range(prompt_length)), SamplingParams(max_tokens=max_tokens, seed=0))
+    return Request(
+        name, Task(list(range(prompt_length)), SamplingParams(max_tokens=max_tokens, seed=0))
+    )
 
 
 def advance(scheduler):

@@ -7,6 +7,7 @@ from server.config import SettingsError
 from server.registry.hosted_model import ModelConflictError
 from server.registry.manager import NotLoadedError, StoppingError, UnknownModelError
 from server.workers.client import NotReadyError, QueueFullError
+from server.workers.messages import Task
 from server.workers.pool import WorkerError
 from tests.registry.world import PARAMS, World, run, submit, turns
 
@@ -25,7 +26,7 @@ def test_names_lead_to_their_workers():
         ]:
             route, _ = submit(world.manager, name)
             assert (route.id, route.initial_state) == (ident, state)
-            assert workers.worker.generated[-1].initial_state == state
+            assert workers.worker.generated[-1].task.initial_state == state
         assert (len(main.worker.generated), len(a.worker.generated)) == (2, 4)
         assert world.manager.deployments.active_requests == 6
 
@@ -163,7 +164,7 @@ def test_a_reload_lets_running_requests_finish_on_the_old_workers():
         manager = world.manager
         old = world.workers[0]
         with manager.lease("main") as route:
-            stream = route.submit([1], PARAMS)
+            stream = route.submit(Task([1], PARAMS))
             await manager.reload("main")
             new = world.workers[-1]
             submit(manager, "main")
@@ -188,7 +189,7 @@ def test_a_request_that_is_still_being_encoded_keeps_its_workers():
         with world.manager.lease("main") as route:
             await world.manager.reload("main")
             await turns()
-            route.submit([1], PARAMS)
+            route.submit(Task([1], PARAMS))
         assert len(world.workers[0].worker.generated) == 1
 
     run(scenario)
@@ -198,7 +199,7 @@ def test_requests_that_outlast_the_grace_are_ended():
     async def scenario():
         world = await World(shutdown_seconds=0.01).start()
         with world.manager.lease("main") as route:
-            stream = route.submit([1], PARAMS)
+            stream = route.submit(Task([1], PARAMS))
             await world.manager.unload("main")
             (output,) = [output async for output in stream]
         assert (output.finish_reason, output.error) == ("error", "the model 'main' was unloaded")

@@ -6,6 +6,7 @@ from server.checkpoints.checkpoint import CheckpointError
 from server.config import Settings
 from server.registry.manager import ModelManager
 from server.sampling.params import SamplingParams
+from server.workers.messages import Task
 from tests.fakes import PATIENCE, FakeWorkers, fake_model
 
 PARAMS = SamplingParams(max_tokens=5, seed=1)
@@ -57,7 +58,7 @@ def run(scenario):
 
 def submit(manager, name):
     with manager.lease(name) as route:
-        return route, route.submit([1], PARAMS)
+        return route, route.submit(Task([1], PARAMS))
 
 
 async def turns(count=20):

@@ -4,7 +4,7 @@ import pytest
 
 from server.sampling.params import SamplingParams
 from server.workers.client import EngineClient, NotReadyError, QueueFullError, WorkerLink
-from server.workers.messages import Abort, Generate, RequestOutput
+from server.workers.messages import Abort, Generate, RequestOutput, Task
 
 PARAMS = SamplingParams(max_tokens=5, seed=1)
 
@@ -31,7 +31,7 @@ def test_outputs_reach_their_stream_and_are_merged_for_a_slow_reader():
     async def scenario():
         link = Recorder()
         client = client_with(link)
-        first, second = client.submit([1], PARAMS), client.submit([2], PARAMS)
+        first, second = client.submit(Task([1], PARAMS)), client.submit(Task([2], PARAMS))
         client.deliver(link, [output(first, "a"), output(second, "x")])
         client.deliver(link, [output(first, "b"), output(first, "c", "stop")])
         client.deliver(link, [output(second, "y", "length")])
@@ -47,7 +47,7 @@ def test_outputs_reach_their_stream_and_are_merged_for_a_slow_reader():
 def test_waiting_can_be_cancelled_without_losing_anything():
     async def scenario():
         link = Recorder()
-        stream = client_with(link).submit([1], PARAMS)
+        stream = client_with(link).submit(Task([1], PARAMS))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(stream.get(), 0.001)
         stream.put(output(stream, "a"))
@@ -62,7 +62,7 @@ def test_requests_go_to_the_least_loaded_ready_worker():
         links[1].ready = False
         client = client_with(*links)
         for _ in range(4):
-            client.submit([1], PARAMS)
+            client.submit(Task([1], PARAMS))
         assert [len(link.sent) for link in links] == [2, 0, 2]
         assert all(isinstance(message, Generate) for message in links[0].sent)
 
@@ -73,13 +73,13 @@ def test_the_number_of_requests_is_bounded_and_ends_make_room():
     async def scenario():
         link = Recorder()
         client = client_with(link, max_requests=2)
-        stream = client.submit([1], PARAMS)
-        client.submit([1], PARAMS)
+        stream = client.submit(Task([1], PARAMS))
+        client.submit(Task([1], PARAMS))
         with pytest.raises(QueueFullError) as caught:
-            client.submit([1], PARAMS)
+            client.submit(Task([1], PARAMS))
         assert caught.value.retry_after > 0
         client.deliver(link, [output(stream, "", "stop")])
-        client.submit([1], PARAMS)
+        client.submit(Task([1], PARAMS))
 
     asyncio.run(scenario())
 
@@ -89,11 +89,11 @@ def test_requests_elsewhere_can_count_as_well():
         elsewhere = 1
         client = EngineClient(2, lambda: elsewhere + client.active_requests)
         client.links.append(Recorder())
-        client.submit([1], PARAMS)
+        client.submit(Task([1], PARAMS))
         with pytest.raises(QueueFullError):
-            client.submit([1], PARAMS)
+            client.submit(Task([1], PARAMS))
         elsewhere = 0
-        client.submit([1], PARAMS)
+        client.submit(Task([1], PARAMS))
 
     asyncio.run(scenario())
 
@@ -101,8 +101,8 @@ def test_requests_elsewhere_can_count_as_well():
 def test_the_initial_state_goes_along():
     async def scenario():
         link = Recorder()
-        stream = client_with(link).submit([1], PARAMS, "poet")
-        assert link.sent == [Generate(stream.request_id, [1], PARAMS, "poet")]
+        stream = client_with(link).submit(Task([1], PARAMS, "poet"))
+        assert link.sent == [Generate(stream.request_id, Task([1], PARAMS, "poet"))]
 
     asyncio.run(scenario())
 
@@ -111,7 +111,7 @@ def test_abort_is_sent_once_and_later_outputs_are_dropped():
     async def scenario():
         link = Recorder()
         client = client_with(link)
-        stream = client.submit([1], PARAMS)
+        stream = client.submit(Task([1], PARAMS))
         stream.abort()
         stream.abort()
         assert link.sent[1:] == [Abort(stream.request_id)]
@@ -125,7 +125,7 @@ def test_nothing_is_aborted_after_the_end():
     async def scenario():
         link = Recorder()
         client = client_with(link)
-        stream = client.submit([1], PARAMS)
+        stream = client.submit(Task([1], PARAMS))
         client.deliver(link, [output(stream, "a", "stop")])
         stream.abort()
         assert len(link.sent) == 1
@@ -137,12 +137,12 @@ def test_a_worker_that_is_gone_fails_its_requests_only():
     async def scenario():
         links = [Recorder(), Recorder()]
         client = client_with(*links)
-        lost, kept = client.submit([1], PARAMS), client.submit([1], PARAMS)
+        lost, kept = client.submit(Task([1], PARAMS)), client.submit(Task([1], PARAMS))
         client.fail(links[0], "worker-0 was ended by signal 9")
         (news,) = [o async for o in lost]
         assert (news.finish_reason, news.error) == ("error", "worker-0 was ended by signal 9")
         assert client.active_requests == 1
-        assert client.submit([1], PARAMS).request_id in links[1].streams
+        assert client.submit(Task([1], PARAMS)).request_id in links[1].streams
         assert kept.request_id in links[1].streams
 
     asyncio.run(scenario())
@@ -153,6 +153,6 @@ def test_no_ready_worker():
         client = client_with()
         client.detail = "compiling kernels"
         with pytest.raises(NotReadyError, match="compiling kernels"):
-            client.submit([1], PARAMS)
+            client.submit(Task([1], PARAMS))
 
     asyncio.run(scenario())

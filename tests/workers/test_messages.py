@@ -13,6 +13,7 @@ from server.workers.messages import (
     Ready,
     RequestOutput,
     Shutdown,
+    Task,
     decode_from_worker,
     decode_to_worker,
     encode,
@@ -24,8 +25,8 @@ PARAMS = SamplingParams(max_tokens=3, seed=2**64 - 1, stop=("a", "é"), stop_tok
 @pytest.mark.parametrize(
     "message",
     [
-        Generate("r1", [1, 2, 65535], PARAMS),
-        Generate("r1", [1], PARAMS, "poet"),
+        Generate("r1", Task([1, 2, 65535], PARAMS)),
+        Generate("r1", Task([1], PARAMS, "poet")),
         Abort("r1"),
         Shutdown(),
     ],

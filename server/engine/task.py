@@ -1,0 +1,21 @@
+"""What is asked of the engine. Plain data, also on the wire."""
+
+import msgspec
+
+from server.engine.cache_use import READS_AND_WRITES, CacheUse
+from server.sampling.params import SamplingParams
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A prompt, and what is to be made of it."""
+
+    prompt_ids: list[int]
+    """May be empty only after a base with logits."""
+    params: SamplingParams
+    initial_state: str = ""
+    """A name of ModelSpec.states, or empty for the model's own."""
+    use: CacheUse = READS_AND_WRITES
+    base: bytes = b""
+    """An encoded snapshot that the prompt goes on from, instead of an initial state."""
+    keeps_state: bool = False
+    """Whether the last output brings the state after the prompt, encoded."""

@@ -1,0 +1,47 @@
+"""What a state depends on besides its tokens, as one name that is the same on every machine."""
+
+import hashlib
+import platform
+import zlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+import numpy as np
+
+from server.kernels.jit import TARGET, sources_hash
+from server.model.initial_state import StateArrays
+
+
+def state_fingerprint(weights: Any, states: Mapping[str, StateArrays], threads: int) -> str:
+    """Of all bytes of the weights and the initial states, and of the arithmetic.
+
+    All tiers of instructions with fused multiply-adds give the same bits. The mathematical
+    functions are those of Numba and the C library.
+    """
+    arithmetic = (sources_hash(), str(TARGET.has_fma), numba.__version__)
+    machine = (platform.machine(), *platform.libc_ver())
+    digest = hashlib.sha256("\0".join(arithmetic + machine).encode())
+    with ThreadPoolExecutor(threads) as pool:
+        for checksum in pool.map(zlib.crc32, map(_bytes_of, _arrays(weights))):
+            digest.update(checksum.to_bytes(4, "little"))
+    for name, state in sorted(states.items()):
+        digest.update(name.encode() + b"\0")
+        for array in state.values():
+            digest.update(_bytes_of(array))
+    return digest.hexdigest()[:32]
+
+
+def _arrays(weights: Any) -> Iterator[Any]:
+    """The arrays of nested named tuples, in order."""
+    if isinstance(weights, np.ndarray):
+        yield weights
+    elif isinstance(weights, tuple):
+        for part in weights:
+            yield from _arrays(part)
+
+
+def _bytes_of(array: Any) -> memoryview:
+    data: memoryview = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    return data
