@@ -63,7 +63,7 @@ class Bench:
         runner = ModelRunner(self.model, self.sampler, states, prefixes)
         scheduler = Scheduler(AT_ONCE, STEP_TOKENS, prefixes)
         codec = SnapshotCodec("", self.config.state_shapes, VOCABULARY)
-        return Engine(scheduler, runner, OutputProcessor(self.tokenizer), codec)
+        return Engine(scheduler, runner, OutputProcessor(self.tokenizer), prefixes, codec)
 
     def ids(self, count: int) -> list[int]:
         """Random token ids."""

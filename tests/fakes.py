@@ -8,6 +8,8 @@ from server.registry.served_model import ServedModel, stamp_files
 from server.workers.client import EngineClient, WorkerLink
 from server.workers.messages import (
     Abort,
+    CacheQuery,
+    CacheReport,
     FinishReason,
     Generate,
     ModelSpec,
@@ -89,6 +91,9 @@ class FakeWorker:
         self.error = error
         self.generated: list[Generate] = []
         self.aborted: list[str] = []
+        self.queries: list[CacheQuery] = []
+        self.report: CacheReport | None = None
+        """The answer to queries; without one there is none."""
         self.pieces_sent = 0
         self.finished = 0
         self._released = asyncio.Event()
@@ -119,6 +124,10 @@ class FakeWorker:
         if isinstance(message, Generate):
             self.generated.append(message)
             self._tasks[message.request_id] = asyncio.create_task(self._answer(message))
+        elif isinstance(message, CacheQuery):
+            self.queries.append(message)
+            if self.report is not None:
+                self.client.inquiries.answer(message.query_id, self.report)
         elif isinstance(message, Abort):
             self.aborted.append(message.request_id)
             self._tasks[message.request_id].cancel()

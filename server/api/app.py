@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from server.api.dependencies import Service
 from server.api.errors import install_error_handlers
 from server.api.middleware import BodyLimit, RequestContext
-from server.api.routes import admin, chat, completions, health, models
+from server.api.routes import admin, cache, chat, completions, health, metrics, models
 from server.config import Settings
 from server.registry.manager import ModelManager
 
@@ -20,7 +20,8 @@ def create_app(settings: Settings, manager: ModelManager) -> FastAPI:
     for module in (models, completions, chat, health):
         app.include_router(module.router)
     if settings.http.admin != "off":
-        app.include_router(admin.router)
+        for operation in (admin, cache, metrics):
+            app.include_router(operation.router)
     app.add_middleware(BodyLimit, max_bytes=settings.http.max_body_bytes)
     app.add_middleware(RequestContext)  # the last one added is the outermost
     return app

@@ -15,7 +15,7 @@ from server.logs import request_id
 logger = logging.getLogger(__name__)
 access_log = logging.getLogger("server.api.access")
 
-PROBES = ("/health", "/ready")
+PROBES = ("/health", "/ready", "/metrics")
 SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 

@@ -89,5 +89,6 @@ def _assemble(
         Scheduler(model.max_rows, model.max_tokens, prefixes),
         ModelRunner(model, sampler, initial_states, prefixes),
         OutputProcessor(tokenizer),
+        prefixes,
         codec,
     )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from server.snapshots.snapshot import SnapshotKind
+from server.snapshots.tier_view import TierCounters, TierName
 
 
 @dataclass
@@ -12,7 +13,12 @@ class CacheCounters:
     exact_hits: int = 0
     """Matches of all token ids, which leave nothing to compute."""
     prefix_hits: int = 0
-    misses: int = 0
+    unknown: int = 0
+    """Misses of sequences that share nothing with any before."""
+    no_snapshot: int = 0
+    """Misses of sequences that begin like others, but part from them before any snapshot."""
+    not_asked: int = 0
+    """Requests that wanted nothing from the cache."""
     tokens_saved: int = 0
     """Token ids that need not be computed thanks to the hits."""
     inserts: int = 0
@@ -54,3 +60,19 @@ class EntryInfo:
     idle_seconds: float
     """Since it was last inserted or hit."""
     pinned: bool
+
+
+@dataclass
+class CacheReport:
+    """The cache of one worker."""
+
+    limit_bytes: int
+    """Of memory; 0 without a cache."""
+    memory: CacheCounters
+    tiers: dict[TierName, TierCounters]
+    """Below memory."""
+    recent: list[EntryInfo]
+    """The snapshots in memory that were used last, at most RECENT_ENTRIES."""
+
+
+RECENT_ENTRIES = 50

@@ -5,6 +5,7 @@ import msgspec
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.outputs import RequestOutput
+from server.engine.prefix_cache import PrefixCache
 from server.engine.request import Request
 from server.engine.scheduler import Scheduler
 from server.engine.task import Task
@@ -20,11 +21,13 @@ class Engine:
         scheduler: Scheduler,
         runner: ModelRunner,
         processor: OutputProcessor,
+        cache: PrefixCache,
         codec: SnapshotCodec,
     ) -> None:
         self._scheduler = scheduler
         self._runner = runner
         self._processor = processor
+        self._cache = cache
         self._codec = codec
 
     @property
@@ -57,6 +60,9 @@ class Engine:
     def step(self) -> list[RequestOutput]:
         """Compute one batch; return the news of its requests."""
         batch = self._scheduler.schedule()
+        if not batch.chunks:
+            self._cache.wait()
+            return []
         result = self._runner.run(batch)
         outputs, finished = self._processor.process(batch, result)
         self._scheduler.update(batch, result, finished)
@@ -65,6 +71,19 @@ class Engine:
             self._runner.release(request)
         kept = {request.request_id: request.kept for request in finished if request.kept}
         return [self._with_state(output, kept.get(output.request_id)) for output in outputs]
+
+    @property
+    def cache(self) -> PrefixCache:
+        """For operators."""
+        return self._cache
+
+    def idle(self) -> None:
+        """Tell that there is nothing to compute until something is added."""
+        self._cache.idle()
+
+    def close(self, seconds: float) -> None:
+        """Keep what is to be kept, for at most so long. Nothing may follow."""
+        self._cache.close(seconds)
 
     def _with_state(self, output: RequestOutput, kept: Snapshot | None) -> RequestOutput:
         if kept is None:

@@ -1,31 +1,45 @@
 """What a request takes from the state cache, and what it leaves there."""
 
 from collections.abc import Iterable
+from dataclasses import replace
+from hashlib import blake2b
 
 import numpy as np
 
+from server.engine.cache_view import RECENT_ENTRIES, CacheCounters, CacheReport
 from server.engine.request import Request
+from server.engine.restoring import Restorer
 from server.engine.state_cache import JUNCTION_TOKENS, StateCache
 from server.snapshots.snapshot import Snapshot, SnapshotKind
+from server.snapshots.tiers import SnapshotTiers
 
 SPACING = 256
 """Snapshots are taken so many tokens before the end of a prompt, twice as many, and so on: another
 question about the same document parts near the end, and then reads this much again at most."""
 
+_WAIT_SECONDS = 0.01  # new requests and aborts are not looked at meanwhile
+
 
 class PrefixCache:
     """The state cache as scheduler, runner and engine use it; without one nothing is ever kept."""
 
-    def __init__(self, cache: StateCache | None) -> None:
+    def __init__(self, cache: StateCache | None, tiers: SnapshotTiers | None = None) -> None:
+        """Without a cache the tiers are of no use."""
         self._cache = cache
+        self._not_asked = 0
+        self._tiers = tiers if cache is not None else None
+        self._restorer = Restorer(cache, tiers) if cache is not None and tiers else None
 
     def must_wait(self, request: Request, running: Iterable[Request]) -> bool:
-        """Whether a running request will soon leave a snapshot that saves this one much.
+        """Whether a snapshot that saves this one much may soon be there.
 
-        If so, the running one is made to stop there.
+        It comes from the tiers below memory, or from a running request, which is made to stop
+        there.
         """
         if self._cache is None or not request.use.reads:
             return False
+        if self._restorer is not None and self._restorer.is_busy_for(request):
+            return True
         for other in running:
             if other.in_prefill and other.use.writes and other.namespace == request.namespace:
                 shared = _usable_prefix(request, other)
@@ -40,6 +54,7 @@ class PrefixCache:
         if self._cache is None or not length:
             return
         stops: dict[int, SnapshotKind] = {}
+        self._not_asked += not request.use.reads
         if request.use.reads:
             match = self._cache.match(request.namespace, request.prompt_array)
             request.snapshot, request.computed = match.snapshot, match.tokens
@@ -65,6 +80,45 @@ class PrefixCache:
         handle = self._cache.insert(request.namespace, path, snapshot, kind)
         if handle is not None and snapshot.tokens <= len(request.prompt_ids):
             request.written = snapshot.tokens - request.cached
+        if self._tiers is not None:
+            self._tiers.put(request.namespace, np.array(path, np.int32), snapshot, kind)
+
+    def report(self) -> CacheReport:
+        """What an operator wants to know."""
+        if self._cache is None:
+            return CacheReport(0, CacheCounters(), {}, [])
+        tiers = self._tiers.counters() if self._tiers is not None else {}
+        entries = sorted(self._cache.entries(), key=lambda entry: entry.idle_seconds)
+        # Which belong together is to be seen, but nobody's salt.
+        recent = [
+            replace(entry, namespace=blake2b(entry.namespace.encode(), digest_size=4).hexdigest())
+            for entry in entries[:RECENT_ENTRIES]
+        ]
+        counters = replace(self._cache.counters, not_asked=self._not_asked)
+        return CacheReport(self._cache.limit_bytes, counters, tiers, recent)
+
+    def clear(self, shared: bool) -> None:
+        """Forget everything in memory and on disk, and if asked for what nodes share."""
+        if self._cache is not None:
+            self._cache.clear()
+        if self._tiers is not None:
+            self._tiers.clear(shared)
+
+    def wait(self) -> None:
+        """Let a fetch from the tiers come to an end: there is nothing to compute without it."""
+        if self._tiers is not None:
+            self._tiers.wait(_WAIT_SECONDS)
+
+    def idle(self) -> None:
+        """There is nothing to compute for now: a good time to write."""
+        if self._tiers is not None:
+            self._tiers.idle()
+
+    def close(self, seconds: float) -> None:
+        """Write what is still to be written, for at most so long."""
+        if self._tiers is not None:
+            self._tiers.flush(seconds)
+            self._tiers.close()
 
     def keeps_replies_of(self, request: Request) -> bool:
         """Whether the end of what a request has generated is worth a snapshot."""

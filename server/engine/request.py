@@ -10,6 +10,7 @@ from server.engine.cache_use import CacheUse
 from server.engine.task import Task
 from server.sampling.params import SamplingParams
 from server.snapshots.encoding import StoredSnapshot
+from server.snapshots.fetching import Fetch
 from server.snapshots.snapshot import Snapshot, SnapshotKind
 
 
@@ -38,6 +39,10 @@ class Request:
     """What it begins with from the state cache."""
     cached: int = 0
     """How many tokens of the prompt that stands for."""
+    fetch: Fetch | None = None
+    """What it waits for from the tiers below memory."""
+    restored: bool = False
+    """Whether they have been asked."""
     written: int = 0
     """How many more tokens of the prompt the cache stands for by now."""
     kept: Snapshot | None = None

@@ -21,6 +21,7 @@ from server.engine.radix_tree import (
     TOKEN_BYTES,
     Node,
     TokenIds,
+    Walk,
     pack_ids,
     path_bytes,
 )
@@ -88,23 +89,22 @@ class StateCache:
         `junction_tokens` beyond the deepest snapshot on the path, be that one of use or not. The
         caller may stop a little earlier, such as at the end of a message.
         """
-        path = pack_ids(token_ids)
         length = len(token_ids)
-        limit = length if at_most is None else at_most
-        walk = self._entries.trees.walk(namespace, path)
-        found, tokens, deepest = None, 0, 0
-        for node in walk.nodes:
-            if node.value is not None:
-                deepest = node.depth
-                goes_on = deepest < length or node.value.snapshot.logits is not None
-                if goes_on and deepest <= limit:
-                    found, tokens = node.value, deepest
+        walk = self._entries.trees.walk(namespace, pack_ids(token_ids))
+        found, tokens = _deepest_of_use(walk, length, length if at_most is None else at_most)
+        deepest = max((node.depth for node in walk.nodes if node.value is not None), default=0)
         junction = walk.tokens if walk.tokens - deepest >= self._junction_tokens else 0
         if found is None:
-            self._counters.misses += 1
+            self._counters.unknown += not walk.tokens
+            self._counters.no_snapshot += walk.tokens > 0
             return Match(None, 0, junction, None)
         self._count_hit(found, tokens, tokens == length)
         return Match(found.snapshot, tokens, junction, found.handle)
+
+    def depth(self, namespace: str, token_ids: TokenIds) -> int:
+        """How many of the ids the snapshot stands for that match() would find; counts nothing."""
+        walk = self._entries.trees.walk(namespace, pack_ids(token_ids))
+        return _deepest_of_use(walk, len(token_ids), len(token_ids))[1]
 
     def insert(
         self, namespace: str, token_ids: TokenIds, snapshot: Snapshot, kind: SnapshotKind = "prompt"
@@ -295,3 +295,12 @@ class StateCache:
         else:
             self._evictable.add(handle)
         return True
+
+
+def _deepest_of_use(walk: Walk[Entry], length: int, limit: int) -> tuple[Entry | None, int]:
+    """The last entry on the way of `length` ids that can be gone on from, and its depth."""
+    for node in reversed(walk.nodes):
+        entry, depth = node.value, node.depth
+        if entry and depth <= limit and (depth < length or entry.snapshot.logits is not None):
+            return entry, depth
+    return None, 0

@@ -11,7 +11,7 @@ from server.registry.catalogue import ModelEntry
 from server.registry.served_model import ServedModel, stamp_files
 from server.snapshots.encoding import SnapshotCodec
 from server.workers.client import EngineClient
-from server.workers.messages import ModelSpec, Ready
+from server.workers.messages import CacheReport, ModelSpec, Ready
 from server.workers.pool import WorkerError
 
 
@@ -129,6 +129,14 @@ class Deployments:
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
         return task
+
+    async def cache_reports(
+        self, clear: bool = False, clear_shared: bool = False
+    ) -> dict[str, list[CacheReport | None]]:
+        """Model → the state cache of each worker that takes new requests, emptied if asked to."""
+        serving = {each.entry.id: each.client for each in self._watches}
+        waits = (client.cache_reports(clear, clear_shared) for client in serving.values())
+        return dict(zip(serving, await asyncio.gather(*waits), strict=True))
 
     async def wait_for_failure(self) -> WorkerError:
         """Return when a worker of a deployment in use has ended unexpectedly."""

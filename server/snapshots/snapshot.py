@@ -9,11 +9,11 @@ import numpy.typing as npt
 from server.model.initial_state import StateArrays
 
 SnapshotKind = Literal[
-    "system", "message", "prompt", "reply", "spaced", "breakpoint", "junction", "named"
+    "system", "message", "prompt", "reply", "spaced", "breakpoint", "junction", "restored"
 ]
 """Where a snapshot was taken: at the end of the system message, of another message, of the whole
 prompt, or of the reply; at a distance inside a long prompt; where the client asked for it; where
-two sequences part; or as a state that has a name."""
+two sequences part; or before it came back from a tier below memory."""
 
 
 @dataclass(frozen=True, eq=False)

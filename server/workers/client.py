@@ -5,7 +5,15 @@ import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from server.workers.messages import Abort, Generate, RequestOutput, Task, ToWorker
+from server.workers.inquiries import Inquiries
+from server.workers.messages import (
+    Abort,
+    CacheReport,
+    Generate,
+    RequestOutput,
+    Task,
+    ToWorker,
+)
 
 
 class QueueFullError(Exception):
@@ -96,6 +104,7 @@ class EngineClient:
     def __init__(self, max_requests: int, held: Callable[[], int] | None = None) -> None:
         """`held` counts the requests against max_requests; without it, those of this client."""
         self.links: list[WorkerLink] = []
+        self.inquiries = Inquiries()
         self.detail = "starting"
         self._max_requests = max_requests
         self._held = held or (lambda: self.active_requests)
@@ -129,6 +138,13 @@ class EngineClient:
         link.streams[request_id] = stream
         link.send(Generate(request_id, task))
         return stream
+
+    async def cache_reports(
+        self, clear: bool = False, clear_shared: bool = False
+    ) -> list[CacheReport | None]:
+        """Of each worker; None of one that is not ready or does not answer in time."""
+        workers = [link.send if link.ready else None for link in self.links]
+        return await self.inquiries.ask(workers, clear, clear_shared)
 
     def deliver(self, link: WorkerLink, outputs: list[RequestOutput]) -> None:
         """Hand the outputs of one step to their streams; those of aborted requests are dropped."""

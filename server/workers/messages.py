@@ -1,12 +1,14 @@
 """Everything that crosses a process boundary, as tagged msgpack structs.
 
-API → worker: Generate, Abort, Shutdown. Worker → API: Progress, Ready, Failed, Outputs.
+API → worker: Generate, Abort, CacheQuery, Shutdown. Worker → API: Progress, Ready, Failed, Outputs,
+CacheAnswer.
 """
 
 import msgspec
 
 from server.engine.cache_use import READS_AND_WRITES as READS_AND_WRITES
 from server.engine.cache_use import CacheUse as CacheUse
+from server.engine.cache_view import CacheReport as CacheReport
 from server.engine.outputs import FinishReason as FinishReason
 from server.engine.outputs import RequestOutput as RequestOutput
 from server.engine.task import Task as Task
@@ -55,6 +57,15 @@ class Abort(msgspec.Struct, frozen=True, tag=True):
     request_id: str
 
 
+class CacheQuery(msgspec.Struct, frozen=True, tag=True):
+    """Report on the state cache, and empty it first if asked to; answered with CacheAnswer."""
+
+    query_id: int
+    clear: bool = False
+    clear_shared: bool = False
+    """Also what several nodes share."""
+
+
 class Shutdown(msgspec.Struct, frozen=True, tag=True):
     """End the worker process."""
 
@@ -92,8 +103,15 @@ class Outputs(msgspec.Struct, frozen=True, tag=True):
     outputs: list[RequestOutput]
 
 
-ToWorker = Generate | Abort | Shutdown
-FromWorker = Progress | Ready | Failed | Outputs
+class CacheAnswer(msgspec.Struct, frozen=True, tag=True):
+    """The answer to a CacheQuery."""
+
+    query_id: int
+    report: CacheReport
+
+
+ToWorker = Generate | Abort | CacheQuery | Shutdown
+FromWorker = Progress | Ready | Failed | Outputs | CacheAnswer
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode

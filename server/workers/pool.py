@@ -20,6 +20,7 @@ from server.workers.cores import usable_cores
 from server.workers.memory import available_bytes
 from server.workers.messages import (
     Assignment,
+    CacheAnswer,
     Failed,
     ModelSpec,
     Outputs,
@@ -189,6 +190,8 @@ class WorkerPool:
             match message:
                 case Outputs(outputs):
                     self._client.deliver(self._links[name], outputs)
+                case CacheAnswer(query_id, report):
+                    self._client.inquiries.answer(query_id, report)
                 case Progress():
                     self._client.detail = message.stage
                     self._on_progress(message)

@@ -24,6 +24,8 @@ from server.tokenizer.base import TokenizerError
 from server.workers.messages import (
     Abort,
     Assignment,
+    CacheAnswer,
+    CacheQuery,
     Failed,
     FromWorker,
     Generate,
@@ -36,6 +38,9 @@ from server.workers.messages import (
 )
 
 log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 3.0
+"""For cached states to reach the disk when the server stops; less than pool.STOP_SECONDS."""
 
 
 def main() -> int:
@@ -96,6 +101,7 @@ def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
     """Take in what has come, compute a step, send its outputs; sleep only when idle."""
     while True:
         if not engine.has_work:
+            engine.idle()
             socket.poll()
         while socket.poll(0):
             message = decode_to_worker(socket.recv())
@@ -107,7 +113,12 @@ def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
                     socket.send(encode(Outputs([refused])))
             elif isinstance(message, Abort):
                 engine.abort(message.request_id)
+            elif isinstance(message, CacheQuery):
+                if message.clear:
+                    engine.cache.clear(message.clear_shared)
+                socket.send(encode(CacheAnswer(message.query_id, engine.cache.report())))
             else:
+                engine.close(FLUSH_SECONDS)
                 return
         if engine.has_work:
             outputs = engine.step()

@@ -23,14 +23,15 @@ def checkpoint(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("model") / "random.safetensors", tensors)
 
 
-def build(checkpoint, threads=1, step_tokens=16, max_batch=MAX_BATCH, cache=None):
+def build(checkpoint, threads=1, step_tokens=16, max_batch=MAX_BATCH, cache=None, tiers=None):
     model = load_model(checkpoint, threads=threads, max_tokens=32, max_rows=max_batch)
-    prefixes = PrefixCache(cache)
+    prefixes = PrefixCache(cache, tiers)
     states = {"": empty_state(model.config)}
     runner = ModelRunner(model, Sampler(256, model.team), states, prefixes)
     processor = OutputProcessor(ByteTokenizer())
     codec = SnapshotCodec("random", model.config.state_shapes, 256)
-    return Engine(Scheduler(max_batch, step_tokens, prefixes), runner, processor, codec), runner
+    scheduler = Scheduler(max_batch, step_tokens, prefixes)
+    return Engine(scheduler, runner, processor, prefixes, codec), runner
 
 
 def params(i=0, **changes):
@@ -160,7 +161,8 @@ def test_requests_begin_with_the_state_that_they_name(checkpoint):
         runner = ModelRunner(model, Sampler(256, model.team), states, prefixes)
         scheduler = Scheduler(MAX_BATCH, 16, prefixes)
         codec = SnapshotCodec("", model.config.state_shapes, 256)
-        engine = Engine(scheduler, runner, OutputProcessor(ByteTokenizer()), codec)
+        processor = OutputProcessor(ByteTokenizer())
+        engine = Engine(scheduler, runner, processor, prefixes, codec)
         for number, name in enumerate(names):
             engine.add(str(number), Task([1, 2, 3], params(), name))
         found = {str(number): [] for number in range(len(names))}

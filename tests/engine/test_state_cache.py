@@ -47,7 +47,7 @@ def test_regenerating_costs_nothing_with_logits_and_goes_back_without(cache):
     keep(cache, ids, logits=False)
     assert cache.match("tenant", ids).snapshot.logits is not None
     counters = cache.counters
-    assert (counters.exact_hits, counters.prefix_hits, counters.misses) == (2, 2, 0)
+    assert (counters.exact_hits, counters.prefix_hits, counters.unknown) == (2, 2, 0)
     assert counters.tokens_saved == 100 + 300 + 300 + 300
     assert (counters.inserts, counters.replaced, counters.entries) == (2, 1, 2)
 
