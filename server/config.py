@@ -145,13 +145,10 @@ class CacheSettings(Section):
         "", description="Where states are kept on disk; empty: in the user's cache folder."
     )
     disk_bytes: int = Field(
-        -1,
-        ge=-1,
-        description="Of all models; 0: none on disk, -1: a tenth of what is free, at most 8 GiB.",
+        -1, ge=-1, description="Of all models; 0: none, -1: a tenth of the free disk, up to 8 GiB."
     )
     disk_format: Literal["float32", "float16"] = Field(
-        "float32",
-        description="How states are stored; float16 rounds: hits may differ from cold runs.",
+        "float32", description="How it is stored; float16 rounds: hits may differ from cold runs."
     )
     shared_url: str = Field(
         "",
