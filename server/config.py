@@ -20,7 +20,6 @@ from server.model_names import AdapterText, ModelName, StateName
 ENV_PREFIX = "RWKV_SERVER_"
 CONFIG_VARIABLE = "RWKV_SERVER_CONFIG"
 
-
 WeightChoice = Literal["auto", "float32", "bfloat16", "int8", "int4"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -52,8 +51,7 @@ class HttpSettings(Section):
         description="When the server stops, or a model is unloaded, running streams have so long.",
     )
     admin: Literal["loopback", "off"] = Field(
-        "loopback",
-        description="Who may use /v1/admin: programs on this machine, or nobody.",
+        "loopback", description="Who may use /v1/admin: programs on this machine, or nobody."
     )
 
 
@@ -131,9 +129,7 @@ class EngineSettings(Section):
         description="For compiled kernels and packed weights; empty: in the user's cache folder.",
     )
     weights_cache_bytes: int = Field(
-        64 << 30,
-        ge=0,
-        description="Most bytes of packed weights that are kept; 0 keeps none.",
+        64 << 30, ge=0, description="Most bytes of packed weights that are kept; 0 keeps none."
     )
 
 
@@ -144,6 +140,23 @@ class CacheSettings(Section):
         -1,
         ge=-1,
         description="Of a model, for all its workers; 0: no cache, -1: a tenth of what is free.",
+    )
+    directory: str = Field(
+        "", description="Where states are kept on disk; empty: in the user's cache folder."
+    )
+    disk_bytes: int = Field(
+        -1, ge=-1, description="Of all models; 0: none, -1: a tenth of the free disk, up to 8 GiB."
+    )
+    disk_format: Literal["float32", "float16"] = Field(
+        "float32", description="How it is stored; float16 rounds: hits may differ from cold runs."
+    )
+    shared_url: str = Field(
+        "",
+        pattern="^$|^(redis|rediss|unix)://",
+        description="Redis or Valkey that servers share, redis://HOST:PORT/DB; empty: none.",
+    )
+    shared_ttl_seconds: int = Field(
+        86_400, ge=1, le=1 << 30, description="States there are kept so long after their last use."
     )
 
 

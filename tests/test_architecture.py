@@ -15,13 +15,14 @@ FILES = {
 }
 
 # Each layer may import itself and what its set names.
-LEAVES = {"config", "logs", "version", "model_names"}
+LEAVES = {"config", "logs", "version", "model_names", "cache_root"}
 ALLOWED = {
     "version": set(),
     "model_names": set(),
     "config": {"model_names"},
     "logs": {"config"},
-    "kernels": set(),
+    "cache_root": set(),
+    "kernels": {"cache_root"},
     "checkpoints": set(),
     "assets": set(),
     "model": {"kernels", "checkpoints", "model_names"},
@@ -29,7 +30,7 @@ ALLOWED = {
     "sampling": {"kernels"},
     "snapshots": {"checkpoints", "model"},
     "engine": {"snapshots", "model", "tokenizer", "sampling", "checkpoints", "kernels", "config"}
-    | {"model_names"},
+    | {"model_names", "cache_root"},
     "workers": LEAVES | {"snapshots", "engine", "checkpoints", "tokenizer", "sampling"},
     "registry": LEAVES | {"snapshots", "workers", "checkpoints", "model", "tokenizer", "sampling"},
     "api": LEAVES | {"snapshots", "registry", "workers", "tokenizer", "sampling"},

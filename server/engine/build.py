@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from server.cache_root import cache_root
 from server.checkpoints.locate import ModelFiles, choose_tokenizer
 from server.config import EngineSettings
 from server.engine.engine import Engine
@@ -13,7 +14,6 @@ from server.engine.output_processor import OutputProcessor
 from server.engine.prefix_cache import PrefixCache
 from server.engine.scheduler import Scheduler
 from server.engine.state_cache import StateCache
-from server.kernels.jit import cache_root
 from server.kernels.team import Team
 from server.model.fingerprint import state_fingerprint
 from server.model.initial_state import StateArrays

@@ -6,7 +6,6 @@ modules that hold compiled code, every Numba version and every CPU.
 """
 
 import hashlib
-import os
 import platform
 import tempfile
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import llvmlite.binding as llvm
 import numba
 import numba.extending
 
+from server.cache_root import cache_root
 from server.kernels.isa import choose_target, choose_tier
 
 _SERVER = Path(__file__).parent.parent
@@ -41,11 +41,6 @@ def machine_code_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def cache_root() -> Path:
-    """Where compiled kernels and packed weights are kept: NUMBA_CACHE_DIR, or the user's cache."""
-    return Path(os.environ.get("NUMBA_CACHE_DIR") or _user_cache() / "rwkv-server")
-
-
 def cache_folder() -> Path:
     """The folder of this machine code; a temporary one if the cache cannot be written."""
     folder = cache_root() / "kernels" / machine_code_hash()
@@ -56,15 +51,6 @@ def cache_folder() -> Path:
     except OSError:
         # Nothing is kept, but the server runs: a read-only container compiles at every start.
         return Path(tempfile.mkdtemp(prefix="rwkv-server-kernels-"))
-
-
-def _user_cache() -> Path:
-    if configured := os.environ.get("XDG_CACHE_HOME"):
-        return Path(configured)
-    try:
-        return Path.home() / ".cache"
-    except RuntimeError:  # no home folder
-        return Path(tempfile.gettempdir())
 
 
 TIER = choose_tier()
