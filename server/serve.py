@@ -20,6 +20,7 @@ from server.registry.manager import ModelManager
 from server.registry.reconfigure import Rereader
 from server.startup_display import StartupDisplay
 from server.workers.client import EngineClient
+from server.workers.disk import with_disk_tier
 from server.workers.messages import ModelSpec
 from server.workers.pool import WorkerError, WorkerPool
 
@@ -39,9 +40,11 @@ def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
     started = time.monotonic()
     display = StartupDisplay()
 
+    running = with_disk_tier(settings)
+
     def make_workers(model: ModelSpec, workers: int, client: EngineClient) -> WorkerPool:
         count = workers or settings.engine.workers
-        return WorkerPool(settings, model, count, client, display.update)
+        return WorkerPool(running, model, count, client, display.update)
 
     manager = ModelManager(settings, make_workers)
     manager.open()

@@ -1,7 +1,7 @@
 """Puts an engine together from settings and files."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -13,7 +13,6 @@ from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.prefix_cache import PrefixCache
 from server.engine.scheduler import Scheduler
-from server.engine.state_cache import StateCache
 from server.kernels.team import Team
 from server.model.fingerprint import state_fingerprint
 from server.model.initial_state import StateArrays
@@ -46,11 +45,9 @@ def build_engine(
     on_progress: OnProgress,
     adapters: Iterable[str] = (),
     states: Mapping[str, str] = MappingProxyType({}),
-    cache_bytes: int = 0,
+    make_cache: Callable[[SnapshotCodec], PrefixCache] = lambda _: PrefixCache(None),
 ) -> BuiltEngine:
     """Load the model, compile its kernels; adapters and states are those of open_parts.
-
-    The state cache may have `cache_bytes` bytes of memory.
 
     Raises CheckpointError or TokenizerError.
     """
@@ -70,8 +67,7 @@ def build_engine(
     model.compile()
     fingerprint = state_fingerprint(weights, initial_states, threads)
     codec = SnapshotCodec(fingerprint, config.state_shapes, config.vocab_size)
-    prefixes = PrefixCache(StateCache(cache_bytes) if cache_bytes else None)
-    engine = _assemble(model, tokenizer, initial_states, prefixes, codec)
+    engine = _assemble(model, tokenizer, initial_states, make_cache(codec), codec)
     seconds = loaded - started, time.monotonic() - loaded
     return BuiltEngine(engine, codec, weight_type, threads, *seconds)
 

@@ -157,7 +157,7 @@ def _log_loaded(deployment: Deployment, seconds: float) -> None:
     served, first = deployment.served, deployment.ready[0]
     log.info(
         "loaded %s (%s, %.1f M parameters, %s, workers %d × threads %d) "
-        "in %.1f s (weights %.1f s, kernels %.1f s, room for %.0f MB of cached states)",
+        "in %.1f s (weights %.1f s, kernels %.1f s, room for %.0f MB of cached states in memory)",
         *(served.spec.id, served.generation, served.parameters / 1e6, first.dtype),
         *(len(deployment.ready), first.threads),
         *(seconds, first.load_seconds, first.compile_seconds),

@@ -1,35 +1,32 @@
 """Where the disk tier of the state cache lies, and how large it may be."""
 
+import logging
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from server.cache_root import cache_root
 from server.config import Settings
 
+log = logging.getLogger(__name__)
+
 _SHARE = 10
 _MOST_BYTES = 8 << 30
 
 
-@dataclass(frozen=True)
-class DiskTier:
-    """A folder, which need not exist yet, and the most bytes for all models."""
+def with_disk_tier(settings: Settings) -> Settings:
+    """The settings with the folder and the size that their defaults stand for.
 
-    folder: Path
-    limit_bytes: int
-
-
-def disk_tier(settings: Settings) -> DiskTier | None:
-    """As the settings want it; None for no disk tier.
-
-    To be asked before workers start, so that all have the same limit. Where the system does not
-    tell how much is free there is no disk tier by default.
+    To be asked once, before any worker starts, so that all have the same limit. Where the system
+    does not tell how much is free, the default is no disk tier.
     """
     cache, engine = settings.cache, settings.engine
     root = Path(engine.cache_dir) if engine.cache_dir else cache_root()
-    folder = Path(cache.directory) if cache.directory else root / "states"
+    folder = Path(cache.directory).expanduser() if cache.directory else root / "states"
     limit = cache.disk_bytes if cache.disk_bytes >= 0 else _default_bytes(folder)
-    return DiskTier(folder, limit) if limit else None
+    if cache.memory_bytes and limit:
+        log.info("cached states: up to %.1f GB on disk, in %s", limit / 1e9, folder)
+    found = {"directory": str(folder), "disk_bytes": limit}
+    return settings.model_copy(update={"cache": cache.model_copy(update=found)})
 
 
 def _default_bytes(folder: Path) -> int:

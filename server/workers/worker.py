@@ -17,6 +17,7 @@ from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.locate import locate
 from server.config import Settings
 from server.engine.build import BuiltEngine, build_engine
+from server.engine.build_cache import build_cache
 from server.engine.engine import Engine
 from server.logs import setup_logging
 from server.snapshots.encoding import SnapshotError
@@ -82,7 +83,8 @@ def _serve(socket: "zmq.Socket[bytes]", settings: Settings, assignment: Assignme
         files = locate(model.path, model.tokenizer)
         built = build_engine(
             *(files, model.dtype, settings.engine, threads, on_progress),
-            *(model.adapters, model.states, assignment.cache_bytes),
+            *(model.adapters, model.states),
+            lambda codec: build_cache(codec, settings.cache, assignment.cache_bytes),
         )
     except (CheckpointError, TokenizerError, OSError, MemoryError) as error:
         send(Failed(str(error) or type(error).__name__))

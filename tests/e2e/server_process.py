@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -21,6 +22,9 @@ class ServerProcess:
     """Starts `python -m server serve ARGS --port 0`; a context that ends what it started."""
 
     def __init__(self, *args, **environment):
+        """Cached states are kept in a folder of its own, unless the environment names one."""
+        self._folder = tempfile.TemporaryDirectory(prefix="rwkv-server-test-")
+        environment.setdefault("RWKV_SERVER_CACHE_DIRECTORY", self._folder.name)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "server", "serve", *args, "--port", "0"],
             cwd=ROOT,
@@ -105,6 +109,7 @@ class ServerProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        self._folder.cleanup()
 
 
 def run_cli(*args, **environment):

@@ -1,7 +1,11 @@
 """Cached states in the real server: seen in the usage, and in nothing else."""
 
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
+from tests.e2e.server_process import ServerProcess
+
+NEW_TOKENS = 16  # of "Tell me about day 12." with its role, and that of the answer
 SYSTEM = "You are a patient storyteller. " * 8
 
 
@@ -54,3 +58,22 @@ def test_many_at_once_with_one_document(server):
     assert [answer for answer, _, _ in together] == alone
     tokens = together[0][1]
     assert sum(cached for _, _, cached in together) >= 6 * (tokens - 60)
+
+
+def test_a_session_survives_restarts(tmp_path):
+    """Also of a server that was killed, which may have lost what it had not yet written."""
+    messages = [{"role": "system", "content": SYSTEM}]
+    environment = {"RWKV_SERVER_CACHE_DIRECTORY": tmp_path}
+    for start in range(4):
+        with ServerProcess(**environment) as server, server.wait_until_ready().client() as http:
+            for turn in range(3):
+                messages.append({"role": "user", "content": f"Tell me about day {start}{turn}."})
+                (answer,), tokens, cached = chat(http, messages)
+                assert chat(http, messages, no_cache=True) == ([answer], tokens, 0)
+                is_first, was_killed = (start, turn) == (0, 0), (start, turn) == (3, 0)
+                if not is_first and not was_killed:
+                    assert tokens - cached <= NEW_TOKENS
+                messages.append({"role": "assistant", "content": answer})
+            if start == 2:
+                server.send_signal(signal.SIGKILL)
+                server.wait()

@@ -1,0 +1,31 @@
+"""Puts the state cache of a worker together from settings."""
+
+from pathlib import Path
+
+from server.config import CacheSettings
+from server.engine.prefix_cache import PrefixCache
+from server.engine.state_cache import StateCache
+from server.snapshots.disk_store import DiskStore
+from server.snapshots.encoding import SnapshotCodec
+from server.snapshots.shared_store import SharedStore
+from server.snapshots.store import SnapshotStore
+from server.snapshots.tiers import SnapshotTiers
+
+
+def build_cache(codec: SnapshotCodec, settings: CacheSettings, memory_bytes: int) -> PrefixCache:
+    """A cache in memory with the tiers below it; none at all without memory.
+
+    Of the settings, `directory` and `disk_bytes` say what they stand for.
+    """
+    if not memory_bytes:
+        return PrefixCache(None)
+    stores: list[SnapshotStore] = []
+    if settings.disk_bytes:
+        stores.append(DiskStore(Path(settings.directory), settings.disk_bytes))
+    if settings.shared_url:
+        stores.append(SharedStore(settings.shared_url, settings.shared_ttl_seconds))
+    tiers = None
+    if stores:
+        model = codec.fingerprint, codec.shapes, codec.vocab_size
+        tiers = SnapshotTiers(stores, *model, settings.disk_format)
+    return PrefixCache(StateCache(memory_bytes), tiers)
