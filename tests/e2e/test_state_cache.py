@@ -77,3 +77,24 @@ def test_a_session_survives_restarts(tmp_path):
             if start == 2:
                 server.send_signal(signal.SIGKILL)
                 server.wait()
+
+
+def test_the_operator_sees_and_empties_the_cache(tmp_path):
+    messages = [{"role": "user", "content": "What is the sea? " * 20}]
+    environment = {"RWKV_SERVER_CACHE_DIRECTORY": tmp_path, "RWKV_SERVER_ENGINE_WORKERS": 2}
+
+    def reports(http):
+        return [each["cache"] for each in http.get("/v1/cache").json()["data"]]
+
+    with ServerProcess(**environment) as server, server.wait_until_ready().client() as http:
+        assert [report["memory"]["entries"] for report in reports(http)] == [0, 0]
+        assert chat(http, messages)[2] == 0
+        used = [report for report in reports(http) if report["memory"]["entries"]]
+        assert len(used) == 1
+        assert used[0]["memory"]["nbytes"] <= used[0]["limit_bytes"]
+        assert "reply" in {entry["kind"] for entry in used[0]["recent"]}
+        assert 'rwkv_cache_misses_total{model="rwkv-embedded"' in http.get("/metrics").text
+        assert http.delete("/v1/cache").json()["complete"] is True
+        assert [report["memory"]["entries"] for report in reports(http)] == [0, 0]
+    with ServerProcess(**environment) as server, server.wait_until_ready().client() as http:
+        assert chat(http, messages)[2] == 0  # nor is anything on disk
