@@ -22,8 +22,10 @@ class SnapshotStore(Protocol):
     """
 
     name: TierName
-    errors: int
-    """Failures so far."""
+
+    @property
+    def errors(self) -> int:
+        """Failures so far, of the file or the connection."""
 
     def lengths(self, space: str, above: int, up_to: int) -> list[int]:
         """Token counts in (above, up_to] at which the space may have payloads, deepest first."""
