@@ -38,6 +38,11 @@ def write(store, number, size=300_000):
     )
 
 
+def fill(store):
+    for number in range(1, 100):
+        write(store, number)
+
+
 def kept(store, numbers):
     keys = {n.to_bytes(16, "big"): n for n in numbers}
     return sorted(keys[key] for key in store.present(list(keys)))
@@ -236,8 +241,7 @@ def test_a_full_disk_ends_writing_with_one_warning_and_reading_goes_on(tmp_path,
     folder = tmp_path / "small"
     with small_disk(folder), opened(folder, 64 << 20, retry_seconds=1e-9) as store:
         with pytest.raises(StoreUnavailable, match="full"):
-            for number in range(1, 100):
-                write(store, number)
+            fill(store)
         with pytest.raises(StoreUnavailable, match="full"):
             write(store, 99, 2_000_000)
         assert len(caplog.records) == 1
@@ -251,8 +255,7 @@ def test_after_a_full_disk_writing_is_left_alone_for_a_while(tmp_path):
     folder = tmp_path / "small"
     with small_disk(folder), opened(folder, 64 << 20) as store:
         with pytest.raises(StoreUnavailable):
-            for number in range(1, 100):
-                write(store, number)
+            fill(store)
         for _ in range(5):
             with pytest.raises(StoreUnavailable, match="unavailable"):
                 write(store, 99, 10)
