@@ -66,6 +66,11 @@ class DiskStore:
         """See SnapshotStore."""
         return self._errors + self._file.damages
 
+    def prepare(self) -> None:
+        """See SnapshotStore. Takes over the file that is there and shrinks it to the limit."""
+        with self._guarded(self._writer, self._writing):
+            pass
+
     def lengths(self, space: str, above: int, up_to: int) -> list[int]:
         """See SnapshotStore."""
         query = (

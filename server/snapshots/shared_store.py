@@ -70,6 +70,11 @@ class SharedStore:
         """See SnapshotStore."""
         return self._errors
 
+    def prepare(self) -> None:
+        """See SnapshotStore. Where there is no server, the log says so at the start."""
+        with self._guarded():
+            self._client.ping()
+
     def lengths(self, space: str, above: int, up_to: int) -> list[int]:
         """See SnapshotStore."""
         with self._guarded():

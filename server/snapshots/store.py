@@ -27,6 +27,9 @@ class SnapshotStore(Protocol):
     def errors(self) -> int:
         """Failures so far, of the file or the connection."""
 
+    def prepare(self) -> None:
+        """What is better done at the start than with the first use; need not be called."""
+
     def lengths(self, space: str, above: int, up_to: int) -> list[int]:
         """Token counts in (above, up_to] at which the space may have payloads, deepest first."""
 

@@ -134,6 +134,8 @@ def test_a_lower_limit_shrinks_the_file_and_keeps_the_latest(tmp_path):
         for number in range(1, 12):
             write(store, number)
     with opened(tmp_path, LIMIT // 2) as store:
+        store.prepare()
+        assert (tmp_path / "cache.sqlite").stat().st_size <= LIMIT // 2
         write(store, 12)
         assert set(range(9, 13)) <= set(kept(store, range(1, 13)))
     assert (tmp_path / "cache.sqlite").stat().st_size <= LIMIT // 2

@@ -79,7 +79,7 @@ class FailingStore:
         self.gate.wait()
         raise StoreUnavailable("let go")
 
-    lengths = present = read = write = remove = clear = usage = _fail
+    prepare = lengths = present = read = write = remove = clear = usage = _fail
 
     def close(self):
         pass
@@ -262,6 +262,14 @@ def test_what_is_stored_is_not_written_again(disk):
             assert tiers.flush(10)
             writes = of(tiers).writes
     assert writes == 0
+
+
+def test_what_an_earlier_process_left_is_counted_from_the_start(disk):
+    write_to(disk, 200)
+    with tiers_over(disk) as tiers:
+        put(tiers, 300)
+        assert tiers.flush(10)
+        assert of(tiers).entries == 1
 
 
 def test_writes_wait_for_an_idle_engine(disk, monkeypatch):
