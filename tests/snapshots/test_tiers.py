@@ -1,9 +1,7 @@
-"""The tiers as the engine sees them: the deepest snapshot, verified, and writes that wait."""
+"""The tiers as the engine sees them: the deepest snapshot, verified, whatever a store does."""
 
 import random
-import threading
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from contextlib import closing
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,77 +10,11 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.snapshots import write_behind
 from server.snapshots.disk_store import DiskStore
-from server.snapshots.encoding import StoredSnapshot, encode_snapshot
 from server.snapshots.store import StoreUnavailable
 from server.snapshots.tiers import SnapshotTiers
-from tests.snapshots.stored import FINGERPRINT, SHAPES, VOCABULARY, ids, key_of, same, snapshot
-
-IDS = ids(600)
-
-
-@contextmanager
-def tiers_over(*stores, **options):
-    given = {"fingerprint": FINGERPRINT, "shapes": SHAPES, "vocab_size": VOCABULARY}
-    tiers = SnapshotTiers(stores, **given | options)
-    try:
-        yield tiers
-    finally:
-        tiers.close()
-
-
-def put(tiers, tokens, logits=False, kind="reply", namespace="", token_ids=IDS):
-    tiers.put(namespace, token_ids[:tokens], snapshot(tokens, logits), kind)
-
-
-def fetch(tiers, tokens=600, beyond=0, namespace="", token_ids=IDS):
-    found = tiers.fetch(namespace, token_ids[:tokens], beyond)
-    while not found.done:
-        tiers.wait(10)
-    return found
-
-
-def depth(found):
-    """After how many tokens, once the values are seen to be those of then; 0: nothing."""
-    if found.result is None:
-        return 0
-    result = found.result.snapshot
-    assert same(result, snapshot(result.tokens))
-    return result.tokens
-
-
-def write_to(store, tokens, wrong=None):
-    """As another process would have, but for what is wrong about it."""
-    stored = StoredSnapshot(snapshot(tokens), FINGERPRINT, "", IDS[:tokens])
-    payload = encode_snapshot(replace(stored, **wrong or {}))
-    store.write(*key_of(IDS[:tokens]), tokens, False, payload)
-
-
-def of(tiers, name="disk"):
-    return tiers.counters()[name]
-
-
-class FailingStore:
-    """Raises what it is given, or waits until it is let go."""
-
-    name = "shared"
-    errors = 0
-
-    def __init__(self, error=None):
-        self.error = error
-        self.gate = threading.Event()
-
-    def _fail(self, *_):
-        if self.error is not None:
-            raise self.error
-        self.gate.wait()
-        raise StoreUnavailable("let go")
-
-    prepare = lengths = present = read = write = remove = clear = usage = _fail
-
-    def close(self):
-        pass
+from tests.snapshots.stored import FINGERPRINT, SHAPES, VOCABULARY, ids, key_of, snapshot
+from tests.snapshots.tiering import IDS, FailingStore, depth, fetch, of, put, tiers_over, write_to
 
 
 def test_the_deepest_prefix_is_found(store):
@@ -221,147 +153,6 @@ def test_waiting_returns_at_once_where_nothing_is_pending(disk):
             tiers.wait(1000)
         tiers.wait(1000)
         tiers.wait(1000)
-
-
-def test_a_chat_turn_is_written_once_or_twice(disk):
-    with tiers_over(disk) as tiers:
-        put(tiers, 20, kind="system")
-        put(tiers, 150, kind="message")
-        put(tiers, 155, logits=True, kind="prompt")
-        put(tiers, 200, kind="reply")
-        put(tiers, 230, kind="message")
-        put(tiers, 235, logits=True, kind="prompt")
-        put(tiers, 290, kind="reply")
-        assert tiers.flush(10)
-        # 150 is 130 beyond the system message; what follows is near to what is stored.
-        assert disk.lengths(key_of(IDS)[0], 0, 600) == [290, 200, 150, 20]
-
-
-@pytest.mark.parametrize("kind", ["prompt", "message", "spaced"])
-def test_what_is_fetched_counts_as_stored(disk, kind):
-    write_to(disk, 200)
-    with tiers_over(disk) as tiers:
-        assert depth(fetch(tiers)) == 200
-        put(tiers, 327, kind=kind)
-        put(tiers, 100, kind=kind, token_ids=ids(600, seed=2))
-        assert tiers.flush(10)
-        assert of(tiers).writes == 0
-        put(tiers, 328, kind=kind)
-        put(tiers, 128, kind=kind, token_ids=ids(600, seed=2))
-        assert tiers.flush(10)
-        assert of(tiers).writes == 2
-
-
-def test_what_is_stored_is_not_written_again(disk):
-    for _ in range(2):
-        with tiers_over(disk) as tiers:
-            put(tiers, 300, logits=True)
-            put(tiers, 300)
-            assert tiers.flush(10)
-            put(tiers, 300)
-            assert tiers.flush(10)
-            writes = of(tiers).writes
-    assert writes == 0
-
-
-def test_what_an_earlier_process_left_is_counted_from_the_start(disk):
-    write_to(disk, 200)
-    with tiers_over(disk) as tiers:
-        put(tiers, 300)
-        assert tiers.flush(10)
-        assert of(tiers).entries == 1
-
-
-def test_writes_wait_for_an_idle_engine(disk, monkeypatch):
-    monkeypatch.setattr(write_behind, "DELAY_SECONDS", 1000)
-    with tiers_over(disk) as tiers:
-        put(tiers, 200)
-        assert tiers.flush(10)
-        put(tiers, 300)
-        assert {depth(fetch(tiers)) for _ in range(50)} == {200}
-        tiers.idle()
-        while depth(fetch(tiers)) != 300:
-            pass
-
-
-def test_writes_wait_only_so_long(disk, monkeypatch):
-    monkeypatch.setattr(write_behind, "DELAY_SECONDS", 0.01)
-    with tiers_over(disk) as tiers:
-        put(tiers, 300)
-        while not of(tiers).writes:
-            fetch(tiers)
-
-
-def test_beyond_the_queue_the_oldest_are_dropped(disk, monkeypatch):
-    monkeypatch.setattr(write_behind, "DELAY_SECONDS", 1000)
-    size = snapshot(1).nbytes
-    with tiers_over(disk, queue_bytes=3 * size + 4 * (10 + 20 + 30)) as tiers:
-        for tokens in (5, 10, 20, 30):
-            put(tiers, tokens)
-        assert tiers.flush(10)
-        assert disk.lengths(key_of(IDS)[0], 0, 600) == [30, 20, 10]
-        assert of(tiers).dropped == 1
-
-
-def test_flushing_takes_only_so_long():
-    hanging = FailingStore()
-    with tiers_over(hanging) as tiers:
-        put(tiers, 300)
-        assert not tiers.flush(0.01)
-        hanging.gate.set()
-        assert tiers.flush(10)
-
-
-def test_clearing_drops_what_is_queued_and_leaves_the_shared_tier_alone(disk, shared, monkeypatch):
-    monkeypatch.setattr(write_behind, "DELAY_SECONDS", 1000)
-    with tiers_over(disk, shared) as tiers:
-        put(tiers, 300)
-        assert tiers.flush(10)
-        put(tiers, 400)
-        assert tiers.clear(shared=False)
-        assert tiers.flush(10)
-        found = fetch(tiers)
-        assert (depth(found), found.tier) == (300, "shared")
-        assert tiers.clear(shared=True)
-        put(tiers, 310, kind="prompt")  # near to what was stored, but that is forgotten
-        assert tiers.flush(10)
-        assert fetch(tiers).tier == "disk"
-        assert tiers.clear(shared=True)
-        assert depth(fetch(tiers)) == 0
-
-
-def test_usage_is_counted(disk):
-    with tiers_over(disk) as tiers:
-        put(tiers, 300)
-        assert tiers.flush(10)
-        while not of(tiers).entries:
-            fetch(tiers)
-        counted = of(tiers)
-        assert (counted.entries, counted.writes) == (1, 1)
-        assert counted.nbytes >= counted.written_bytes > 300 * 4
-
-
-def test_what_float16_cannot_hold_is_refused(disk):
-    with tiers_over(disk, dtype="float16") as tiers:
-        tiers.put("", IDS[:300], snapshot(300, scale=1e6), "reply")
-        assert tiers.flush(10)
-        assert (of(tiers).refused, of(tiers).writes) == (1, 0)
-
-
-def test_float16_is_exact_to_eleven_bits_and_kept_apart(disk):
-    with tiers_over(disk, dtype="float16") as half, tiers_over(disk) as exact:
-        put(half, 300)
-        assert half.flush(10)
-        assert depth(fetch(exact)) == 0
-        found = fetch(half).result.snapshot.state
-        for name, expected in snapshot(300).state.items():
-            np.testing.assert_allclose(found[name], expected, rtol=2**-11, atol=2**-25)
-            assert (found[name] != expected).any()
-
-
-def test_a_snapshot_of_another_number_of_tokens_is_refused(disk):
-    with tiers_over(disk) as tiers, pytest.raises(ValueError, match="snapshot of 3 tokens"):
-        tiers.put("", IDS[:4], snapshot(3), "reply")
 
 
 def test_after_closing_nothing_is_found(disk):
