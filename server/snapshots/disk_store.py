@@ -50,7 +50,7 @@ class DiskStore:
         clock: Callable[[], float] = time.time,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        self.errors = 0
+        self._errors = 0
         self._limit_pages = limit_bytes // PAGE_BYTES
         self._clock = clock
         self._file = SqliteFile(folder / FILE_NAME, max(self._limit_pages, _SPARE_PAGES))
@@ -60,6 +60,16 @@ class DiskStore:
         self._reading = CircuitBreaker(f"reading {path}", 1.0, 30.0)
         self._writing = CircuitBreaker(f"writing {path}", retry_seconds, retry_seconds)
         self._touched: dict[bytes, int] = {}
+
+    @property
+    def errors(self) -> int:
+        """See SnapshotStore."""
+        return self._errors + self._file.damages
+
+    def prepare(self) -> None:
+        """See SnapshotStore. Takes over the file that is there and shrinks it to the limit."""
+        with self._guarded(self._writer, self._writing):
+            pass
 
     def lengths(self, space: str, above: int, up_to: int) -> list[int]:
         """See SnapshotStore."""
@@ -160,10 +170,11 @@ class DiskStore:
         breaker.succeeded()
 
     def _fail(self, error: BaseException, breaker: CircuitBreaker) -> None:
-        self.errors += 1
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        if not is_busy(error) and not is_damaged(error):  # one passes, the other is mended
-            breaker.failed(why)
+        if not is_damaged(error):  # which is mended, and counted by the file
+            self._errors += 1
+            if not is_busy(error):
+                breaker.failed(why)
         raise StoreUnavailable(f"{self._file.path}: {why}") from None
 
     def _now(self) -> int:

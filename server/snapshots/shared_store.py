@@ -55,7 +55,7 @@ class SharedStore:
         ttl_seconds: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.errors = 0
+        self._errors = 0
         self._ttl = ttl_seconds
         pool = _pool(url)
         self._pool = pool
@@ -64,6 +64,16 @@ class SharedStore:
         pauses = _FIRST_PAUSE_SECONDS, _MOST_PAUSE_SECONDS, clock
         self._server = CircuitBreaker(f"shared cache {_place(pool)}", *pauses)
         self._writing = CircuitBreaker(f"writing to the shared cache {_place(pool)}", *pauses)
+
+    @property
+    def errors(self) -> int:
+        """See SnapshotStore."""
+        return self._errors
+
+    def prepare(self) -> None:
+        """See SnapshotStore. Where there is no server, the log says so at the start."""
+        with self._guarded():
+            self._client.ping()
 
     def lengths(self, space: str, above: int, up_to: int) -> list[int]:
         """See SnapshotStore."""
@@ -149,7 +159,7 @@ class SharedStore:
         try:
             yield
         except (redis.RedisError, OSError, ValueError, KeyError, RecursionError) as error:
-            self.errors += 1
+            self._errors += 1
             lines = str(error).splitlines() or [type(error).__name__]
             why = lines[0].replace(self._password, "***") if self._password else lines[0]
             is_answer = isinstance(error, redis.ResponseError)

@@ -44,6 +44,8 @@ def is_damaged(error: BaseException) -> bool:
 
 def is_busy(error: BaseException) -> bool:
     """Whether another process is to blame, which will be done soon."""
+    if isinstance(error, BlockingIOError):
+        return True
     return _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
@@ -60,6 +62,8 @@ class SqliteFile:
 
     def __init__(self, path: Path, most_pages: int) -> None:
         self.path = path
+        self.damages = 0
+        """How often it was set aside."""
         self._most_pages = most_pages
 
     def identity(self) -> Identity | None:
@@ -108,6 +112,7 @@ class SqliteFile:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _set_aside(self) -> None:
+        self.damages += 1
         aside = self.path.with_name(f"{self.path.name}.damaged")
         self.path.replace(aside)
         self._remove_logs()

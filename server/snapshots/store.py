@@ -22,8 +22,13 @@ class SnapshotStore(Protocol):
     """
 
     name: TierName
-    errors: int
-    """Failures so far."""
+
+    @property
+    def errors(self) -> int:
+        """Failures so far, of the file or the connection."""
+
+    def prepare(self) -> None:
+        """What is better done at the start than with the first use; need not be called."""
 
     def lengths(self, space: str, above: int, up_to: int) -> list[int]:
         """Token counts in (above, up_to] at which the space may have payloads, deepest first."""

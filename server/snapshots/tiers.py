@@ -83,8 +83,8 @@ class SnapshotTiers:
         return self._writer.clear([s for s in self._stores if shared or s.name == "disk"])
 
     def counters(self) -> dict[TierName, TierCounters]:
-        """A copy of the counters. Entries and bytes are those of the last time that this was
-        asked, or of the last clear().
+        """A copy of the counters. Entries and bytes are as of the last time that this was asked,
+        of clear() or of the start.
         """
         self._writer.refresh_usage()
         return {

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -64,7 +65,7 @@ class WriteBehind:
         self._queue: OrderedDict[bytes, _Item] = OrderedDict()
         self._queued_bytes = 0
         self._due_until = 0.0  # what was queued before this is due
-        self._orders: deque[Callable[[], None]] = deque()
+        self._orders: deque[Callable[[], None]] = deque([self._prepare])
         self._known: OrderedDict[bytes, None] = OrderedDict()  # as far as this process knows
         self._is_busy = False
         self._is_closed = False
@@ -226,6 +227,12 @@ class WriteBehind:
             with self._changed:
                 self._known.pop(key, None)
 
+    def _prepare(self) -> None:
+        for store in self._stores:
+            with suppress(StoreUnavailable):
+                store.prepare()
+        self._refresh_usage()
+
     def _clear(self, stores: Sequence[SnapshotStore], cleared: threading.Event) -> None:
         for store in stores:
             try:
@@ -238,7 +245,5 @@ class WriteBehind:
     def _refresh_usage(self) -> None:
         for store in self._stores:
             counters = self._counters[store.name]
-            try:
+            with suppress(StoreUnavailable):
                 counters.entries, counters.nbytes = store.usage()
-            except StoreUnavailable:
-                continue

@@ -1,0 +1,49 @@
+"""Stores of both tiers."""
+
+import pytest
+
+from server.snapshots.disk_store import DiskStore
+from server.snapshots.shared_store import SharedStore
+from tests.snapshots.redis_server import PROGRAM, RedisServer
+
+
+@pytest.fixture(scope="session")
+def shared_redis():
+    """A running server for tests that leave it running; the fixture `shared` empties it."""
+    if PROGRAM is None:
+        pytest.skip("neither redis-server nor valkey-server is installed")
+    server = RedisServer()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def redis_server():
+    """A running server that the test may stop."""
+    if PROGRAM is None:
+        pytest.skip("neither redis-server nor valkey-server is installed")
+    server = RedisServer()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def disk(tmp_path):
+    store = DiskStore(tmp_path / "states", 64 << 20)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def shared(shared_redis):
+    store = SharedStore(shared_redis.url, 60)
+    store.clear()
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["disk", "shared"])
+def store(request):
+    return request.getfixturevalue(request.param)

@@ -1,0 +1,75 @@
+"""Tiers over stores, used as the engine does, and stores that fail."""
+
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+
+from server.snapshots.encoding import StoredSnapshot, encode_snapshot
+from server.snapshots.store import StoreUnavailable
+from server.snapshots.tiers import SnapshotTiers
+from tests.snapshots.stored import FINGERPRINT, SHAPES, VOCABULARY, ids, key_of, same, snapshot
+
+IDS = ids(600)
+
+
+@contextmanager
+def tiers_over(*stores, **options):
+    given = {"fingerprint": FINGERPRINT, "shapes": SHAPES, "vocab_size": VOCABULARY}
+    tiers = SnapshotTiers(stores, **given | options)
+    try:
+        yield tiers
+    finally:
+        tiers.close()
+
+
+def put(tiers, tokens, logits=False, kind="reply", namespace="", token_ids=IDS):
+    tiers.put(namespace, token_ids[:tokens], snapshot(tokens, logits), kind)
+
+
+def fetch(tiers, tokens=600, beyond=0, namespace="", token_ids=IDS):
+    found = tiers.fetch(namespace, token_ids[:tokens], beyond)
+    while not found.done:
+        tiers.wait(10)
+    return found
+
+
+def depth(found):
+    """After how many tokens, once the values are seen to be those of then; 0: nothing."""
+    if found.result is None:
+        return 0
+    result = found.result.snapshot
+    assert same(result, snapshot(result.tokens))
+    return result.tokens
+
+
+def write_to(store, tokens, wrong=None):
+    """As another process would have, but for what is wrong about it."""
+    stored = StoredSnapshot(snapshot(tokens), FINGERPRINT, "", IDS[:tokens])
+    payload = encode_snapshot(replace(stored, **wrong or {}))
+    store.write(*key_of(IDS[:tokens]), tokens, False, payload)
+
+
+def of(tiers, name="disk"):
+    return tiers.counters()[name]
+
+
+class FailingStore:
+    """Raises what it is given, or waits until it is let go."""
+
+    name = "shared"
+    errors = 0
+
+    def __init__(self, error=None):
+        self.error = error
+        self.gate = threading.Event()
+
+    def _fail(self, *_):
+        if self.error is not None:
+            raise self.error
+        self.gate.wait()
+        raise StoreUnavailable("let go")
+
+    prepare = lengths = present = read = write = remove = clear = usage = _fail
+
+    def close(self):
+        pass
