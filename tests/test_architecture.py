@@ -40,7 +40,8 @@ ALLOWED = {
     "serve": LEAVES | {"api", "registry", "workers", "checkpoints", "startup_display"},
     "convert": {"model", "checkpoints", "kernels", "tokenizer", "workers", "model_names"},
     "inspection": {"checkpoints", "model"},
-    "cli": LEAVES | {"serve", "inspection", "checkpoints", "model", "tokenizer"},
+    "config_sources": {"config"},
+    "cli": LEAVES | {"config_sources", "serve", "inspection", "checkpoints", "model", "tokenizer"},
     "__main__": {"cli"},
 }
 API_PROCESS = "server.cli"
