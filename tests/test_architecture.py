@@ -45,7 +45,12 @@ ALLOWED = {
     "__main__": {"cli"},
 }
 API_PROCESS = "server.cli"
-PLAIN_ENGINE_DATA = {"server.engine.outputs", "server.engine.cache_use", "server.engine.task"}
+PLAIN_ENGINE_DATA = {
+    "server.engine.cache_view",
+    "server.engine.outputs",
+    "server.engine.cache_use",
+    "server.engine.task",
+}
 MAX_LINES, MAX_FUNCTION, MAX_KERNEL = 300, 40, 100
 
 

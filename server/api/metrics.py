@@ -7,8 +7,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from server.engine.cache_view import CacheCounters, CacheReport
 from server.snapshots.tier_view import TierCounters
+from server.workers.messages import CacheCounters, CacheReport
 
 CacheReports = Mapping[str, list[CacheReport | None]]
 """Model → report of each worker."""

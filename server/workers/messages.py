@@ -8,6 +8,7 @@ import msgspec
 
 from server.engine.cache_use import READS_AND_WRITES as READS_AND_WRITES
 from server.engine.cache_use import CacheUse as CacheUse
+from server.engine.cache_view import CacheCounters as CacheCounters
 from server.engine.cache_view import CacheReport as CacheReport
 from server.engine.outputs import FinishReason as FinishReason
 from server.engine.outputs import RequestOutput as RequestOutput

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from server.engine.cache_view import CacheReport
+from server.workers.messages import CacheReport
 
 
 class WorkerCache(BaseModel):
