@@ -114,7 +114,7 @@ def test_a_second_question_on_a_document_is_the_junction(served, cold):
 
 def test_boundaries_make_the_second_one_fast(served, cold):
     document = ids(300)
-    use = CacheUse(boundaries=(300,))
+    use = CacheUse(boundaries={300: "message"})
     served.ask("1", document + ids(40, 1), use)
     second = document + ids(40, 2)
     assert served.ask("2", second, use) == (cold.ask("2", second)[0], 300)
