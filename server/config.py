@@ -145,6 +145,10 @@ class CacheSettings(Section):
         ge=-1,
         description="Of a model, for all its workers; 0: no cache, -1: a tenth of what is free.",
     )
+    read_ahead: bool = Field(
+        True,
+        description="After an answer, read it as the next turn of a chat will have it.",
+    )
 
 
 class LimitsSettings(Section):

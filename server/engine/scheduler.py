@@ -18,9 +18,9 @@ class Scheduler:
 
     Every running request that only needs its next token gets one; what is left of the step's token
     budget goes to prompts, in the order of arrival, those in the background last, cut into chunks.
-    A chunk ends where a snapshot is to be taken. A request that shares a prefix with one in prefill waits until that is done with
-    it, and then begins with the snapshot; whether it still has to wait is asked in every step, so
-    that it does not matter how the other ends.
+    A chunk ends where a snapshot is to be taken. A request that shares a prefix with one in prefill
+    waits until that is done with it, and then begins with the snapshot; whether it still has to
+    wait is asked in every step, so that it does not matter how the other ends.
     """
 
     def __init__(self, max_batch: int, step_tokens: int, cache: PrefixCache) -> None:
