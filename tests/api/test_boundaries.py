@@ -45,6 +45,30 @@ def test_what_is_no_beginning_is_no_boundary():
     assert parts([SYSTEM, USER], ChatTemplate(counts)) == {"2Be brief.Why, wörld?": "message"}
 
 
+def test_breakpoints_lie_where_the_template_leaves_them():
+    messages = [SYSTEM, {"role": "user", "content": " A\n\n\nB\nC "}]
+    found = parts(messages, ChatTemplate(), breakpoints=[(0, 2), (1, 2), (1, 6), (1, 9)])
+    begun = "System: Be brief.\n\nUser: "
+    assert found == {
+        "System: Be": "breakpoint",
+        "System: Be brief.": "system",
+        begun + "A": "breakpoint",
+        begun + "A\nB": "breakpoint",
+        begun + "A\nB\nC": "breakpoint",
+    }
+
+
+def test_a_breakpoint_that_the_template_refuses_is_left_out():
+    picky = ChatTemplate(
+        "{% for m in messages %}{% if m['content'] | length == 2 %}{{ raise_exception('no') }}"
+        "{% endif %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}>{% endif %}"
+    )
+    assert parts([USER], picky, breakpoints=[(0, 1), (0, 3)]) == {
+        "Why, wörld?": "message",
+        "Why": "breakpoint",
+    }
+
+
 class Pairs(ByteTokenizer):
     """Tokens of up to two bytes, which are not cut where a message ends."""
 
