@@ -57,9 +57,7 @@ class GeneratedChoice:
 
     @property
     def content(self) -> str:
-        """The text as a message: the prompt ends in "Assistant:", so the first token brings a
-        space.
-        """
+        """The text as a message, without the space between "Assistant:" and the first word."""
         return self.text.lstrip()
 
 
