@@ -147,6 +147,10 @@ class CacheSettings(Section):
     shared_ttl_seconds: int = Field(
         86_400, ge=1, le=1 << 30, description="States there are kept so long after their last use."
     )
+    read_ahead: bool = Field(
+        True,
+        description="After an answer, read it as the next turn of a chat will have it.",
+    )
 
 
 class LimitsSettings(Section):

@@ -46,10 +46,7 @@ ALLOWED = {
 }
 API_PROCESS = "server.cli"
 PLAIN_ENGINE_DATA = {
-    "server.engine.cache_view",
-    "server.engine.outputs",
-    "server.engine.cache_use",
-    "server.engine.task",
+    f"server.engine.{name}" for name in ("cache_view", "outputs", "cache_use", "task")
 }
 MAX_LINES, MAX_FUNCTION, MAX_KERNEL = 300, 40, 100
 

@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from server.api.dependencies import Service
 from server.api.errors import install_error_handlers
 from server.api.middleware import BodyLimit, RequestContext
+from server.api.read_ahead import ReadAhead
 from server.api.routes import admin, cache, chat, completions, health, metrics, models
 from server.config import Settings
 from server.registry.manager import ModelManager
@@ -15,7 +16,7 @@ def create_app(settings: Settings, manager: ModelManager) -> FastAPI:
     # No documentation pages: they load their scripts from elsewhere. No redirects of trailing
     # slashes: behind a proxy they would point to the wrong place.
     app = FastAPI(title="rwkv-server", docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.service = Service(settings, manager)
+    app.state.service = Service(settings, manager, ReadAhead(settings.cache))
     install_error_handlers(app)
     for module in (models, completions, chat, health):
         app.include_router(module.router)

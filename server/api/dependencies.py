@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from server.api.errors import ApiError, not_ready
+from server.api.read_ahead import ReadAhead
 from server.config import Settings
 from server.registry.manager import ModelManager, NotLoadedError, Route, UnknownModelError
 from server.workers.client import NotReadyError
@@ -17,6 +18,7 @@ class Service:
 
     settings: Settings
     models: ModelManager
+    read_ahead: ReadAhead
 
     def route(self, request: Request, model: str) -> Route:
         """Where the request goes that names this model; its workers stay until it is answered.

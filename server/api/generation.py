@@ -25,6 +25,8 @@ class TokenCount:
     completion: int = 0
     cached: int = 0
     """Of the prompts' tokens, how many came from the state cache; of each prompt's first choice."""
+    written: int = 0
+    """And how many more are in the state cache now."""
 
     def usage(self) -> Usage:
         """As the API reports it."""
@@ -32,7 +34,9 @@ class TokenCount:
             prompt_tokens=self.prompt,
             completion_tokens=self.completion,
             total_tokens=self.prompt + self.completion,
-            prompt_tokens_details=PromptTokensDetails(cached_tokens=self.cached),
+            prompt_tokens_details=PromptTokensDetails(
+                cached_tokens=self.cached, cache_write_tokens=self.written
+            ),
         )
 
 
@@ -40,13 +44,21 @@ class TokenCount:
 class GeneratedChoice:
     """A choice that the engine goes on with until `finish_reason` is set."""
 
+    worker: int
+    """Which of the model's workers computes it."""
     pieces: list[str] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
     finish_reason: Finish | None = None
 
     @property
     def text(self) -> str:
         """All of it so far."""
         return "".join(self.pieces)
+
+    @property
+    def content(self) -> str:
+        """The text as a message, without the space between "Assistant:" and the first word."""
+        return self.text.lstrip()
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,7 @@ class Generation:
     def __init__(self, route: Route, plan: Plan, scope: Scope, receive: Receive) -> None:
         self.tokens = TokenCount(prompt=sum(len(ids) for ids in plan.prompts))
         scope.setdefault("state", {})["tokens"] = self.tokens
+        self.choices: list[GeneratedChoice] = []
         self._route = route
         self._plan = plan
         self._receive = receive
@@ -77,7 +90,9 @@ class Generation:
     def __enter__(self) -> Self:
         try:
             for task in self._plan.choices:
-                self._streams.append(self._route.submit(task))
+                stream = self._route.submit(task, self._plan.key)
+                self._streams.append(stream)
+                self.choices.append(GeneratedChoice(stream.worker))
         except BaseException as error:
             self._abort()
             if isinstance(error, QueueFullError):
@@ -113,26 +128,27 @@ class Generation:
         done, _ = await asyncio.wait(waits, timeout=silence, return_when=asyncio.FIRST_COMPLETED)
         if self._gone in done:
             raise ClientGoneError
-        news = []
-        for wait in [wait for wait in self._waits if wait in done]:
-            index, output = self._waits.pop(wait), wait.result()
-            self.tokens.completion += len(output.token_ids)
-            if index % self._plan.choices_per_prompt == 0:
-                self.tokens.cached += output.cached_tokens
-            finish = _finish_reason(output)
-            if finish is None:
-                self._await_output(index)
-            news.append(News(index, output.text, finish))
-        return news
+        arrived = [wait for wait in self._waits if wait in done]
+        return [self._take(self._waits.pop(wait), wait.result()) for wait in arrived]
 
     async def collect(self) -> list[GeneratedChoice]:
         """Wait for all choices to finish; raises like news()."""
-        choices = [GeneratedChoice() for _ in self._streams]
         while self.running:
-            for news in await self.news():
-                choices[news.index].pieces.append(news.text)
-                choices[news.index].finish_reason = news.finish_reason
-        return choices
+            await self.news()
+        return self.choices
+
+    def _take(self, index: int, output: RequestOutput) -> News:
+        self.tokens.completion += len(output.token_ids)
+        if index % self._plan.choices_per_prompt == 0:
+            self.tokens.cached += output.cached_tokens
+            self.tokens.written += output.written_tokens
+        choice = self.choices[index]
+        choice.finish_reason = _finish_reason(output)
+        choice.pieces.append(output.text)
+        choice.token_ids += output.token_ids
+        if choice.finish_reason is None:
+            self._await_output(index)
+        return News(index, output.text, choice.finish_reason)
 
     def _await_output(self, index: int) -> None:
         self._waits[asyncio.create_task(self._streams[index].get())] = index

@@ -14,12 +14,15 @@ from server.api.schemas.generation import GenerationRequest
 from server.config import LimitsSettings, SamplingSettings, Settings
 from server.registry.served_model import ServedModel
 from server.sampling.params import SamplingParams
+from server.snapshots.snapshot import SnapshotKind
 from server.tokenizer.base import Tokenizer, TokenizerError
 from server.workers.messages import CacheUse, Task
 
 T = TypeVar("T")
 # Longer texts are encoded in a thread: at about 1 MB/s they would hold up every other stream.
 THREAD_CHARS = 16 * 1024
+MOST_BREAKPOINTS = 4
+"""Of the breakpoints of a request, so many count, the latest."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Plan:
 
     prompts: list[list[int]]
     choices: list[Task]
+    key: str = ""
+    """Requests with the same one should go to the same worker."""
 
     @property
     def choices_per_prompt(self) -> int:
@@ -49,7 +54,7 @@ async def plan_completion(body: CompletionRequest, model: ServedModel, settings:
             _check_ids(ids, "prompt", model.tokenizer)
         _check_length(ids, "prompt", limits)
         prompts.append(ids)
-    return _plan(body, prompts, max_tokens, (), (), model, settings.sampling)
+    return _plan(body, prompts, max_tokens, (), {}, model, settings.sampling)
 
 
 async def plan_chat(body: ChatCompletionRequest, model: ServedModel, settings: Settings) -> Plan:
@@ -63,7 +68,9 @@ async def plan_chat(body: ChatCompletionRequest, model: ServedModel, settings: S
         max_tokens = _max_tokens(wanted, "max_tokens", limits)
     messages = [message.as_dict() for message in body.messages]
     size = sum(len(message["content"]) for message in messages)
-    ids, boundaries = await _run(size, _encode_chat, messages, model)
+    breakpoints = [(at, end) for at, each in enumerate(body.messages) for end in each.breakpoints]
+    latest = breakpoints[-MOST_BREAKPOINTS:]
+    ids, boundaries = await _run(size, _encode_chat, messages, latest, model)
     _check_length(ids, "messages", limits)
     stop = model.chat_template.stop
     return _plan(body, [ids], max_tokens, stop, boundaries, model, settings.sampling)
@@ -74,14 +81,13 @@ def _plan(
     prompts: list[list[int]],
     max_tokens: int,
     template_stop: tuple[str, ...],
-    boundaries: tuple[int, ...],
+    boundaries: dict[int, SnapshotKind],
     model: ServedModel,
     defaults: SamplingSettings,
 ) -> Plan:
     _check_ids(body.stop_token_ids, "stop_token_ids", model.tokenizer)
     choices = []
-    keeps = not body.no_cache
-    use = CacheUse(reads=keeps, writes=keeps, salt=body.cache_salt, boundaries=boundaries)
+    use = _cache_use(body, boundaries)
     for ids in prompts:
         # Without a seed equal prompts should differ; with one, a prompt's result must not depend
         # on the prompts beside it.
@@ -103,7 +109,15 @@ def _plan(
                 ignore_eos=body.ignore_eos,
             )
             choices.append(Task(ids, params, use=use))
-    return Plan(prompts, choices)
+    return Plan(prompts, choices, body.prompt_cache_key)
+
+
+def _cache_use(body: GenerationRequest, boundaries: dict[int, SnapshotKind]) -> CacheUse:
+    implicit = body.prompt_cache_options.mode == "implicit"
+    if not implicit:
+        boundaries = {at: kind for at, kind in boundaries.items() if kind == "breakpoint"}
+    keeps = not body.no_cache and (implicit or bool(boundaries))
+    return CacheUse(keeps, keeps, body.cache_salt, boundaries, implicit)
 
 
 def _given(value: float | None, default: float) -> float:
@@ -111,15 +125,16 @@ def _given(value: float | None, default: float) -> float:
 
 
 def _encode_chat(
-    messages: list[dict[str, Any]], model: ServedModel
-) -> tuple[list[int], tuple[int, ...]]:
-    """The prompt's ids, and after how many of them messages end."""
+    messages: list[dict[str, Any]], breakpoints: list[tuple[int, int]], model: ServedModel
+) -> tuple[list[int], dict[int, SnapshotKind]]:
+    """The prompt's ids, and after how many of them snapshots are wanted."""
     try:
         text = model.chat_template.render(messages)
     except TokenizerError as error:  # such as roles in an order that the template refuses
         raise ApiError("invalid_value", str(error), "messages") from None
     ids = model.tokenizer.encode(text)
-    return ids, chat_boundaries(messages, text, ids, model.chat_template, model.tokenizer)
+    template, tokenizer = model.chat_template, model.tokenizer
+    return ids, chat_boundaries(messages, text, ids, template, tokenizer, breakpoints)
 
 
 async def _run(size: int, encode: Callable[..., T], *args: Any) -> T:

@@ -1,6 +1,7 @@
 """A generation as server-sent events."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from server.api.chunks import Chunks
 from server.api.errors import ApiError, ClientGoneError, internal_error
-from server.api.generation import Generation
+from server.api.generation import GeneratedChoice, Generation
 from server.api.plan import Plan
 from server.registry.manager import Route
 
@@ -30,16 +31,25 @@ class EventStream(Response):
     """Runs a plan and sends its chunks as they come, then [DONE].
 
     The response starts with the first news or the first ping, so that what fails before then is
-    an ordinary HTTP error. A later failure is an event with `error`, and the end.
+    an ordinary HTTP error. A later failure is an event with `error`, and the end. After all of it
+    was sent, `on_end` gets the choices.
     """
 
-    def __init__(self, route: Route, plan: Plan, chunks: Chunks, ping_seconds: float) -> None:
+    def __init__(
+        self,
+        route: Route,
+        plan: Plan,
+        chunks: Chunks,
+        ping_seconds: float,
+        on_end: Callable[[list[GeneratedChoice]], None] | None = None,
+    ) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
         self._route = route
         self._plan = plan
         self._chunks = chunks
         self._ping_seconds = ping_seconds
+        self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Abort the generation on any way out."""
@@ -58,6 +68,8 @@ class EventStream(Response):
                     await _send_body(send, await self._next_events(generation))
                 closing = self._chunks.closing(generation.tokens.usage())
                 await _send_body(send, _events(closing) + DONE, last=True)
+                if self._on_end is not None:
+                    self._on_end(generation.choices)
             except (ClientGoneError, OSError):
                 logger.info("the client left during the stream")
             except ApiError as error:

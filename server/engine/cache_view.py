@@ -23,10 +23,8 @@ class CacheCounters:
     """Token ids that need not be computed thanks to the hits."""
     inserts: int = 0
     """Snapshots that were taken in."""
-    aliases: int = 0
-    """Further paths to snapshots."""
     refused: int = 0
-    """Snapshots and paths for which there was no room beside what is pinned."""
+    """Snapshots for which there was no room beside what is pinned."""
     evicted: int = 0
     """Snapshots that made room for others."""
     replaced: int = 0
@@ -49,11 +47,9 @@ class EntryInfo:
     namespace: str
     kind: SnapshotKind
     tokens: int
-    """Length of its own path in token ids."""
-    aliases: int
-    """How many other paths lead to it."""
+    """Length of its path in token ids."""
     nbytes: int
-    """Size of the snapshot in bytes, without its paths."""
+    """Size of the snapshot in bytes, without its path."""
     hits: int
     age_seconds: float
     """Since it was inserted."""

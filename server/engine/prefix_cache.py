@@ -33,8 +33,9 @@ class PrefixCache:
     def must_wait(self, request: Request, running: Iterable[Request]) -> bool:
         """Whether a snapshot that saves this one much may soon be there.
 
-        It comes from the tiers below memory, or from a running request, which is made to stop
-        there.
+        It comes from the tiers below memory, or from a running request. That is made to stop there,
+        and is in the background no longer; if it leaves nothing on its own account, it is waited
+        for at its boundaries only.
         """
         if self._cache is None or not request.use.reads:
             return False
@@ -43,33 +44,26 @@ class PrefixCache:
         for other in running:
             if other.in_prefill and other.use.writes and other.namespace == request.namespace:
                 shared = _usable_prefix(request, other)
+                if not other.use.implicit:
+                    shared = max((stop for stop in other.stops if stop <= shared), default=0)
                 if shared > other.computed and shared - other.cached >= JUNCTION_TOKENS:
                     other.stops.setdefault(shared, "junction")
+                    other.background = False
                     return True
         return False
 
     def begin(self, request: Request) -> None:
         """Let a request begin after what is known of its prompt, and plan where it stops."""
-        length = len(request.prompt_ids)
-        if self._cache is None or not length:
+        if self._cache is None or not request.prompt_ids:
             return
-        stops: dict[int, SnapshotKind] = {}
         self._not_asked += not request.use.reads
+        junction = 0
         if request.use.reads:
             match = self._cache.match(request.namespace, request.prompt_array)
             request.snapshot, request.computed = match.snapshot, match.tokens
-            request.cached = match.tokens
-            stops[match.junction] = "junction"
-        distance = SPACING
-        while distance < length:
-            stops[length - distance] = "spaced"
-            distance *= 2
-        stops |= dict.fromkeys(request.use.boundaries, "message")
+            request.cached, junction = match.tokens, match.junction
         if request.use.writes:
-            # A stop costs a step more, so it has to be worth that; the prompt's end costs none.
-            first = request.computed + JUNCTION_TOKENS
-            request.stops = {at: kind for at, kind in stops.items() if first <= at < length}
-            request.stops[length] = "prompt" if request.params.max_tokens else "breakpoint"
+            request.stops = _stops(request, junction)
 
     def store(self, request: Request, snapshot: Snapshot, kind: SnapshotKind) -> None:
         """Keep what a request was after some of its tokens."""
@@ -122,11 +116,29 @@ class PrefixCache:
 
     def keeps_replies_of(self, request: Request) -> bool:
         """Whether the end of what a request has generated is worth a snapshot."""
-        if self._cache is None or not request.use.writes or request.slot < 0:
+        use = request.use
+        if self._cache is None or not (use.writes and use.implicit) or request.slot < 0:
             return False
         if request.token_ids[-1] < 0:  # nothing could be sampled: the state is of no use
             return False
         return request.computed > max(len(request.prompt_ids), request.cached)
+
+
+def _stops(request: Request, junction: int) -> dict[int, SnapshotKind]:
+    """After how many tokens of a prompt snapshots are taken, beyond what it begins with."""
+    length = len(request.prompt_ids)
+    stops: dict[int, SnapshotKind] = {}
+    if request.use.implicit:
+        stops[junction] = "junction"
+        distance = SPACING
+        while distance < length:
+            stops[length - distance] = "spaced"
+            distance *= 2
+        stops[length] = "prompt" if request.params.max_tokens else "breakpoint"
+    stops |= request.use.boundaries
+    # A stop costs a step more, so it has to be worth that; the prompt's end costs none.
+    first = request.computed + JUNCTION_TOKENS
+    return {at: kind for at, kind in stops.items() if first <= at < length or at == length}
 
 
 def _usable_prefix(request: Request, other: Request) -> int:

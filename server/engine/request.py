@@ -47,6 +47,8 @@ class Request:
     """How many more tokens of the prompt the cache stands for by now."""
     kept: Snapshot | None = None
     """The state after the prompt, if the task keeps it."""
+    background: bool = field(init=False)
+    """Whether others go first."""
     stops: dict[int, SnapshotKind] = field(default_factory=dict)
     """After how many tokens a chunk ends for a snapshot."""
     shared: dict[str, int] = field(default_factory=dict)
@@ -54,6 +56,7 @@ class Request:
 
     def __post_init__(self) -> None:
         self.token_ids = list(self.prompt_ids)
+        self.background = self.task.background
         self.prompt_array = np.array(self.prompt_ids, dtype=np.int32)
         if self.base is not None and not self.prompt_ids:
             self.snapshot = self.base.snapshot

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice
+from operator import attrgetter
 
 from server.engine.batch import Batch, BatchResult, Chunk
 from server.engine.prefix_cache import PrefixCache
@@ -16,10 +17,10 @@ class Scheduler:
     """Continuous batching: requests join and leave at every step.
 
     Every running request that only needs its next token gets one; what is left of the step's token
-    budget goes to prompts, in the order of arrival, cut into chunks. A chunk ends where a snapshot
-    is to be taken. A request that shares a prefix with one in prefill waits until that is done with
-    it, and then begins with the snapshot; whether it still has to wait is asked in every step, so
-    that it does not matter how the other ends.
+    budget goes to prompts, in the order of arrival, those in the background last, cut into chunks.
+    A chunk ends where a snapshot is to be taken. A request that shares a prefix with one in prefill
+    waits until that is done with it, and then begins with the snapshot; whether it still has to
+    wait is asked in every step, so that it does not matter how the other ends.
     """
 
     def __init__(self, max_batch: int, step_tokens: int, cache: PrefixCache) -> None:
@@ -51,7 +52,7 @@ class Scheduler:
             self._admit(list(islice(self.waiting, _LOOK_AHEAD)))
         budget = self._step_tokens - sum(map(_is_decoding, self.running))
         chunks = []
-        for request in self.running:
+        for request in sorted(self.running, key=attrgetter("background")):
             tokens = len(request.token_ids) - request.computed
             if tokens > 1:
                 tokens = min(tokens, budget, request.until_stop())

@@ -8,7 +8,7 @@ Snapshots go in and out by reference. One thread only.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import log2
@@ -19,7 +19,6 @@ from server.engine.eviction import EvictionQueue
 from server.engine.radix_tree import (
     NODE_BYTES,
     TOKEN_BYTES,
-    Node,
     TokenIds,
     Walk,
     pack_ids,
@@ -43,8 +42,7 @@ class Match:
 
     snapshot: Snapshot | None
     tokens: int
-    """How many of the ids the snapshot stands for, 0 without one. By an alias this is not the
-    snapshot's own count."""
+    """How many of the ids the snapshot stands for, 0 without one."""
     junction: int
     """After how many ids prefill should stop once to insert a snapshot; 0: nowhere."""
     handle: int | None
@@ -112,9 +110,8 @@ class StateCache:
         """Keep the snapshot that was taken after these ids; returns the handle of the entry.
 
         Where there is one already it stays, and counts as used, unless only the new one has logits:
-        then that takes its place, under the same handle, unless the old one was there by an alias.
-        None if there is no room beside what is pinned. Raises ValueError for a snapshot of another
-        number of tokens, of none, or one that is in the cache by another path.
+        then that takes its place, under the same handle. None if there is no room beside what is
+        pinned. Raises ValueError for a snapshot of another number of tokens, or of none.
         """
         path = pack_ids(token_ids)
         length = len(token_ids)
@@ -122,45 +119,11 @@ class StateCache:
             raise ValueError(f"snapshot of {snapshot.tokens} tokens inserted after {length} ids")
         node = self._entries.trees.find(namespace, path)
         entry = node.value if node is not None else None
-        if self._entries.by_snapshot.get(snapshot, entry) is not entry:
-            raise ValueError("the snapshot is in the cache by another path: use alias()")
-        if node is None or entry is None:
+        if entry is None:
             return self._insert(namespace, path, snapshot, kind)
         entry.used = self._clock()
-        if snapshot.logits is None or entry.snapshot.logits is not None:
-            return entry.handle
-        if node is entry.nodes[0]:
+        if snapshot.logits is not None and entry.snapshot.logits is None:
             self._replace(entry, snapshot)
-            return entry.handle
-        self._cut_path(entry, node)
-        return self._insert(namespace, path, snapshot, kind)
-
-    def alias(self, namespace: str, token_ids: TokenIds, snapshot: Snapshot) -> int | None:
-        """Let other ids lead to a snapshot, such as those of a reply that was encoded again.
-
-        Where there is a snapshot already, it stays. One that is no longer in the cache comes back
-        by this path alone. Returns the handle of the entry that the ids lead to; None if there is
-        no room. Raises ValueError for no ids, or for a snapshot of another namespace.
-        """
-        path = pack_ids(token_ids)
-        entry = self._entries.by_snapshot.get(snapshot)
-        if not path:
-            raise ValueError("alias of no ids")
-        if entry is not None and entry.namespace != namespace:
-            raise ValueError("the snapshot belongs to another namespace")
-        node = self._entries.trees.find(namespace, path)
-        if node is not None and node.value is not None:
-            return node.value.handle
-        if entry is None:
-            return self._insert(namespace, path, snapshot, "reply")
-        nbytes = 0 if entry.pinned else snapshot.nbytes
-        if self._is_too_large(nbytes, [len(token_ids), *(node.depth for node in entry.nodes)]):
-            return None
-        self._entries.add_path(entry, path)
-        if not self._make_room_for(entry):
-            self._cut_path(entry, entry.nodes[-1])
-            return None
-        self._counters.aliases += 1
         return entry.handle
 
     def pin(self, handle: int) -> bool:
@@ -216,27 +179,26 @@ class StateCache:
         always more worth.
         """
         entry = self._entries.by_handle[handle]
-        gain = entry.gain
+        gain = entry.node.gain()
         size = entry.snapshot.nbytes + NODE_BYTES + TOKEN_BYTES * gain
         return log2(gain / size) + entry.used / self._half_life
 
-    def _is_too_large(self, nbytes: int, lengths: Iterable[int]) -> bool:
-        """Whether so many more bytes, by such paths, could not even be with what is pinned.
+    def _is_too_large(self, nbytes: int, length: int) -> bool:
+        """Whether so many more bytes, by such a path, could not even be with what is pinned.
 
         The paths of what is pinned are left out, since they may be the same: rarely, all that can
         go has gone before it turns out that there is no room.
         """
-        size = self._entries.pinned_bytes + nbytes + sum(map(path_bytes, lengths))
+        size = self._entries.pinned_bytes + nbytes + path_bytes(length)
         if size > self.limit_bytes:
             self._counters.refused += 1
         return size > self.limit_bytes
 
     def _make_room_for(self, entry: Entry) -> bool:
         """Evict others until all are within the budget; False if that is not enough."""
-        for node in entry.nodes:
-            for below in islice(node.nearest_below(), _LOWERED):
-                if below.value is not None:
-                    self._evictable.fell(below.value.handle)
+        for below in islice(entry.node.nearest_below(), _LOWERED):
+            if below.value is not None:
+                self._evictable.fell(below.value.handle)
         self._evictable.discard(entry.handle)
         while self._entries.nbytes > self.limit_bytes and (victim := self._evictable.pop()):
             self._entries.drop(self._entries.by_handle[victim])
@@ -250,7 +212,7 @@ class StateCache:
     def _insert(
         self, namespace: str, path: bytes, snapshot: Snapshot, kind: SnapshotKind
     ) -> int | None:
-        if self._is_too_large(snapshot.nbytes, [len(path) // TOKEN_BYTES]):
+        if self._is_too_large(snapshot.nbytes, len(path) // TOKEN_BYTES):
             return None
         entry = self._entries.add(namespace, path, snapshot, kind, self._clock())
         if not self._make_room_for(entry):
@@ -260,19 +222,15 @@ class StateCache:
         return entry.handle
 
     def _replace(self, entry: Entry, snapshot: Snapshot) -> None:
-        """Exchange the snapshot; handle, pin and all paths stay. So does it if there is no room."""
+        """Exchange the snapshot; handle, pin and path stay. So does it if there is no room."""
         old = entry.snapshot
         nbytes = snapshot.nbytes - (old.nbytes if entry.pinned else 0)
-        if not self._is_too_large(nbytes, [node.depth for node in entry.nodes]):
+        if not self._is_too_large(nbytes, entry.node.depth):
             self._entries.set_snapshot(entry, snapshot)
             if self._make_room_for(entry):
                 self._counters.replaced += 1
             else:
                 self._entries.set_snapshot(entry, old)
-
-    def _cut_path(self, entry: Entry, node: Node[Entry]) -> None:
-        self._entries.cut_path(entry, node)
-        self._evictable.fell(entry.handle)
 
     def _drop(self, entry: Entry) -> None:
         self._evictable.discard(entry.handle)

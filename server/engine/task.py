@@ -19,3 +19,5 @@ class Task(msgspec.Struct, frozen=True):
     """An encoded snapshot that the prompt goes on from, instead of an initial state."""
     keeps_state: bool = False
     """Whether the last output brings the state after the prompt, encoded."""
+    background: bool = False
+    """Whether others go first, until one of them waits for what this leaves in the cache."""

@@ -77,6 +77,7 @@ class Deployments:
 
     def __init__(self, settings: Settings, make_workers: MakeWorkers) -> None:
         self._max_requests = settings.limits.max_requests
+        self._slots = settings.engine.max_batch
         self._grace_seconds = settings.http.shutdown_seconds
         self._make_workers = make_workers
         self._alive: list[Deployment] = []
@@ -97,7 +98,7 @@ class Deployments:
 
     def create(self, entry: ModelEntry, served: ServedModel) -> Deployment:
         """A deployment that start() will make ready."""
-        client = EngineClient(self._max_requests, lambda: self.active_requests)
+        client = EngineClient(self._max_requests, lambda: self.active_requests, self._slots)
         workers = self._make_workers(served.spec, entry.options.workers, client)
         deployment = Deployment(entry, served, client, workers)
         self._alive.append(deployment)
@@ -122,9 +123,11 @@ class Deployments:
     def retire(self, deployment: Deployment, reason: str) -> "asyncio.Task[None]":
         """End it in the background: its requests may finish for as long as at a shutdown.
 
+        What no client waits for ends at once.
         Those that do not are ended with `reason`.
         """
         self._watches.pop(deployment).cancel()
+        deployment.client.refuse_background()
         task = asyncio.create_task(self._retire(deployment, reason))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)

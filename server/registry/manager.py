@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,14 +49,24 @@ class Route:
     client: EngineClient
 
     codec: SnapshotCodec
+    lease: Callable[[], contextlib.AbstractContextManager[None]]
+    """For what goes on after the request: within it the workers stay."""
 
-    def submit(self, task: Task) -> OutputStream:
+    def submit(self, task: Task, key: str = "") -> OutputStream:
         """Start a request. Raises NotReadyError or QueueFullError; never waits.
 
-        A task without a base begins with the initial state of the name.
+        A task without a base begins with the initial state of the name. Requests with the same key
+        should go to the same worker.
         """
+        return self.client.submit(self._begun(task), key)
+
+    def submit_background(self, task: Task, worker: int) -> OutputStream | None:
+        """Start what no client waits for, as EngineClient does, with the same initial state."""
+        return self.client.submit_background(self._begun(task), worker)
+
+    def _begun(self, task: Task) -> Task:
         state = "" if task.base else self.initial_state
-        return self.client.submit(msgspec.structs.replace(task, initial_state=state))
+        return msgspec.structs.replace(task, initial_state=state)
 
 
 class ModelManager:
@@ -138,7 +148,10 @@ class ModelManager:
             )
         with deployment.lease():
             name = f"{ident}:{state}" if state else ident
-            yield Route(name, deployment.served, state, deployment.client, deployment.codec)
+            yield Route(
+                *(name, deployment.served, state, deployment.client, deployment.codec),
+                deployment.lease,
+            )
 
     def open(self) -> None:
         """Read what is to be preloaded, all but the weights. Raises like open_model."""

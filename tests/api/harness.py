@@ -28,7 +28,8 @@ COMPLETIONS = "/v1/completions"
 class Harness:
     """An app, and the fake worker and client of its default model.
 
-    Keywords are the sections of the settings, and what all fake workers do.
+    Keywords are the sections of the settings, and what all fake workers do. Nothing is read ahead
+    unless the settings say so: the worker's records are then those of the requests.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Harness:
     ) -> None:
         sections = sections or {}
         sections = sections | {"model": {"name": MODEL} | sections.get("model", {})}
+        sections = sections | {"cache": {"read_ahead": False} | sections.get("cache", {})}
         self.settings = Settings.model_validate(sections)
         self.template = FakeTemplate(template_error)
         self.workers: dict[str, FakeWorkers] = {}

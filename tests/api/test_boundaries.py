@@ -10,21 +10,25 @@ SYSTEM = {"role": "system", "content": "Be brief."}
 USER = {"role": "user", "content": "Why, wörld?"}
 
 
-def parts(messages, template, tokenizer=None):
+def parts(messages, template, tokenizer=None, breakpoints=()):
     tokenizer = tokenizer or ByteTokenizer()
     text = template.render(messages)
     ids = tokenizer.encode(text)
-    found = chat_boundaries(messages, text, ids, template, tokenizer)
-    return [tokenizer.decode(ids[:count]) for count in found]
+    found = chat_boundaries(messages, text, ids, template, tokenizer, breakpoints)
+    return {tokenizer.decode(ids[:count]): kind for count, kind in found.items()}
 
 
 def test_the_system_message_and_the_last_message():
     template = ChatTemplate()
     both = parts([SYSTEM, USER], template)
-    assert both == ["System: Be brief.", "System: Be brief.\n\nUser: Why, wörld?"]
-    assert parts([USER], template) == ["User: Why, wörld?"]
+    assert both == {
+        "System: Be brief.": "system",
+        "System: Be brief.\n\nUser: Why, wörld?": "message",
+    }
+    assert parts([USER], template) == {"User: Why, wörld?": "message"}
+    assert parts([SYSTEM], template) == {"System: Be brief.": "system"}
     answer = {"role": "assistant", "content": "Because."}
-    assert parts([SYSTEM, USER, answer, USER], template)[0] == "System: Be brief."
+    assert "System: Be brief." in parts([SYSTEM, USER, answer, USER], template)
 
 
 def test_a_template_may_refuse_what_is_only_begun():
@@ -33,12 +37,36 @@ def test_a_template_may_refuse_what_is_only_begun():
         "{% for m in messages %}{{ m['content'] }};{% endfor %}{% if add_generation_prompt %}>"
         "{% endif %}"
     )
-    assert parts([SYSTEM, USER], ChatTemplate(refuses)) == ["Be brief.;Why, wörld?;"]
+    assert parts([SYSTEM, USER], ChatTemplate(refuses)) == {"Be brief.;Why, wörld?;": "message"}
 
 
 def test_what_is_no_beginning_is_no_boundary():
     counts = "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    assert parts([SYSTEM, USER], ChatTemplate(counts)) == ["2Be brief.Why, wörld?"]
+    assert parts([SYSTEM, USER], ChatTemplate(counts)) == {"2Be brief.Why, wörld?": "message"}
+
+
+def test_breakpoints_lie_where_the_template_leaves_them():
+    messages = [SYSTEM, {"role": "user", "content": " A\n\n\nB\nC "}]
+    found = parts(messages, ChatTemplate(), breakpoints=[(0, 2), (1, 2), (1, 6), (1, 9)])
+    begun = "System: Be brief.\n\nUser: "
+    assert found == {
+        "System: Be": "breakpoint",
+        "System: Be brief.": "system",
+        begun + "A": "breakpoint",
+        begun + "A\nB": "breakpoint",
+        begun + "A\nB\nC": "breakpoint",
+    }
+
+
+def test_a_breakpoint_that_the_template_refuses_is_left_out():
+    picky = ChatTemplate(
+        "{% for m in messages %}{% if m['content'] | length == 2 %}{{ raise_exception('no') }}"
+        "{% endif %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}>{% endif %}"
+    )
+    assert parts([USER], picky, breakpoints=[(0, 1), (0, 3)]) == {
+        "Why, wörld?": "message",
+        "Why": "breakpoint",
+    }
 
 
 class Pairs(ByteTokenizer):
@@ -59,4 +87,4 @@ class Pairs(ByteTokenizer):
 def test_a_token_across_the_end_is_left_out(content):
     template = ChatTemplate("{% for m in messages %}{{ m['content'] }}{% endfor %}"
                             "{% if add_generation_prompt %}>>{% endif %}")  # fmt: skip
-    assert parts([{"role": "user", "content": content}], template, Pairs()) == ["ab"]
+    assert parts([{"role": "user", "content": content}], template, Pairs()) == {"ab": "message"}

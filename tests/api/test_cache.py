@@ -16,7 +16,7 @@ REPORT = CacheReport(
     limit_bytes=1000,
     memory=CacheCounters(exact_hits=1, prefix_hits=2, unknown=3, no_snapshot=4, nbytes=500),
     tiers={"disk": TierCounters(hits=5, corrupt=6, nbytes=700)},
-    recent=[EntryInfo(1, "", "reply", 12, 0, 500, 3, 1.5, 0.5, False)],
+    recent=[EntryInfo(1, "", "reply", 12, 500, 3, 1.5, 0.5, False)],
 )
 
 

@@ -42,7 +42,7 @@ async def test_a_whole_answer_has_openais_shape() -> None:
             "prompt_tokens": 2,
             "completion_tokens": 3,
             "total_tokens": 5,
-            "prompt_tokens_details": {"cached_tokens": 0},
+            "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
             "completion_tokens_details": {"reasoning_tokens": 0},
         },
     }

@@ -49,6 +49,25 @@ async def test_chat(sdk: AsyncOpenAI) -> None:
     assert answer._request_id is not None
 
 
+async def test_the_fields_of_the_cache(api: Harness, sdk: AsyncOpenAI) -> None:
+    text = openai.types.chat.ChatCompletionContentPartTextParam(
+        type="text", text="hi", prompt_cache_breakpoint={"mode": "explicit", "ttl": "12h"}
+    )
+    message = openai.types.chat.ChatCompletionUserMessageParam(role="user", content=[text])
+    answer = await sdk.chat.completions.create(
+        model=MODEL,
+        messages=[message],
+        prompt_cache_key="conversation 1",
+        prompt_cache_options={"mode": "explicit", "ttl": "30m"},
+        prompt_cache_retention="24h",
+    )
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens_details is not None
+    assert answer.usage.prompt_tokens_details.cache_write_tokens == 0
+    use = api.worker.generated[0].task.use
+    assert (list(use.boundaries.values()), use.implicit) == (["breakpoint"], False)
+
+
 async def test_chat_stream(sdk: AsyncOpenAI) -> None:
     chunks = [
         chunk

@@ -3,10 +3,20 @@
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.e2e.server_process import ServerProcess
+import pytest
+
+from server.tokenizer.chat_template import ChatTemplate
+from server.tokenizer.huggingface import HuggingFaceTokenizer
+from tests.e2e.server_process import ROOT, ServerProcess
 
 NEW_TOKENS = 16  # of "Tell me about day 12." with its role, and that of the answer
 SYSTEM = "You are a patient storyteller. " * 8
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    """That of the embedded model."""
+    return HuggingFaceTokenizer(ROOT / "server/assets/embedded/tokenizer.json")
 
 
 def chat(http, messages, **fields):
@@ -31,6 +41,47 @@ def test_a_conversation_reads_only_what_is_new(server):
                 assert cached >= known  # at least up to the end of the last user's message
             known = tokens - 8
             messages.append({"role": "assistant", "content": answer})
+
+
+def until_read(http):
+    """Wait until no answer is read ahead any more."""
+    while http.get("/health").json()["reading_ahead"]:
+        pass
+
+
+def test_a_turn_costs_no_more_than_its_own_tokens(server, tokenizer):
+    """The hotter the answer, the less an encoder cuts it into the tokens that were generated."""
+    messages = [{"role": "system", "content": SYSTEM}]
+    with server.client() as http:
+        for turn in range(10):
+            user = {"role": "user", "content": f"Tell me about day {turn} of your journey."}
+            messages.append(user)
+            wild = {"temperature": 1 + 2 * (turn % 2), "top_p": 1, "seed": turn}
+            wild |= {"cache_salt": "wild", "max_tokens": 60}
+            (answer,), tokens, cached = chat(http, messages, **wild)
+            if turn:
+                own = tokenizer.encode("\n\n" + ChatTemplate().render([user]))
+                assert tokens - cached <= len(own) + 2
+            assert chat(http, messages, **wild, no_cache=True) == ([answer], tokens, 0)
+            until_read(http)
+            messages.append({"role": "assistant", "content": answer})
+
+
+@pytest.mark.parametrize("mode", ["implicit", "explicit"])
+def test_prompts_that_share_all_up_to_a_breakpoint(server, tokenizer, mode):
+    story = SYSTEM.strip()
+
+    def ask(question):
+        marked = {"type": "text", "text": story, "prompt_cache_breakpoint": {"mode": "explicit"}}
+        parts = [marked, {"type": "text", "text": question}]
+        options = {"prompt_cache_options": {"mode": mode}, "cache_salt": f"breakpoint {mode}"}
+        return chat(http, [{"role": "user", "content": parts}], **options)
+
+    until_there = tokenizer.encode(f"User: {story}")
+    with server.client() as http:
+        assert ask("Who are you?")[2] == 0
+        assert ask("What do you tell?")[2] == len(until_there) >= 32
+        assert ask("Who are you?")[2] > len(until_there) or mode == "explicit"
 
 
 def test_choices_share_a_prefill_and_salts_share_nothing(server):

@@ -7,7 +7,7 @@ import weakref
 from server.engine.eviction import EvictionQueue
 from server.engine.radix_tree import path_bytes
 from server.engine.state_cache import StateCache
-from tests.engine.snapshots import HALF_LIFE, STATE, keep, look, small_cache, take, text
+from tests.engine.snapshots import HALF_LIFE, STATE, keep, small_cache, take, text
 
 
 def left(cache):
@@ -78,20 +78,17 @@ def test_the_pinned_stay_and_what_does_not_fit_beside_them_is_refused():
     assert left(cache) == [pinned[1], last, new]
 
 
-def test_a_pinned_snapshot_gets_logits_and_aliases_in_what_room_there_is():
+def test_a_pinned_snapshot_gets_logits_in_what_room_there_is():
     snapshot = take(50, nbytes=4000, logits=False)
-    cache = StateCache(4000 + 16 + 2 * path_bytes(50))
+    cache = StateCache(4000 + 16 + path_bytes(50))
     handle = cache.insert("tenant", text(48, 50), snapshot)
     cache.pin(handle)
     assert keep(cache, text(48, 50), nbytes=4000) == handle
-    match = cache.match("tenant", text(48, 50))
-    assert match.snapshot.logits is not None
-    assert cache.alias("tenant", text(49, 50), match.snapshot) == handle
-    assert cache.alias("tenant", text(50, 1), match.snapshot) is None
+    assert cache.match("tenant", text(48, 50)).snapshot.logits is not None
     cache.check_integrity()
 
 
-def test_logits_and_aliases_are_refused_where_the_paths_of_what_is_pinned_leave_no_room():
+def test_logits_are_refused_where_the_paths_of_what_is_pinned_leave_no_room():
     cache = StateCache(1 << 20)
     cache.pin(keep(cache, text(51, 5000), nbytes=4000, logits=False))
     snapshot = take(50, nbytes=4000, logits=False)
@@ -100,29 +97,14 @@ def test_logits_and_aliases_are_refused_where_the_paths_of_what_is_pinned_leave_
     cache.limit_bytes = cache.counters.nbytes
     assert keep(cache, text(52, 50), nbytes=4000) == handle
     assert cache.match("tenant", [*text(52, 50), 1]).snapshot is snapshot
-    assert cache.alias("tenant", text(53, 50), snapshot) is None
-    assert look(cache, text(53, 50)) == (0, 0)
-    assert cache.counters.refused == 2
+    assert cache.counters.refused == 1
     cache.check_integrity()
-
-
-def test_who_loses_an_alias_is_worth_less():
-    cache, _ = small_cache(3)
-    snapshot = take(50, nbytes=STATE, logits=False)
-    loser = cache.insert("tenant", text(54, 50), snapshot)
-    cache.alias("tenant", text(55, 500), snapshot)
-    other = keep(cache, text(56, 200), nbytes=STATE)
-    exact = keep(cache, text(55, 500), nbytes=STATE)
-    assert left(cache) == [loser, other, exact]
-    new = keep(cache, text(57, 10), nbytes=STATE)
-    assert left(cache) == [other, exact, new]
 
 
 def test_what_is_evicted_is_freed_at_once():
     cache, _ = small_cache(1)
     snapshot = take(50, nbytes=STATE)
     cache.insert("tenant", text(42, 50), snapshot)
-    cache.alias("tenant", text(43, 60), snapshot)
     freed = weakref.ref(snapshot)
     del snapshot
     gc.disable()

@@ -117,10 +117,57 @@ def test_a_second_question_on_a_document_is_the_junction(served, cold):
 
 def test_boundaries_make_the_second_one_fast(served, cold):
     document = ids(300)
-    use = CacheUse(boundaries=(300,))
+    use = CacheUse(boundaries={300: "message"})
     served.ask("1", document + ids(40, 1), use)
     second = document + ids(40, 2)
     assert served.ask("2", second, use) == (cold.ask("2", second)[0], 300)
+
+
+def test_explicit_boundaries_are_all_that_is_left(served, cold):
+    document = ids(600)
+    use = CacheUse(boundaries={300: "breakpoint"}, implicit=False)
+    assert served.ask("1", document, use) == (cold.ask("1", document)[0], 0)
+    assert [(each.tokens, each.kind) for each in served.cache.entries()] == [(300, "breakpoint")]
+    second = document[:450] + ids(40, 2)
+    assert served.ask("2", second, use) == (cold.ask("2", second)[0], 300)
+    assert served.cache.counters.entries == 1
+    assert served.ask("3", [*document, 5])[1] == 300
+    whole = CacheUse(boundaries={600: "reply"}, implicit=False)
+    served.ask("4", document, whole, max_tokens=0)
+    assert (600, "reply") in [(each.tokens, each.kind) for each in served.cache.entries()]
+    assert served.ask("5", document + ids(3, 3))[1] == 600
+
+
+def test_those_that_share_wait_for_explicit_boundaries_alone(served, cold):
+    document = ids(300)
+    use = CacheUse(boundaries={200: "breakpoint"}, implicit=False)
+    for name in "ab":
+        served.add(name, document + ids(9, ord(name)), use)
+    expected = {name: cold.ask(name, document + ids(9, ord(name)))[0] for name in "ab"}
+    assert served.run() == expected
+    assert served.cached == {"a": 0, "b": 200}
+    assert served.cache.counters.entries == 1
+
+
+def test_who_waits_for_work_in_the_background_lets_it_come_first(checkpoint, cold):
+    served = Served(checkpoint)
+    shared = ids(200)
+    use = CacheUse(boundaries={200: "reply"}, implicit=False)
+    served.engine.add("aside", Task(shared, params(max_tokens=0), use=use, background=True))
+    served.step()
+    served.add("other", ids(64, 8), max_tokens=1)
+    for _ in range(2):
+        served.step()
+    before = served.computed
+    served.step()
+    assert served.computed - before == 16  # all for the other
+    (aside,) = (each for each in served.engine._scheduler.running if each.background)
+    assert aside.computed == 16
+    served.add("next", shared + ids(5, 9))
+    served.step()
+    assert not aside.background
+    assert served.run()["next"] == cold.ask("next", shared + ids(5, 9))[0]
+    assert served.cached["next"] == 200
 
 
 def test_long_prompts_leave_snapshots_on_the_way(served, cold):

@@ -42,7 +42,7 @@ class Kept:
     handle: int | None
     namespace: str
     snapshot: Snapshot
-    paths: list
+    path: tuple
     used: float
     hits: int = 0
     pinned: bool = False
@@ -56,7 +56,7 @@ class NaiveCache:
         self.now = 0.0
 
     def paths(self, namespace):
-        return {p: k for k in self.kept if k.namespace == namespace for p in k.paths}
+        return {k.path: k for k in self.kept if k.namespace == namespace}
 
     def nbytes(self):
         total = sum(k.snapshot.nbytes for k in self.kept)
@@ -70,16 +70,14 @@ class NaiveCache:
 
     def worth(self, kept):
         paths = self.paths(kept.namespace)
-        gain = 0
-        for path in kept.paths:
-            above = [n for n in range(1, len(path)) if path[:n] in paths]
-            gain = max(gain, len(path) - max(above, default=0))
+        length = len(kept.path)
+        gain = length - max((n for n in range(1, length) if kept.path[:n] in paths), default=0)
         size = kept.snapshot.nbytes + NODE_BYTES + TOKEN_BYTES * gain
         return log2(gain / size) + kept.used / HALF_LIFE
 
-    def is_too_large(self, nbytes, paths):
+    def is_too_large(self, nbytes, path):
         pinned = sum(k.snapshot.nbytes for k in self.kept if k.pinned)
-        return pinned + nbytes + sum(path_bytes(len(path)) for path in paths) > LIMIT
+        return pinned + nbytes + path_bytes(len(path)) > LIMIT
 
     def make_room_for(self, new):
         while self.nbytes() > LIMIT:
@@ -92,9 +90,9 @@ class NaiveCache:
 
     def store(self, namespace, path, snapshot):
         """The new entry, or None."""
-        if self.is_too_large(snapshot.nbytes, [path]):
+        if self.is_too_large(snapshot.nbytes, path):
             return None
-        new = Kept(None, namespace, snapshot, [path], self.now)
+        new = Kept(None, namespace, snapshot, path, self.now)
         self.kept.append(new)
         if self.make_room_for(new):
             return new
@@ -108,32 +106,13 @@ class NaiveCache:
         old.used = self.now
         if snapshot.logits is None or old.snapshot.logits is not None:
             return old
-        if path != old.paths[0]:
-            old.paths.remove(path)
-            return self.store(namespace, path, snapshot)
         before = old.snapshot
         nbytes = snapshot.nbytes - (before.nbytes if old.pinned else 0)
-        if not self.is_too_large(nbytes, old.paths):
+        if not self.is_too_large(nbytes, path):
             old.snapshot = snapshot
             if not self.make_room_for(old):
                 old.snapshot = before
         return old
-
-    def alias(self, namespace, path, snapshot):
-        there = self.paths(namespace).get(path)
-        if there is not None:
-            return there
-        known = next((k for k in self.kept if k.snapshot is snapshot), None)
-        if known is None:
-            return self.store(namespace, path, snapshot)
-        nbytes = 0 if known.pinned else snapshot.nbytes
-        if self.is_too_large(nbytes, [path, *known.paths]):
-            return None
-        known.paths.append(path)
-        if self.make_room_for(known):
-            return known
-        known.paths.remove(path)
-        return None
 
     def match(self, namespace, path, at_most):
         """(entry or None, its length, junction)"""
@@ -188,21 +167,6 @@ class StateCacheMachine(RuleBasedStateMachine):
             handle = self.cache.insert(namespace, path, snapshot)
             self.agree(handle, self.naive.insert(namespace, path, snapshot))
 
-    @precondition(some_left)
-    @rule(index=INDEX, path=PATHS)
-    def alias(self, index, path):
-        kept = self.choose(index)
-        path = self.path(kept.namespace, path)
-        handle = self.cache.alias(kept.namespace, path, kept.snapshot)
-        self.agree(handle, self.naive.alias(kept.namespace, path, kept.snapshot))
-
-    @rule(namespace=NAMESPACES, path=PATHS)
-    def alias_of_what_is_gone(self, namespace, path):
-        path = self.path(namespace, path)
-        snapshot = take(3, 100, False)
-        handle = self.cache.alias(namespace, path, snapshot)
-        self.agree(handle, self.naive.alias(namespace, path, snapshot))
-
     @rule(
         namespace=NAMESPACES,
         paths=st.lists(PATHS, min_size=1, max_size=4),
@@ -251,19 +215,11 @@ class StateCacheMachine(RuleBasedStateMachine):
     def both_hold_the_same(self):
         self.cache.check_integrity()
         found = {
-            (e.handle, e.namespace, e.tokens, e.aliases, e.nbytes, e.hits, e.pinned)
+            (e.handle, e.namespace, e.tokens, e.nbytes, e.hits, e.pinned)
             for e in self.cache.entries()
         }
         assert found == {
-            (
-                k.handle,
-                k.namespace,
-                len(k.paths[0]),
-                len(k.paths) - 1,
-                k.snapshot.nbytes,
-                k.hits,
-                k.pinned,
-            )
+            (k.handle, k.namespace, len(k.path), k.snapshot.nbytes, k.hits, k.pinned)
             for k in self.naive.kept
         }
 

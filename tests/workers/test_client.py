@@ -3,7 +3,13 @@ import asyncio
 import pytest
 
 from server.sampling.params import SamplingParams
-from server.workers.client import EngineClient, NotReadyError, QueueFullError, WorkerLink
+from server.workers.client import (
+    MOST_AHEAD,
+    EngineClient,
+    NotReadyError,
+    QueueFullError,
+    WorkerLink,
+)
 from server.workers.messages import Abort, Generate, RequestOutput, Task
 
 PARAMS = SamplingParams(max_tokens=5, seed=1)
@@ -154,5 +160,69 @@ def test_no_ready_worker():
         client.detail = "compiling kernels"
         with pytest.raises(NotReadyError, match="compiling kernels"):
             client.submit(Task([1], PARAMS))
+
+    asyncio.run(scenario())
+
+
+def test_the_same_key_goes_to_the_same_worker_unless_that_is_much_busier():
+    async def scenario():
+        links = [Recorder() for _ in range(4)]
+        client = client_with(*links, max_requests=100)
+
+        def worker(key):
+            stream = client.submit(Task([1], PARAMS), key)
+            stream.abort()
+            return stream.worker
+
+        keys = [f"key {number}" for number in range(40)]
+        chosen = {key: worker(key) for key in keys}
+        assert {worker(key) for key in keys} == {0, 1, 2, 3}
+        assert {key: worker(key) for key in keys} == chosen
+        links[2].ready = False
+        moved = {key: worker(key) for key in keys}
+        assert all(moved[key] == chosen[key] or chosen[key] == 2 for key in keys)
+        assert 2 not in moved.values()
+        own = worker("key 0")
+        held = [client.submit(Task([1], PARAMS), "key 0").worker for _ in range(MOST_AHEAD + 2)]
+        assert held[: MOST_AHEAD + 1] == [own] * (MOST_AHEAD + 1)
+        assert held[-1] != own
+
+    asyncio.run(scenario())
+
+
+def test_work_in_the_background_takes_no_request_s_place():
+    async def scenario():
+        link = Recorder()
+        client = EngineClient(3, slots=4)
+        client.links.append(link)
+        aside = client.submit_background(Task([1], PARAMS), 0)
+        assert client.active_requests == 0
+        streams = [client.submit(Task([1], PARAMS)) for _ in range(3)]
+        assert client.submit_background(Task([1], PARAMS), 0) is None  # busy
+        client.deliver(link, [output(streams[0], "", "stop")])
+        assert Abort(aside.request_id) not in link.sent
+        client.deliver(link, [output(aside, "", "length")])
+        assert (await aside.get()).finish_reason == "length"
+        for stream in streams[1:]:
+            stream.abort()
+        again = [client.submit_background(Task([1], PARAMS), 0) for _ in range(2)]
+        for _ in range(3):
+            client.submit(Task([1], PARAMS))
+        assert link.sent[-3:-1] == [Abort(each.request_id) for each in again]
+        assert [(await each.get()).finish_reason for each in again] == ["abort", "abort"]
+        client.fail(link, "gone")
+        assert client.submit_background(Task([1], PARAMS), 0) is None
+
+    asyncio.run(scenario())
+
+
+def test_a_client_that_refuses_background_work_ends_it():
+    async def scenario():
+        client = client_with(Recorder())
+        aside = client.submit_background(Task([1], PARAMS), 0)
+        client.refuse_background()
+        assert (await aside.get()).finish_reason == "abort"
+        assert client.submit_background(Task([1], PARAMS), 0) is None
+        client.submit(Task([1], PARAMS))
 
     asyncio.run(scenario())

@@ -1,6 +1,7 @@
 """POST /v1/chat/completions."""
 
 import time
+from functools import partial
 from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
@@ -35,18 +36,19 @@ async def create_chat_completion(
         "model": route.id,
         "system_fingerprint": route.served.system_fingerprint,
     }
+    read_ahead = partial(service.read_ahead.start, route, plan, body.messages)
     if body.stream:
         chunks = ChatChunks(head, body.include_usage, len(plan.choices))
-        return EventStream(route, plan, chunks, settings.http.ping_seconds)
+        return EventStream(route, plan, chunks, settings.http.ping_seconds, read_ahead)
     with Generation(route, plan, request.scope, request.receive) as generation:
         choices = await generation.collect()
+    request.scope["state"]["exits"].callback(read_ahead, choices)  # when the answer is sent
     completion = ChatCompletion(
         **head,
         choices=[
             ChatChoice(
                 index=index,
-                # The prompt ends in "Assistant:", so the first token brings a space.
-                message=AssistantMessage(content=choice.text.lstrip()),
+                message=AssistantMessage(content=choice.content),
                 finish_reason=choice.finish_reason,
             )
             for index, choice in enumerate(choices)

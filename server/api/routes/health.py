@@ -32,6 +32,8 @@ class Health(BaseModel):
     generation: str
     """Of the default model; empty when it is not loaded."""
     active_requests: int
+    reading_ahead: int
+    """Answers that are read for the next turn, in the background."""
 
 
 class Readiness(BaseModel):
@@ -58,6 +60,7 @@ async def health(service: ServiceDependency) -> Health:
         model=models.default,
         generation=served.generation if served else "",
         active_requests=models.deployments.active_requests,
+        reading_ahead=service.read_ahead.running,
     )
 
 

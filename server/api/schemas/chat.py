@@ -2,7 +2,16 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from server.api.schemas.generation import UNSUPPORTED, GenerationRequest, Unsupported
@@ -10,11 +19,25 @@ from server.api.schemas.usage import Usage
 from server.api.schemas.validation import Text, invalid
 
 
+class PromptCacheBreakpoint(BaseModel):
+    """Asks for a state to be kept where a content part ends."""
+
+    mode: Literal["explicit"]
+    ttl: Literal["30m", "12h"] = Field(
+        "30m", description="No promise: states stay for as long as there is room for them."
+    )
+
+
 class TextPart(BaseModel):
     """The one kind of content part that a text model can read."""
 
     type: Literal["text"]
     text: str
+    prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
+
+
+_SEPARATOR = "\n"
+"""Between the parts of a content."""
 
 
 def _join_parts(content: Any) -> Any:
@@ -29,8 +52,29 @@ def _join_parts(content: Any) -> Any:
             raise PydanticCustomError("unsupported_content", "only text parts are supported")
         if not isinstance(part.get("text"), str):
             raise invalid("a text part should have a string in text")
+        _check_breakpoint(part.get("prompt_cache_breakpoint"))
         texts.append(part["text"])
-    return "\n".join(texts)
+    return _SEPARATOR.join(texts)
+
+
+def _check_breakpoint(value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, dict) or value.get("mode") != "explicit":
+        raise invalid('prompt_cache_breakpoint should be an object with the mode "explicit"')
+    if value.get("ttl") not in (None, "30m", "12h"):
+        raise invalid('prompt_cache_breakpoint.ttl should be "30m" or "12h"')
+
+
+def _breakpoints(content: Any) -> list[int]:
+    """After how many characters of the joined parts those end that have a breakpoint."""
+    found, length = [], 0
+    for part in content if isinstance(content, list) else ():
+        length += len(part["text"])
+        if part.get("prompt_cache_breakpoint") is not None:
+            found.append(length)
+        length += len(_SEPARATOR)
+    return found
 
 
 Content = Annotated[
@@ -69,6 +113,14 @@ class Message(Lenient):
     reasoning_content: Text | None = None
     tool_calls: Annotated[list[ToolCall] | None, FailFast()] = None
     tool_call_id: Text | None = None
+    _breakpoints: list[int] = PrivateAttr(default_factory=list)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_breakpoints(cls, fields: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        message = handler(fields)
+        message._breakpoints = _breakpoints(fields.get("content"))
+        return message
 
     @model_validator(mode="after")
     def _check_content(self) -> Self:
@@ -76,6 +128,11 @@ class Message(Lenient):
         if self.content is None and self.role != "assistant":
             raise invalid(f"a message of role {self.role} should have content")
         return self
+
+    @property
+    def breakpoints(self) -> list[int]:
+        """After how many characters of the content a state is to be kept."""
+        return self._breakpoints
 
     def as_dict(self) -> dict[str, Any]:
         """For the chat template: content is always a string, other absent fields are left out."""

@@ -1,7 +1,7 @@
 """What requests for generated text have in common: sampling fields, and fields we must refuse."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -52,6 +52,20 @@ UNSUPPORTED: Unsupported = {
 }
 
 
+class PromptCacheOptions(BaseModel):
+    """Which states a request leaves behind."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    mode: Literal["implicit", "explicit"] = Field(
+        "implicit",
+        description="`explicit`: only at `prompt_cache_breakpoint`s; without one, none is used.",
+    )
+    ttl: Literal["30m"] = Field(
+        "30m", description="No promise: states stay for as long as there is room for them."
+    )
+
+
 class GenerationRequest(BaseModel):
     """Fields of both completions and chat. Null means the default; unknown fields are ignored."""
 
@@ -85,6 +99,13 @@ class GenerationRequest(BaseModel):
     )
     cache_salt: Text = Field(
         "", max_length=256, description="States are shared only by requests with the same one."
+    )
+    prompt_cache_key: Text = Field(
+        "", max_length=256, description="Requests with the same one go to the same worker."
+    )
+    prompt_cache_options: PromptCacheOptions = PromptCacheOptions()
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = Field(
+        None, description="Without effect: states stay for as long as there is room for them."
     )
     stream: bool = False
     stream_options: Any = Field(None, description="`include_usage` adds a last chunk with usage.")

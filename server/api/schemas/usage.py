@@ -4,9 +4,10 @@ from pydantic import BaseModel
 
 
 class PromptTokensDetails(BaseModel):
-    """Of the prompt's tokens, how many came from the state cache."""
+    """Of the prompt's tokens, how many came from the state cache, and how many went there."""
 
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
 
 
 class CompletionTokensDetails(BaseModel):

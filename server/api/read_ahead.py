@@ -1,0 +1,127 @@
+"""After an answer: reads it as the next turn will have it, so that only what is new is left then.
+
+A client sends an answer back as text, and encoding that need not give the ids that were generated;
+templates drop blanks and thoughts, and a stop string is no part of it. The state that the answer
+left is then of no use to the next turn. A snapshot after the ids that it will really have is, and
+like any other it changes no byte of what is generated.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from server.api.boundaries import content_end, tokens_until
+from server.api.generation import GeneratedChoice
+from server.api.plan import Plan
+from server.api.schemas.chat import Message
+from server.config import CacheSettings
+from server.registry.manager import Route
+from server.registry.served_model import ServedModel
+from server.sampling.params import SamplingParams
+from server.tokenizer.base import TokenizerError
+from server.workers.client import EngineClient
+from server.workers.messages import Task
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 2
+"""Answers of one model that are read at once; what comes meanwhile is not."""
+ENOUGH = 32
+"""Tokens that the next turn may as well read itself."""
+MOST_TOKENS = 16_384
+"""If there is more to read, that is left to the next turn, which may not come."""
+
+_USER = {"role": "user", "content": "And then?"}  # stands for what comes next
+
+
+class ReadAhead:
+    """Starts such tasks when answers have been sent, and knows those that run."""
+
+    def __init__(self, settings: CacheSettings) -> None:
+        self._enabled = settings.read_ahead and settings.memory_bytes != 0
+        self._tasks: dict[asyncio.Task[None], EngineClient] = {}
+
+    @property
+    def running(self) -> int:
+        """How many answers are being read."""
+        return len(self._tasks)
+
+    def start(
+        self,
+        route: Route,
+        plan: Plan,
+        messages: Sequence[Message],
+        choices: Sequence[GeneratedChoice],
+    ) -> None:
+        """Go on in the background, if the answers of this plan are to be read. Never fails."""
+        use = plan.choices[0].use
+        keeps = use.reads and use.writes and use.implicit
+        at_once = sum(client is route.client for client in self._tasks.values())
+        if not self._enabled or not keeps or len(choices) > 1 or at_once >= AT_ONCE:
+            return
+        work = _read(route, plan.choices[0], messages, choices[0])
+        task = asyncio.create_task(work)
+        self._tasks[task] = route.client
+        task.add_done_callback(self._tasks.pop)
+
+
+async def _read(
+    route: Route, task: Task, messages: Sequence[Message], answer: GeneratedChoice
+) -> None:
+    with route.lease():
+        try:
+            ids = await asyncio.to_thread(unread, route.served, task, messages, answer)
+            if not ids:
+                return
+            stream = route.submit_background(_reading(task, ids), answer.worker)
+            if stream is None:
+                return
+            try:
+                await stream.get()  # the first output is the last one
+            finally:
+                stream.abort()
+        except TokenizerError as error:  # the template wants something else to follow
+            logger.debug("not reading ahead: %s", error)
+        except Exception:
+            logger.exception("unexpected error while reading ahead")
+
+
+def unread(
+    served: ServedModel, task: Task, messages: Sequence[Message], answer: GeneratedChoice
+) -> list[int]:
+    """The ids of the conversation up to the end of the answer, as the next turn will have them.
+
+    None of them if their state is known, or if there is too much to read. Raises TokenizerError.
+    """
+    template, tokenizer = served.chat_template, served.tokenizer
+    said = [message.as_dict() for message in messages]
+    said += [{"role": "assistant", "content": answer.content}, _USER]
+    text = template.render(said)
+    ids = tokenizer.encode(text)
+    end = content_end(said, len(said) - 2, len(answer.content), text, template)
+    (count,) = tokens_until([end], text, ids, tokenizer)
+    taken_in = task.prompt_ids + answer.token_ids[:-1]  # the last one was only sampled
+    shared = _shared(taken_in, ids)
+    leads_on = shared == len(taken_in) and shared >= count - ENOUGH
+    is_empty = count <= min(shared, len(task.prompt_ids))
+    if leads_on or is_empty or count - shared > MOST_TOKENS:
+        return []
+    return ids[:count]
+
+
+def _shared(first: list[int], second: list[int]) -> int:
+    """How many ids are the same at the beginning."""
+    length = min(len(first), len(second))
+    differs = np.flatnonzero(np.array(first[:length]) != np.array(second[:length]))
+    return int(differs[0]) if len(differs) else length
+
+
+def _reading(task: Task, ids: list[int]) -> Task:
+    use = msgspec.structs.replace(task.use, boundaries={len(ids): "reply"}, implicit=False)
+    params = SamplingParams(max_tokens=0, seed=0)
+    return msgspec.structs.replace(
+        task, prompt_ids=ids, params=params, use=use, keeps_state=False, background=True
+    )
