@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from server.tokenizer.base import Tokenizer, TokenizerError
-from server.tokenizer.chat_template import ChatTemplate
+from server.tokenizer.chat_template import Renderer
 
 
 def chat_boundaries(
     messages: Sequence[Mapping[str, Any]],
     text: str,
     ids: Sequence[int],
-    template: ChatTemplate,
+    template: Renderer,
     tokenizer: Tokenizer,
 ) -> tuple[int, ...]:
     """After how many of the ids the system message and the last message end.
@@ -32,9 +32,7 @@ def chat_boundaries(
     return tuple(found)
 
 
-def _parts(
-    messages: Sequence[Mapping[str, Any]], text: str, template: ChatTemplate
-) -> Iterator[str]:
+def _parts(messages: Sequence[Mapping[str, Any]], text: str, template: Renderer) -> Iterator[str]:
     """Beginnings of the text that are whole messages, without the blanks after them."""
     beginnings = [messages]
     if len(messages) > 1 and messages[0]["role"] in ("system", "developer"):

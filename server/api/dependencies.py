@@ -6,6 +6,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from server.api.errors import ApiError, not_ready
+from server.api.plan import Plan
+from server.api.schemas.generation import PromptRequest
+from server.api.states import States
 from server.config import Settings
 from server.registry.manager import ModelManager, NotLoadedError, Route, UnknownModelError
 from server.workers.client import NotReadyError
@@ -17,6 +20,7 @@ class Service:
 
     settings: Settings
     models: ModelManager
+    states: States
 
     def route(self, request: Request, model: str) -> Route:
         """Where the request goes that names this model; its workers stay until it is answered.
@@ -33,6 +37,12 @@ class Service:
         except NotReadyError as error:
             raise not_ready(error) from None
         return route
+
+    async def go_on(self, plan: Plan, body: PromptRequest, tenant: str, route: Route) -> Plan:
+        """The plan, after the state that the request names, if any. Raises ApiError."""
+        if not body.state_id:
+            return plan
+        return plan.after(await self.states.read_for(tenant, body.state_id, route))
 
 
 def get_service(request: Request) -> Service:

@@ -1,5 +1,6 @@
 """A generation as server-sent events."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -11,6 +12,7 @@ from server.api.chunks import Chunks
 from server.api.errors import ApiError, ClientGoneError, internal_error
 from server.api.generation import Generation
 from server.api.plan import Plan
+from server.api.saving import Saving
 from server.registry.manager import Route
 
 logger = logging.getLogger(__name__)
@@ -27,19 +29,27 @@ encode_json = msgspec.json.Encoder().encode
 
 
 class EventStream(Response):
-    """Runs a plan and sends its chunks as they come, then [DONE].
+    """Runs a plan and sends its chunks as they come, saves the state if asked to, then [DONE].
 
     The response starts with the first news or the first ping, so that what fails before then is
     an ordinary HTTP error. A later failure is an event with `error`, and the end.
     """
 
-    def __init__(self, route: Route, plan: Plan, chunks: Chunks, ping_seconds: float) -> None:
+    def __init__(
+        self,
+        route: Route,
+        plan: Plan,
+        chunks: Chunks,
+        ping_seconds: float,
+        saving: Saving | None = None,
+    ) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
         self._route = route
         self._plan = plan
         self._chunks = chunks
         self._ping_seconds = ping_seconds
+        self._saving = saving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Abort the generation on any way out."""
@@ -56,7 +66,8 @@ class EventStream(Response):
                 await _send_body(send, _events(self._chunks.opening()) + events)
                 while generation.running:
                     await _send_body(send, await self._next_events(generation))
-                closing = self._chunks.closing(generation.tokens.usage())
+                state_id = await self._save(generation, send) if self._saving else ""
+                closing = self._chunks.closing(generation.tokens.usage(), state_id)
                 await _send_body(send, _events(closing) + DONE, last=True)
             except (ClientGoneError, OSError):
                 logger.info("the client left during the stream")
@@ -71,6 +82,17 @@ class EventStream(Response):
         if not news:
             return PING
         return b"".join(_events(self._chunks.news(each)) for each in news)
+
+    async def _save(self, generation: Generation, send: Send) -> str:
+        """The id of the saved state, after pings if it takes long."""
+        assert self._saving is not None
+        save = asyncio.create_task(self._saving.save(generation))
+        try:
+            while not (await asyncio.wait([save], timeout=self._ping_seconds))[0]:
+                await _send_body(send, PING)
+            return save.result()
+        finally:
+            save.cancel()
 
 
 async def _send_body(send: Send, body: bytes, last: bool = False) -> None:

@@ -225,8 +225,8 @@ class NamedStates:
         (held,) = self._db.execute("SELECT total(bytes) FROM states").fetchone()
         if size and held + size > self._limit_bytes:
             raise StatesFullError(
-                f"{size} bytes more than the {held:.0f} that are kept exceed states.limit_bytes = "
-                f"{self._limit_bytes}; delete states first"
+                f"{size} bytes more would exceed states.limit_bytes = {self._limit_bytes}; "
+                "delete others first"
             )
 
     def _empty_log(self) -> None:

@@ -30,8 +30,12 @@ class OutputStream:
     A slow reader gets all that has come since it last looked as one output.
     """
 
-    def __init__(self, request_id: str, on_abort: Callable[[str], None]) -> None:
+    def __init__(
+        self, request_id: str, link: "WorkerLink", on_abort: Callable[[str], None]
+    ) -> None:
         self.request_id = request_id
+        self.link = link
+        """Of the worker that computes it."""
         self._on_abort = on_abort
         self._pending: list[RequestOutput] = []
         self._arrived = asyncio.Event()
@@ -118,14 +122,26 @@ class EngineClient:
             raise NotReadyError(self.detail)
         if self._held() >= self._max_requests:
             raise QueueFullError(self._max_requests, retry_after=1.0)
-        link = min(ready, key=lambda link: len(link.streams))
+        return self._start(min(ready, key=lambda link: len(link.streams)), task)
+
+    def submit_after(self, finished: OutputStream, task: Task) -> OutputStream:
+        """Go on with a request that has finished, on its worker, which has its cached states.
+
+        It was admitted, so no limit applies, and there is at most one of these for it. Raises
+        NotReadyError.
+        """
+        if not finished.link.ready:
+            raise NotReadyError(self.detail)
+        return self._start(finished.link, task)
+
+    def _start(self, link: WorkerLink, task: Task) -> OutputStream:
         request_id = f"r{next(self._numbers)}"
 
         def on_abort(request_id: str) -> None:
             if link.streams.pop(request_id, None) is not None:
                 link.send(Abort(request_id))
 
-        stream = OutputStream(request_id, on_abort)
+        stream = OutputStream(request_id, link, on_abort)
         link.streams[request_id] = stream
         link.send(Generate(request_id, task))
         return stream

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Request, Response
 from server.api.chunks import ChatChunks
 from server.api.dependencies import ServiceDependency
 from server.api.generation import Generation
-from server.api.plan import plan_chat
+from server.api.plan import plan_chat, template_of
+from server.api.saving import ChatEnding, open_saving
 from server.api.schemas.chat import (
     AssistantMessage,
     ChatChoice,
@@ -17,6 +18,7 @@ from server.api.schemas.chat import (
 )
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.sse import EventStream
+from server.api.tenant import tenant_of
 
 router = APIRouter(tags=["generation"])
 
@@ -26,9 +28,14 @@ async def create_chat_completion(
     body: ChatCompletionRequest, request: Request, service: ServiceDependency
 ) -> Response:
     """Answer a conversation."""
-    settings = service.settings
+    settings, tenant = service.settings, tenant_of(request)
     route = service.route(request, body.model)
-    plan = await plan_chat(body, route.served, settings)
+    plan = await plan_chat(body, route.served, settings, tenant)
+    plan = await service.go_on(plan, body, tenant, route)
+    saving = None
+    if body.save_state:
+        ending = ChatEnding(template_of(body, route.served), body.messages)
+        saving = await open_saving(service.states, tenant, route, plan, ending)
     head = {
         "id": f"chatcmpl-{uuid4().hex}",
         "created": int(time.time()),
@@ -37,9 +44,10 @@ async def create_chat_completion(
     }
     if body.stream:
         chunks = ChatChunks(head, body.include_usage, len(plan.choices))
-        return EventStream(route, plan, chunks, settings.http.ping_seconds)
+        return EventStream(route, plan, chunks, settings.http.ping_seconds, saving)
     with Generation(route, plan, request.scope, request.receive) as generation:
         choices = await generation.collect()
+        state_id = await saving.save(generation) if saving else None
     completion = ChatCompletion(
         **head,
         choices=[
@@ -52,5 +60,7 @@ async def create_chat_completion(
             for index, choice in enumerate(choices)
         ],
         usage=generation.tokens.usage(),
+        state_id=state_id,
     )
-    return Response(completion.model_dump_json(), media_type="application/json")
+    content = completion.model_dump_json(exclude=None if saving else {"state_id"})
+    return Response(content, media_type="application/json")
