@@ -97,7 +97,7 @@ def ids_of_text(text: str, generated: Sequence[int], tokenizer: Tokenizer) -> li
         if position == len(wanted) or not wanted.startswith(piece, position):
             break
         position += len(piece)
-        if _is_whole(wanted, position):
+        if piece and _is_whole(wanted, position):  # special tokens only amid text
             agreed, end = number, position
     return [*generated[:agreed], *tokenizer.encode(wanted[end:].decode())]
 
