@@ -153,6 +153,18 @@ class CacheSettings(Section):
     )
 
 
+class StatesSettings(Section):
+    """Named states: what clients keep under an id. Nothing of it is ever evicted."""
+
+    directory: str = Field("", description="Where they are kept; empty: in the user's data folder.")
+    limit_bytes: int = Field(
+        4 << 30, ge=0, description="Most bytes of all clients' states; 0: no named states."
+    )
+    ttl_seconds: int = Field(
+        604_800, ge=0, le=10**9, description="They expire so long after their last use; 0: never."
+    )
+
+
 class LimitsSettings(Section):
     """What a client may ask for."""
 
@@ -211,6 +223,7 @@ class Settings(BaseSettings):
     )
     engine: EngineSettings = EngineSettings()
     cache: CacheSettings = CacheSettings()
+    states: StatesSettings = StatesSettings()
     limits: LimitsSettings = LimitsSettings()
     sampling: SamplingSettings = SamplingSettings()
     logging: LoggingSettings = LoggingSettings()

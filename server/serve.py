@@ -12,8 +12,10 @@ from types import FrameType
 from typing import TypeVar
 
 import uvicorn
+from fastapi import FastAPI
 
 from server.api.app import create_app
+from server.api.states import open_states
 from server.checkpoints.checkpoint import CheckpointError
 from server.config import Settings, SettingsError
 from server.registry.manager import ModelManager
@@ -48,19 +50,24 @@ def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
 
     manager = ModelManager(settings, make_workers)
     manager.open()
-    with contextlib.closing(_listen(settings.http.host, settings.http.port)) as listener:
-        return asyncio.run(_run(settings, manager, display, listener, started, read_settings))
+    with (
+        contextlib.closing(_listen(settings.http.host, settings.http.port)) as listener,
+        contextlib.closing(open_states(settings.states)) as states,
+    ):
+        app = create_app(settings, manager, states)
+        return asyncio.run(_run(settings, app, manager, display, listener, started, read_settings))
 
 
 async def _run(
     settings: Settings,
+    app: FastAPI,
     manager: ModelManager,
     display: StartupDisplay,
     listener: socket.socket,
     started: float,
     read_settings: Callable[[], Settings],
 ) -> int:
-    config = _uvicorn_config(settings, create_app(settings, manager))
+    config = _uvicorn_config(settings, app)
     server = _Server(config, settings.http.shutdown_seconds, manager)
     rereader = Rereader(manager, settings, read_settings)
     _handle_signals(server, rereader)
@@ -143,9 +150,9 @@ class _Server(uvicorn.Server):
         self._manager.deployments.fail_all("the server is shutting down")
 
 
-def _uvicorn_config(settings: Settings, app: object) -> uvicorn.Config:
+def _uvicorn_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         log_config=None,
         log_level="warning",
         access_log=False,

@@ -4,7 +4,11 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from server.registry.served_model import ServedModel, stamp_files
+from server.snapshots.encoding import SnapshotCodec
+from server.snapshots.snapshot import Snapshot
 from server.workers.client import EngineClient, WorkerLink
 from server.workers.messages import (
     Abort,
@@ -59,6 +63,23 @@ class FakeTemplate:
         if add_generation_prompt:
             paragraphs.append("assistant:")
         return "\n\n".join(paragraphs)
+
+
+STATE_SHAPES = {"wkv": (1, 1, 2, 2)}
+FINGERPRINT = "test-weights"
+CODEC = SnapshotCodec(FINGERPRINT, STATE_SHAPES, FakeTokenizer.vocab_size)
+
+
+def fake_state(tokens: list[int], base: bytes = b"") -> bytes:
+    """The encoded state after some tokens: one that depends on each of them and their order."""
+    before = CODEC.decode(base).snapshot if base else None
+    value = int(before.state["wkv"].flat[0]) if before else 0
+    for token in tokens:
+        value = (value * 31 + token + 1) % 65_521
+    wkv = np.full(STATE_SHAPES["wkv"], value, np.float32)
+    logits = np.full(CODEC.vocab_size, value, np.float32)
+    count = len(tokens) + (before.tokens if before else 0)
+    return CODEC.encode(Snapshot(count, {"wkv": wkv}, logits))
 
 
 def greet(_: Generate) -> list[str]:
@@ -143,7 +164,9 @@ class FakeWorker:
         await self._hold(len(pieces))
         finish = "length" if len(pieces) > request.task.params.max_tokens else self.finish
         self.finished += 1
-        self._deliver(RequestOutput(request.request_id, "", [], finish, self.error))
+        task = request.task
+        state = fake_state(task.prompt_ids, task.base) if task.keeps_state else b""
+        self._deliver(RequestOutput(request.request_id, "", [], finish, self.error, state=state))
 
     async def _hold(self, number: int) -> None:
         if number == self.hold_after:
@@ -166,7 +189,7 @@ def fake_model(
         generation="rwkv7",
         parameters=1000,
         vocab_size=FakeTokenizer.vocab_size,
-        state_shapes={"wkv": (1, 1, 2, 2)},
+        state_shapes=STATE_SHAPES,
         system_fingerprint="fp_test",
         stamp=stamp_files(spec),
     )
@@ -198,7 +221,7 @@ class FakeWorkers:
         if self.start_error is not None:
             raise self.start_error
         self.worker.link.ready = True
-        return [Ready("float32", 1, 0.0, 0.0)]
+        return [Ready("float32", 1, 0.0, 0.0, fingerprint=FINGERPRINT)]
 
     async def wait_for_failure(self) -> WorkerError:
         """For ever, unless the test sets `failed`."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from server.snapshots.snapshot import SnapshotKind
 from server.tokenizer.base import Tokenizer, TokenizerError
-from server.tokenizer.chat_template import ChatTemplate
+from server.tokenizer.chat_template import Renderer
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -16,7 +16,7 @@ def chat_boundaries(
     messages: Messages,
     text: str,
     ids: Sequence[int],
-    template: ChatTemplate,
+    template: Renderer,
     tokenizer: Tokenizer,
     breakpoints: Iterable[tuple[int, int]] = (),
 ) -> dict[int, SnapshotKind]:
@@ -38,7 +38,7 @@ def chat_boundaries(
 
 
 def content_end(
-    messages: Messages, index: int, characters: int, text: str, template: ChatTemplate
+    messages: Messages, index: int, characters: int, text: str, template: Renderer
 ) -> int:
     """After how many characters of the text so many characters of a message's content end.
 
@@ -76,7 +76,7 @@ def tokens_until(
 
 
 def _whole_messages(
-    messages: Messages, text: str, template: ChatTemplate
+    messages: Messages, text: str, template: Renderer
 ) -> Iterator[tuple[int, SnapshotKind]]:
     """The ends of beginnings of the text that are whole messages, without the blanks after them."""
     beginnings: list[tuple[Messages, SnapshotKind]] = [(messages, "message")]

@@ -17,8 +17,8 @@ class Chunks(Protocol):
     def news(self, news: News) -> list[Chunk]:
         """For new text, a finish reason, or both."""
 
-    def closing(self, usage: Usage) -> list[Chunk]:
-        """After everything else."""
+    def closing(self, usage: Usage, state_id: str = "") -> list[Chunk]:
+        """After everything else; with the id of the state that was saved, if one was."""
 
 
 class ChunkHead:
@@ -33,11 +33,14 @@ class ChunkHead:
         """A chunk with news of one choice."""
         return {**self._fields, "choices": [choice]}
 
-    def closing(self, usage: Usage) -> list[Chunk]:
-        """The chunk with the usage, if it was asked for."""
-        if not self._include_usage:
-            return []
-        return [{**self._fields, "choices": [], "usage": usage.model_dump()}]
+    def closing(self, usage: Usage, state_id: str) -> list[Chunk]:
+        """A chunk without choices, for what was asked for of usage and saved state."""
+        closing: Chunk = {}
+        if self._include_usage:
+            closing["usage"] = usage.model_dump()
+        if state_id:
+            closing["state_id"] = state_id
+        return [{**self._fields, "choices": [], **closing}] if closing else []
 
 
 class CompletionChunks:
@@ -62,9 +65,9 @@ class CompletionChunks:
         }
         return [self._head.chunk(choice)]
 
-    def closing(self, usage: Usage) -> list[Chunk]:
-        """The usage, if it was asked for."""
-        return self._head.closing(usage)
+    def closing(self, usage: Usage, state_id: str = "") -> list[Chunk]:
+        """The usage and the saved state, if they were asked for."""
+        return self._head.closing(usage, state_id)
 
 
 class ChatChunks:
@@ -93,9 +96,9 @@ class ChatChunks:
             chunks.append(self._choice(news.index, {}, news.finish_reason))
         return chunks
 
-    def closing(self, usage: Usage) -> list[Chunk]:
-        """The usage, if it was asked for."""
-        return self._head.closing(usage)
+    def closing(self, usage: Usage, state_id: str = "") -> list[Chunk]:
+        """The usage and the saved state, if they were asked for."""
+        return self._head.closing(usage, state_id)
 
     def _choice(self, index: int, delta: Chunk, finish_reason: str | None) -> Chunk:
         return self._head.chunk(

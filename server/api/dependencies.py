@@ -6,7 +6,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from server.api.errors import ApiError, not_ready
+from server.api.plan import Plan
 from server.api.read_ahead import ReadAhead
+from server.api.schemas.generation import PromptRequest
+from server.api.states import States
 from server.config import Settings
 from server.registry.manager import ModelManager, NotLoadedError, Route, UnknownModelError
 from server.workers.client import NotReadyError
@@ -18,6 +21,7 @@ class Service:
 
     settings: Settings
     models: ModelManager
+    states: States
     read_ahead: ReadAhead
 
     def route(self, request: Request, model: str) -> Route:
@@ -35,6 +39,12 @@ class Service:
         except NotReadyError as error:
             raise not_ready(error) from None
         return route
+
+    async def go_on(self, plan: Plan, body: PromptRequest, tenant: str, route: Route) -> Plan:
+        """The plan, after the state that the request names, if any. Raises ApiError."""
+        if not body.state_id:
+            return plan
+        return plan.after(await self.states.read_for(tenant, body.state_id, route))
 
 
 def get_service(request: Request) -> Service:

@@ -33,9 +33,12 @@ ERRORS = {
     "model_not_found": ErrorKind(404, INVALID),
     "model_load_failed": ErrorKind(400, INVALID),
     "admin_refused": ErrorKind(403, "permission_error"),
+    "state_not_found": ErrorKind(404, INVALID),
+    "states_disabled": ErrorKind(404, INVALID),
     "unknown_url": ErrorKind(404, INVALID),
     "method_not_allowed": ErrorKind(405, INVALID),
     "model_conflict": ErrorKind(409, INVALID),
+    "state_incompatible": ErrorKind(409, INVALID),
     "request_too_large": ErrorKind(413, INVALID),
     "queue_full": ErrorKind(429, "rate_limit_error"),
     # Nobody reads this one: it is how the log shows a client that left before the answer.
@@ -44,7 +47,9 @@ ERRORS = {
     "engine_error": ErrorKind(500, "server_error"),
     "loading": ErrorKind(503, "service_unavailable_error"),
     "model_not_loaded": ErrorKind(503, "service_unavailable_error", permanent=True),
+    "states_unavailable": ErrorKind(503, "service_unavailable_error", permanent=True),
     "stopping": ErrorKind(503, "service_unavailable_error"),
+    "states_full": ErrorKind(507, "server_error", permanent=True),
 }
 
 # Errors that the framework raises on its own, by status.

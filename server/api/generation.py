@@ -12,7 +12,7 @@ from server.api.plan import Plan
 from server.api.schemas.usage import PromptTokensDetails, Usage
 from server.registry.manager import Route
 from server.workers.client import NotReadyError, OutputStream, QueueFullError
-from server.workers.messages import RequestOutput
+from server.workers.messages import RequestOutput, Task
 
 Finish = Literal["stop", "length"]
 
@@ -48,7 +48,10 @@ class GeneratedChoice:
     """Which of the model's workers computes it."""
     pieces: list[str] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
+    """Also of a stop token, and of text that a stop string has cut off."""
     finish_reason: Finish | None = None
+    state: bytes = b""
+    """At the end, if its task keeps the state."""
 
     @property
     def text(self) -> str:
@@ -80,6 +83,7 @@ class Generation:
         self.tokens = TokenCount(prompt=sum(len(ids) for ids in plan.prompts))
         scope.setdefault("state", {})["tokens"] = self.tokens
         self.choices: list[GeneratedChoice] = []
+        """As far as news() has told."""
         self._route = route
         self._plan = plan
         self._receive = receive
@@ -128,8 +132,8 @@ class Generation:
         done, _ = await asyncio.wait(waits, timeout=silence, return_when=asyncio.FIRST_COMPLETED)
         if self._gone in done:
             raise ClientGoneError
-        arrived = [wait for wait in self._waits if wait in done]
-        return [self._take(self._waits.pop(wait), wait.result()) for wait in arrived]
+        ready = [wait for wait in self._waits if wait in done]
+        return [self._take_in(self._waits.pop(wait), wait.result()) for wait in ready]
 
     async def collect(self) -> list[GeneratedChoice]:
         """Wait for all choices to finish; raises like news()."""
@@ -137,18 +141,42 @@ class Generation:
             await self.news()
         return self.choices
 
-    def _take(self, index: int, output: RequestOutput) -> News:
+    async def state_after(self, task: Task) -> bytes:
+        """Have a task that keeps its state done when the only choice has finished.
+
+        It runs where the choice has left its cached states, and does not count as a request more.
+        Raises like news(), and when the worker is gone.
+        """
+        assert self._gone is not None
+        try:
+            stream = self._route.submit_after(self._streams[0], task)
+        except NotReadyError as error:
+            raise not_ready(error) from None
+        self._streams.append(stream)
+        wait = asyncio.create_task(stream.get())
+        try:
+            await asyncio.wait([wait, self._gone], return_when=asyncio.FIRST_COMPLETED)
+            if self._gone.done():
+                raise ClientGoneError
+            output = wait.result()
+        finally:
+            wait.cancel()
+        _finish_reason(output)
+        return output.state
+
+    def _take_in(self, index: int, output: RequestOutput) -> News:
         self.tokens.completion += len(output.token_ids)
         if index % self._plan.choices_per_prompt == 0:
             self.tokens.cached += output.cached_tokens
             self.tokens.written += output.written_tokens
-        choice = self.choices[index]
-        choice.finish_reason = _finish_reason(output)
+        choice, finish = self.choices[index], _finish_reason(output)
         choice.pieces.append(output.text)
         choice.token_ids += output.token_ids
-        if choice.finish_reason is None:
+        choice.finish_reason = finish
+        choice.state = output.state
+        if finish is None:
             self._await_output(index)
-        return News(index, output.text, choice.finish_reason)
+        return News(index, output.text, finish)
 
     def _await_output(self, index: int) -> None:
         self._waits[asyncio.create_task(self._streams[index].get())] = index

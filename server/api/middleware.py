@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Callable
 from contextlib import ExitStack
 from time import perf_counter
 from uuid import uuid4
@@ -59,9 +60,9 @@ class RequestContext:
 
 
 class BodyLimit:
-    """Refuses bodies over a number of bytes, whether their length is declared or not."""
+    """Refuses bodies over a path's number of bytes, whether their length is declared or not."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: Callable[[str], int]) -> None:
         self._app = app
         self._max_bytes = max_bytes
 
@@ -69,10 +70,11 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = self._max_bytes(scope["path"])
         declared = Headers(scope=scope).get("content-length", "")
         # More digits than any limit are too many without asking int(), which has its own limit.
-        if declared.isdecimal() and (len(declared) > 18 or int(declared) > self._max_bytes):
-            await error_response(self._too_large())(scope, receive, send)
+        if declared.isdecimal() and (len(declared) > 18 or int(declared) > limit):
+            await error_response(_too_large(limit))(scope, receive, send)
             return
         received = 0
 
@@ -80,16 +82,15 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise self._too_large()
+            if received > limit:
+                raise _too_large(limit)
             return message
 
         await self._app(scope, receive_counted, send)
 
-    def _too_large(self) -> ApiError:
-        return ApiError(
-            "request_too_large", f"The request body is larger than {self._max_bytes} bytes"
-        )
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError("request_too_large", f"The request body is larger than {limit} bytes")
 
 
 def _request_id(scope: Scope) -> str:

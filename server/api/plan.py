@@ -3,26 +3,38 @@
 import asyncio
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
+
+import msgspec
 
 from server.api.boundaries import chat_boundaries
 from server.api.errors import ApiError
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.completions import CompletionRequest
-from server.api.schemas.generation import GenerationRequest
+from server.api.schemas.generation import GenerationRequest, PromptRequest
+from server.api.schemas.states import StateRequest
+from server.api.states import StateContent
+from server.api.tenant import cache_salt_of
 from server.config import LimitsSettings, SamplingSettings, Settings
 from server.registry.served_model import ServedModel
 from server.sampling.params import SamplingParams
 from server.snapshots.snapshot import SnapshotKind
 from server.tokenizer.base import Tokenizer, TokenizerError
+from server.tokenizer.chat_template import Renderer
+from server.tokenizer.continued_template import ContinuedTemplate
 from server.workers.messages import CacheUse, Task
 
 T = TypeVar("T")
+Boundaries = dict[int, SnapshotKind]
 # Longer texts are encoded in a thread: at about 1 MB/s they would hold up every other stream.
 THREAD_CHARS = 16 * 1024
 MOST_BREAKPOINTS = 4
 """Of the breakpoints of a request, so many count, the latest."""
+
+READS_ONLY = SamplingParams(max_tokens=0, seed=0)
+"""For a task that takes its prompt in, and no more."""
 
 
 @dataclass(frozen=True)
@@ -33,31 +45,38 @@ class Plan:
     choices: list[Task]
     key: str = ""
     """Requests with the same one should go to the same worker."""
+    base_tokens: int = 0
+    """How many tokens the state has read that all prompts go on from."""
 
     @property
     def choices_per_prompt(self) -> int:
         """n."""
         return len(self.choices) // len(self.prompts)
 
+    def after(self, state: StateContent) -> "Plan":
+        """The same, going on from a state. Raises ApiError for an empty prompt if it cannot."""
+        if not state.has_logits and not all(self.prompts):
+            raise ApiError(
+                "invalid_value", "prompt must not be empty: the state has no logits", "prompt"
+            )
+        tasks = [msgspec.structs.replace(task, base=state.payload) for task in self.choices]
+        return replace(self, choices=tasks, base_tokens=state.tokens)
 
-async def plan_completion(body: CompletionRequest, model: ServedModel, settings: Settings) -> Plan:
+
+async def plan_completion(
+    body: CompletionRequest, model: ServedModel, settings: Settings, tenant: str
+) -> Plan:
     """Raises ApiError when the request asks for something that this model or server has not."""
     limits = settings.limits
     _check_choices(body, len(body.prompt), limits)
     max_tokens = _max_tokens(body.max_tokens, "max_tokens", limits)
-    prompts = []
-    for prompt in body.prompt:
-        if isinstance(prompt, str):
-            ids = await _run(len(prompt), model.tokenizer.encode, prompt)
-        else:
-            ids = prompt
-            _check_ids(ids, "prompt", model.tokenizer)
-        _check_length(ids, "prompt", limits)
-        prompts.append(ids)
-    return _plan(body, prompts, max_tokens, (), {}, model, settings.sampling)
+    prompts = await _encode_prompts(body.prompt, model, limits)
+    return _plan(body, prompts, max_tokens, (), {}, model, settings.sampling, tenant)
 
 
-async def plan_chat(body: ChatCompletionRequest, model: ServedModel, settings: Settings) -> Plan:
+async def plan_chat(
+    body: ChatCompletionRequest, model: ServedModel, settings: Settings, tenant: str
+) -> Plan:
     """Raises ApiError when the request asks for something that this model or server has not."""
     limits = settings.limits
     _check_choices(body, 1, limits)
@@ -66,14 +85,30 @@ async def plan_chat(body: ChatCompletionRequest, model: ServedModel, settings: S
     else:
         wanted = body.max_tokens or min(limits.default_output_tokens, limits.max_output_tokens)
         max_tokens = _max_tokens(wanted, "max_tokens", limits)
-    messages = [message.as_dict() for message in body.messages]
-    size = sum(len(message["content"]) for message in messages)
-    breakpoints = [(at, end) for at, each in enumerate(body.messages) for end in each.breakpoints]
-    latest = breakpoints[-MOST_BREAKPOINTS:]
-    ids, boundaries = await _run(size, _encode_chat, messages, latest, model)
-    _check_length(ids, "messages", limits)
+    ids, boundaries = await _encode_messages(body, model, limits, add_generation_prompt=True)
     stop = model.chat_template.stop
-    return _plan(body, [ids], max_tokens, stop, boundaries, model, settings.sampling)
+    return _plan(body, [ids], max_tokens, stop, boundaries, model, settings.sampling, tenant)
+
+
+async def plan_state(
+    body: StateRequest, model: ServedModel, settings: Settings, tenant: str
+) -> Plan:
+    """A plan whose one task leaves a state. Raises ApiError like the others."""
+    boundaries: Boundaries = {}
+    if body.prompt:
+        (ids,) = await _encode_prompts(body.prompt, model, settings.limits)
+    else:
+        ids, boundaries = await _encode_messages(
+            body, model, settings.limits, body.add_generation_prompt
+        )
+    use = _cache_use(body, boundaries, tenant)
+    task = Task(ids, READS_ONLY, use=use, keeps_state=True)
+    return Plan([ids], [task], body.prompt_cache_key)
+
+
+def template_of(body: PromptRequest, model: ServedModel) -> Renderer:
+    """What renders the messages of a request: after a state they go on with a conversation."""
+    return ContinuedTemplate(model.chat_template) if body.state_id else model.chat_template
 
 
 def _plan(
@@ -81,13 +116,14 @@ def _plan(
     prompts: list[list[int]],
     max_tokens: int,
     template_stop: tuple[str, ...],
-    boundaries: dict[int, SnapshotKind],
+    boundaries: Boundaries,
     model: ServedModel,
     defaults: SamplingSettings,
+    tenant: str,
 ) -> Plan:
     _check_ids(body.stop_token_ids, "stop_token_ids", model.tokenizer)
     choices = []
-    use = _cache_use(body, boundaries)
+    use = _cache_use(body, boundaries, tenant)
     for ids in prompts:
         # Without a seed equal prompts should differ; with one, a prompt's result must not depend
         # on the prompts beside it.
@@ -112,32 +148,70 @@ def _plan(
     return Plan(prompts, choices, body.prompt_cache_key)
 
 
-def _cache_use(body: GenerationRequest, boundaries: dict[int, SnapshotKind]) -> CacheUse:
+def _cache_use(body: PromptRequest, boundaries: Boundaries, tenant: str) -> CacheUse:
     implicit = body.prompt_cache_options.mode == "implicit"
     if not implicit:
         boundaries = {at: kind for at, kind in boundaries.items() if kind == "breakpoint"}
     keeps = not body.no_cache and (implicit or bool(boundaries))
-    return CacheUse(keeps, keeps, body.cache_salt, boundaries, implicit)
+    return CacheUse(keeps, keeps, cache_salt_of(tenant, body.cache_salt), boundaries, implicit)
 
 
 def _given(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
+async def _encode_prompts(
+    prompts: list[str] | list[list[int]], model: ServedModel, limits: LimitsSettings
+) -> list[list[int]]:
+    encoded = []
+    for prompt in prompts:
+        if isinstance(prompt, str):
+            ids = await run_encoding(len(prompt), model.tokenizer.encode, prompt)
+        else:
+            ids = prompt
+            _check_ids(ids, "prompt", model.tokenizer)
+        _check_length(ids, "prompt", limits)
+        encoded.append(ids)
+    return encoded
+
+
+async def _encode_messages(
+    body: ChatCompletionRequest | StateRequest,
+    model: ServedModel,
+    limits: LimitsSettings,
+    add_generation_prompt: bool,
+) -> tuple[list[int], Boundaries]:
+    """The prompt's ids, and after how many of them messages end."""
+    messages = [message.as_dict() for message in body.messages]
+    size = sum(len(message["content"]) for message in messages)
+    breakpoints = [(at, end) for at, each in enumerate(body.messages) for end in each.breakpoints]
+    encode = partial(_encode_chat, messages, breakpoints[-MOST_BREAKPOINTS:])
+    ids, boundaries = await run_encoding(
+        size, encode, template_of(body, model), model.tokenizer, add_generation_prompt
+    )
+    if not ids and not body.state_id:
+        raise ApiError("invalid_value", "messages have no text", "messages")
+    _check_length(ids, "messages", limits)
+    return ids, boundaries
+
+
 def _encode_chat(
-    messages: list[dict[str, Any]], breakpoints: list[tuple[int, int]], model: ServedModel
-) -> tuple[list[int], dict[int, SnapshotKind]]:
-    """The prompt's ids, and after how many of them snapshots are wanted."""
+    messages: list[dict[str, Any]],
+    breakpoints: list[tuple[int, int]],
+    template: Renderer,
+    tokenizer: Tokenizer,
+    add_generation_prompt: bool,
+) -> tuple[list[int], Boundaries]:
     try:
-        text = model.chat_template.render(messages)
+        text = template.render(messages, add_generation_prompt)
     except TokenizerError as error:  # such as roles in an order that the template refuses
         raise ApiError("invalid_value", str(error), "messages") from None
-    ids = model.tokenizer.encode(text)
-    template, tokenizer = model.chat_template, model.tokenizer
+    ids = tokenizer.encode(text)
     return ids, chat_boundaries(messages, text, ids, template, tokenizer, breakpoints)
 
 
-async def _run(size: int, encode: Callable[..., T], *args: Any) -> T:
+async def run_encoding(size: int, encode: Callable[..., T], *args: Any) -> T:
+    """Call it here, or in a thread for texts of many characters."""
     if size > THREAD_CHARS:
         return await asyncio.to_thread(encode, *args)
     return encode(*args)

@@ -15,13 +15,12 @@ import numpy as np
 
 from server.api.boundaries import content_end, tokens_until
 from server.api.generation import GeneratedChoice
-from server.api.plan import Plan
+from server.api.plan import READS_ONLY, Plan
 from server.api.schemas.chat import Message
 from server.config import CacheSettings
 from server.registry.manager import Route
-from server.registry.served_model import ServedModel
-from server.sampling.params import SamplingParams
-from server.tokenizer.base import TokenizerError
+from server.tokenizer.base import Tokenizer, TokenizerError
+from server.tokenizer.chat_template import Renderer
 from server.workers.client import EngineClient
 from server.workers.messages import Task
 
@@ -53,27 +52,37 @@ class ReadAhead:
         self,
         route: Route,
         plan: Plan,
+        template: Renderer,
         messages: Sequence[Message],
         choices: Sequence[GeneratedChoice],
     ) -> None:
-        """Go on in the background, if the answers of this plan are to be read. Never fails."""
+        """Go on in the background, if the answers of this plan are to be read. Never fails.
+
+        `template` is what the messages were rendered with.
+        """
         use = plan.choices[0].use
         keeps = use.reads and use.writes and use.implicit
         at_once = sum(client is route.client for client in self._tasks.values())
         if not self._enabled or not keeps or len(choices) > 1 or at_once >= AT_ONCE:
             return
-        work = _read(route, plan.choices[0], messages, choices[0])
+        work = _read(route, plan.choices[0], template, messages, choices[0])
         task = asyncio.create_task(work)
         self._tasks[task] = route.client
         task.add_done_callback(self._tasks.pop)
 
 
 async def _read(
-    route: Route, task: Task, messages: Sequence[Message], answer: GeneratedChoice
+    route: Route,
+    task: Task,
+    template: Renderer,
+    messages: Sequence[Message],
+    answer: GeneratedChoice,
 ) -> None:
     with route.lease():
         try:
-            ids = await asyncio.to_thread(unread, route.served, task, messages, answer)
+            ids = await asyncio.to_thread(
+                unread, template, route.served.tokenizer, task, messages, answer
+            )
             if not ids:
                 return
             stream = route.submit_background(_reading(task, ids), answer.worker)
@@ -90,13 +99,16 @@ async def _read(
 
 
 def unread(
-    served: ServedModel, task: Task, messages: Sequence[Message], answer: GeneratedChoice
+    template: Renderer,
+    tokenizer: Tokenizer,
+    task: Task,
+    messages: Sequence[Message],
+    answer: GeneratedChoice,
 ) -> list[int]:
     """The ids of the conversation up to the end of the answer, as the next turn will have them.
 
     None of them if their state is known, or if there is too much to read. Raises TokenizerError.
     """
-    template, tokenizer = served.chat_template, served.tokenizer
     said = [message.as_dict() for message in messages]
     said += [{"role": "assistant", "content": answer.content}, _USER]
     text = template.render(said)
@@ -121,7 +133,6 @@ def _shared(first: list[int], second: list[int]) -> int:
 
 def _reading(task: Task, ids: list[int]) -> Task:
     use = msgspec.structs.replace(task.use, boundaries={len(ids): "reply"}, implicit=False)
-    params = SamplingParams(max_tokens=0, seed=0)
     return msgspec.structs.replace(
-        task, prompt_ids=ids, params=params, use=use, keeps_state=False, background=True
+        task, prompt_ids=ids, params=READS_ONLY, use=use, keeps_state=False, background=True
     )

@@ -1,5 +1,6 @@
 """A generation as server-sent events."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from server.api.chunks import Chunks
 from server.api.errors import ApiError, ClientGoneError, internal_error
 from server.api.generation import GeneratedChoice, Generation
 from server.api.plan import Plan
+from server.api.saving import Saving
 from server.registry.manager import Route
 
 logger = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ encode_json = msgspec.json.Encoder().encode
 
 
 class EventStream(Response):
-    """Runs a plan and sends its chunks as they come, then [DONE].
+    """Runs a plan and sends its chunks as they come, saves the state if asked to, then [DONE].
 
     The response starts with the first news or the first ping, so that what fails before then is
     an ordinary HTTP error. A later failure is an event with `error`, and the end. After all of it
@@ -41,6 +43,7 @@ class EventStream(Response):
         plan: Plan,
         chunks: Chunks,
         ping_seconds: float,
+        saving: Saving | None = None,
         on_end: Callable[[list[GeneratedChoice]], None] | None = None,
     ) -> None:
         super().__init__(headers=HEADERS)
@@ -49,6 +52,7 @@ class EventStream(Response):
         self._plan = plan
         self._chunks = chunks
         self._ping_seconds = ping_seconds
+        self._saving = saving
         self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +70,8 @@ class EventStream(Response):
                 await _send_body(send, _events(self._chunks.opening()) + events)
                 while generation.running:
                     await _send_body(send, await self._next_events(generation))
-                closing = self._chunks.closing(generation.tokens.usage())
+                state_id = await self._save(generation, send) if self._saving else ""
+                closing = self._chunks.closing(generation.tokens.usage(), state_id)
                 await _send_body(send, _events(closing) + DONE, last=True)
                 if self._on_end is not None:
                     self._on_end(generation.choices)
@@ -83,6 +88,17 @@ class EventStream(Response):
         if not news:
             return PING
         return b"".join(_events(self._chunks.news(each)) for each in news)
+
+    async def _save(self, generation: Generation, send: Send) -> str:
+        """The id of the saved state, after pings if it takes long."""
+        assert self._saving is not None
+        save = asyncio.create_task(self._saving.save(generation))
+        try:
+            while not (await asyncio.wait([save], timeout=self._ping_seconds))[0]:
+                await _send_body(send, PING)
+            return save.result()
+        finally:
+            save.cancel()
 
 
 async def _send_body(send: Send, body: bytes, last: bool = False) -> None:

@@ -64,6 +64,10 @@ class Route:
         """Start what no client waits for, as EngineClient does, with the same initial state."""
         return self.client.submit_background(self._begun(task), worker)
 
+    def submit_after(self, finished: OutputStream, task: Task) -> OutputStream:
+        """Go on with a request that was submitted here and has finished. Raises NotReadyError."""
+        return self.client.submit_after(finished, self._begun(task))
+
     def _begun(self, task: Task) -> Task:
         state = "" if task.base else self.initial_state
         return msgspec.structs.replace(task, initial_state=state)
@@ -152,6 +156,17 @@ class ModelManager:
                 *(name, deployment.served, state, deployment.client, deployment.codec),
                 deployment.lease,
             )
+
+    @property
+    def largest_state(self) -> int:
+        """Most bytes of an encoded state of a loaded model; 0 when none is loaded."""
+        codecs = filter(None, map(self.codec_of, self.models))
+        return max((codec.largest_bytes for codec in codecs), default=0)
+
+    def codec_of(self, ident: str) -> SnapshotCodec | None:
+        """Of a model's states, by its id; None when it is not loaded."""
+        model = self.models.get(ident)
+        return model.deployment.codec if model and model.deployment else None
 
     def open(self) -> None:
         """Read what is to be preloaded, all but the weights. Raises like open_model."""

@@ -6,6 +6,7 @@ between processes, and what a client exports and imports.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ VERSION = "1"
 StoredType = Literal["float32", "float16"]
 StateShapes = Mapping[str, tuple[int, ...]]
 
+_HEADER_BYTES = 4096
+"""The header of a named state is smaller: a few names and numbers."""
 _CALLED = Path("state")
 _LOGITS, _TOKEN_IDS, _CHECKSUM = "logits", "token_ids", "sha256"
 
@@ -54,6 +57,12 @@ class SnapshotCodec:
     fingerprint: str
     shapes: StateShapes
     vocab_size: int
+
+    @property
+    def largest_bytes(self) -> int:
+        """No encoded state is larger."""
+        floats = self.vocab_size + sum(map(math.prod, self.shapes.values()))
+        return floats * np.dtype(np.float32).itemsize + _HEADER_BYTES
 
     def encode(self, snapshot: Snapshot) -> bytes:
         """As a named state."""

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -19,6 +19,15 @@ MAX_OUTPUT = 64 << 20
 RWKV_STOP = ("\n\nUser:", "\n\nSystem:")
 
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
+
+
+class Renderer(Protocol):
+    """What makes text of messages."""
+
+    def render(
+        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True
+    ) -> str:
+        """As ChatTemplate.render does."""
 
 
 class ChatTemplate:

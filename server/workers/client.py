@@ -150,6 +150,17 @@ class EngineClient:
             _end_background(link)  # it would have to wait for a slot
         return self._start(worker, task, link.streams)
 
+    def submit_after(self, finished: OutputStream, task: Task) -> OutputStream:
+        """Go on with a request that has finished, on its worker, which has its cached states.
+
+        It was admitted, so no limit applies, and there is at most one of these for it. Raises
+        NotReadyError.
+        """
+        link = self.links[finished.worker]
+        if not link.ready:
+            raise NotReadyError(self.detail)
+        return self._start(finished.worker, task, link.streams)
+
     def submit_background(self, task: Task, worker: int) -> OutputStream | None:
         """Start what no client waits for, at one worker; None if that has much to do.
 

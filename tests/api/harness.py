@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from server.api.app import create_app
+from server.api.states import open_states
 from server.config import Settings
 from server.registry.manager import ModelManager
 from server.registry.served_model import ServedModel
@@ -39,6 +40,8 @@ class Harness:
         **worker: Any,
     ) -> None:
         sections = sections or {}
+        # Only tests of named states want a file.
+        sections = {"states": {"limit_bytes": 0}} | sections
         sections = sections | {"model": {"name": MODEL} | sections.get("model", {})}
         sections = sections | {"cache": {"read_ahead": False} | sections.get("cache", {})}
         self.settings = Settings.model_validate(sections)
@@ -62,7 +65,8 @@ class Harness:
 
         self.manager = ModelManager(self.settings, make_workers, open_model)
         self.manager.open()
-        self.app: FastAPI = create_app(self.settings, self.manager)
+        self.states = open_states(self.settings.states)
+        self.app: FastAPI = create_app(self.settings, self.manager, self.states)
         with contextlib.suppress(StopIteration):
             self.manager.start().send(None)  # nothing in it waits
         assert self.manager.started

@@ -27,7 +27,7 @@ FIELDS = [
     "top_k", "presence_penalty", "frequency_penalty", "repetition_penalty", "penalty_decay",
     "seed", "stop", "stop_token_ids", "ignore_eos", "n", "best_of", "stream", "stream_options",
     "logprobs", "top_logprobs", "echo", "suffix", "tools", "tool_choice", "functions",
-    "response_format", "logit_bias", "audio", "metadata", "unknown",
+    "response_format", "logit_bias", "audio", "metadata", "unknown", "state_id", "save_state",
 ]  # fmt: skip
 MESSAGES = st.lists(
     st.fixed_dictionaries(

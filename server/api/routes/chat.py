@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request, Response
 from server.api.chunks import ChatChunks
 from server.api.dependencies import ServiceDependency
 from server.api.generation import Generation
-from server.api.plan import plan_chat
+from server.api.plan import plan_chat, template_of
+from server.api.saving import ChatEnding, open_saving
 from server.api.schemas.chat import (
     AssistantMessage,
     ChatChoice,
@@ -18,6 +19,7 @@ from server.api.schemas.chat import (
 )
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.sse import EventStream
+from server.api.tenant import tenant_of
 
 router = APIRouter(tags=["generation"])
 
@@ -27,21 +29,28 @@ async def create_chat_completion(
     body: ChatCompletionRequest, request: Request, service: ServiceDependency
 ) -> Response:
     """Answer a conversation."""
-    settings = service.settings
+    settings, tenant = service.settings, tenant_of(request)
     route = service.route(request, body.model)
-    plan = await plan_chat(body, route.served, settings)
+    plan = await plan_chat(body, route.served, settings, tenant)
+    plan = await service.go_on(plan, body, tenant, route)
+    template = template_of(body, route.served)
+    saving = None
+    if body.save_state:
+        ending = ChatEnding(template, body.messages)
+        saving = await open_saving(service.states, tenant, route, plan, ending)
     head = {
         "id": f"chatcmpl-{uuid4().hex}",
         "created": int(time.time()),
         "model": route.id,
         "system_fingerprint": route.served.system_fingerprint,
     }
-    read_ahead = partial(service.read_ahead.start, route, plan, body.messages)
+    read_ahead = partial(service.read_ahead.start, route, plan, template, body.messages)
     if body.stream:
         chunks = ChatChunks(head, body.include_usage, len(plan.choices))
-        return EventStream(route, plan, chunks, settings.http.ping_seconds, read_ahead)
+        return EventStream(route, plan, chunks, settings.http.ping_seconds, saving, read_ahead)
     with Generation(route, plan, request.scope, request.receive) as generation:
         choices = await generation.collect()
+        state_id = await saving.save(generation) if saving else None
     request.scope["state"]["exits"].callback(read_ahead, choices)  # when the answer is sent
     completion = ChatCompletion(
         **head,
@@ -54,5 +63,7 @@ async def create_chat_completion(
             for index, choice in enumerate(choices)
         ],
         usage=generation.tokens.usage(),
+        state_id=state_id,
     )
-    return Response(completion.model_dump_json(), media_type="application/json")
+    content = completion.model_dump_json(exclude=None if saving else {"state_id"})
+    return Response(content, media_type="application/json")

@@ -9,9 +9,11 @@ from server.api.chunks import CompletionChunks
 from server.api.dependencies import ServiceDependency
 from server.api.generation import Generation
 from server.api.plan import plan_completion
+from server.api.saving import CompletionEnding, open_saving
 from server.api.schemas.completions import Completion, CompletionChoice, CompletionRequest
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.sse import EventStream
+from server.api.tenant import tenant_of
 
 router = APIRouter(tags=["generation"])
 
@@ -21,9 +23,13 @@ async def create_completion(
     body: CompletionRequest, request: Request, service: ServiceDependency
 ) -> Response:
     """Continue one prompt or several."""
-    settings = service.settings
+    settings, tenant = service.settings, tenant_of(request)
     route = service.route(request, body.model)
-    plan = await plan_completion(body, route.served, settings)
+    plan = await plan_completion(body, route.served, settings, tenant)
+    plan = await service.go_on(plan, body, tenant, route)
+    saving = None
+    if body.save_state:
+        saving = await open_saving(service.states, tenant, route, plan, CompletionEnding())
     head = {
         "id": f"cmpl-{uuid4().hex}",
         "created": int(time.time()),
@@ -32,9 +38,10 @@ async def create_completion(
     }
     if body.stream:
         chunks = CompletionChunks(head, body.include_usage)
-        return EventStream(route, plan, chunks, settings.http.ping_seconds)
+        return EventStream(route, plan, chunks, settings.http.ping_seconds, saving)
     with Generation(route, plan, request.scope, request.receive) as generation:
         choices = await generation.collect()
+        state_id = await saving.save(generation) if saving else None
     completion = Completion(
         **head,
         choices=[
@@ -42,5 +49,7 @@ async def create_completion(
             for index, choice in enumerate(choices)
         ],
         usage=generation.tokens.usage(),
+        state_id=state_id,
     )
-    return Response(completion.model_dump_json(), media_type="application/json")
+    content = completion.model_dump_json(exclude=None if saving else {"state_id"})
+    return Response(content, media_type="application/json")

@@ -139,6 +139,10 @@ class Message(Lenient):
         return {"content": "", **self.model_dump(exclude_none=True)}
 
 
+# FailFast: a body of millions of wrong items must not make millions of errors.
+Messages = Annotated[list[Message], FailFast()]
+
+
 def _uses_tools(fields: dict[str, Any]) -> bool:
     return bool(fields.get("tools")) and fields.get("tool_choice") != "none"
 
@@ -157,8 +161,7 @@ class ChatCompletionRequest(GenerationRequest):
         "audio": lambda fields: bool(fields.get("audio")),
     }
 
-    # FailFast: a body of millions of wrong items must not make millions of errors.
-    messages: Annotated[list[Message], FailFast()] = Field(min_length=1)
+    messages: Messages = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1, description="Overrides max_tokens.")
 
 
@@ -190,3 +193,5 @@ class ChatCompletion(BaseModel):
     service_tier: Literal["default"] = "default"
     choices: list[ChatChoice]
     usage: Usage
+    state_id: str | None = None
+    """The state after the answer; absent unless it was to be saved."""

@@ -1,8 +1,8 @@
 """/v1/completions: plain text or token ids in, text out."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, PlainValidator
+from pydantic import BaseModel, Field, PlainValidator, ValidationInfo, model_validator
 
 from server.api.schemas.generation import UNSUPPORTED, GenerationRequest, Unsupported
 from server.api.schemas.usage import Usage
@@ -14,12 +14,13 @@ PROMPT_EXPECTED = (
 )
 
 
-def _as_prompts(value: Any) -> list[str] | list[list[int]]:
+def _as_prompts(value: Any, info: ValidationInfo) -> list[str] | list[list[int]]:
     """One prompt or many as a list of prompts, without a union's error for every member."""
     prompts = [value] if isinstance(value, str) or _are_ids(value) else value
     if not isinstance(prompts, list):
         raise invalid(PROMPT_EXPECTED)
-    if not prompts or any(prompt in ("", []) for prompt in prompts):
+    # A state may say all there is to go on from.
+    if any(prompt in ("", []) for prompt in prompts) and not info.data.get("state_id"):
         raise invalid("should not be empty")
     if all(isinstance(prompt, str) for prompt in prompts):
         return [check_unicode(prompt) for prompt in prompts]
@@ -28,9 +29,17 @@ def _as_prompts(value: Any) -> list[str] | list[list[int]]:
     return prompts
 
 
+def as_one_prompt(value: Any, info: ValidationInfo) -> list[str] | list[list[int]]:
+    """A string or token ids as a list of one prompt."""
+    prompts = _as_prompts(value, info)
+    if len(prompts) != 1:
+        raise invalid("should be one prompt")
+    return prompts
+
+
 def _are_ids(value: Any) -> bool:
     # type() rather than isinstance(): a bool is no token id.
-    return isinstance(value, list) and bool(value) and all(type(item) is int for item in value)
+    return isinstance(value, list) and all(type(item) is int for item in value)
 
 
 class CompletionRequest(GenerationRequest):
@@ -46,6 +55,12 @@ class CompletionRequest(GenerationRequest):
         PlainValidator(_as_prompts, json_schema_input_type=PromptInput),
     ]
     max_tokens: int = Field(16, ge=1)
+
+    @model_validator(mode="after")
+    def _check_prompts(self) -> Self:
+        if self.save_state and len(self.prompt) > 1:
+            raise invalid("needs a single prompt", "save_state")
+        return self
 
 
 class CompletionChoice(BaseModel):
@@ -67,3 +82,5 @@ class Completion(BaseModel):
     system_fingerprint: str
     choices: list[CompletionChoice]
     usage: Usage
+    state_id: str | None = None
+    """The state after the answer; absent unless it was to be saved."""

@@ -66,14 +66,45 @@ class PromptCacheOptions(BaseModel):
     )
 
 
-class GenerationRequest(BaseModel):
-    """Fields of both completions and chat. Null means the default; unknown fields are ignored."""
+class PromptRequest(BaseModel):
+    """Fields of all that has a prompt. Null means the default; unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
-    unsupported: ClassVar[Unsupported] = UNSUPPORTED
+    unsupported: ClassVar[Unsupported] = {}
 
     model: str = Field("", description="The id of a served model; the only one if absent.")
+    state_id: Text = Field("", description="The named state that the prompt goes on from.")
+    no_cache: bool = Field(
+        False, description="Neither begin with a cached state nor leave one behind."
+    )
+    cache_salt: Text = Field(
+        "", max_length=256, description="States are shared only by requests with the same one."
+    )
+    prompt_cache_key: Text = Field(
+        "", max_length=256, description="Requests with the same one go to the same worker."
+    )
+    prompt_cache_options: PromptCacheOptions = PromptCacheOptions()
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = Field(
+        None, description="Without effect: states stay for as long as there is room for them."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unsupported(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        for name, is_used in cls.unsupported.items():
+            if is_used(fields):
+                raise _unsupported(name)
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+class GenerationRequest(PromptRequest):
+    """Fields of both completions and chat."""
+
+    unsupported: ClassVar[Unsupported] = UNSUPPORTED
+
     max_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(
         None, ge=0, le=10, description="0 takes the most likely token; the server's if absent."
@@ -94,31 +125,17 @@ class GenerationRequest(BaseModel):
     ignore_eos: bool = False
     n: int = Field(1, ge=1, description="How many choices to generate for each prompt.")
     best_of: int | None = Field(None, ge=1, description="Must equal n.")
-    no_cache: bool = Field(
-        False, description="Neither begin with a cached state nor leave one behind."
-    )
-    cache_salt: Text = Field(
-        "", max_length=256, description="States are shared only by requests with the same one."
-    )
-    prompt_cache_key: Text = Field(
-        "", max_length=256, description="Requests with the same one go to the same worker."
-    )
-    prompt_cache_options: PromptCacheOptions = PromptCacheOptions()
-    prompt_cache_retention: Literal["in_memory", "24h"] | None = Field(
-        None, description="Without effect: states stay for as long as there is room for them."
+    save_state: bool = Field(
+        False, description="Keep the state after the answer as a named state; only with n = 1."
     )
     stream: bool = False
     stream_options: Any = Field(None, description="`include_usage` adds a last chunk with usage.")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unsupported(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict):
-            return fields
-        for name, is_used in cls.unsupported.items():
-            if is_used(fields):
-                raise _unsupported(name)
-        return {name: value for name, value in fields.items() if value is not None}
+    @model_validator(mode="after")
+    def _check_save_state(self) -> Self:
+        if self.save_state and self.n > 1:
+            raise invalid("needs n = 1", "save_state")
+        return self
 
     @model_validator(mode="after")
     def _check_best_of(self) -> Self:

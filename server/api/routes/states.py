@@ -1,0 +1,150 @@
+"""/v1/states: named states of the tenant that asks."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.requests import ClientDisconnect
+
+from server.api.dependencies import Service, ServiceDependency
+from server.api.errors import ApiError, ClientGoneError
+from server.api.generation import Generation
+from server.api.plan import plan_state
+from server.api.schemas.errors import ERROR_RESPONSES
+from server.api.schemas.states import (
+    DeletedState,
+    ImportQuery,
+    ListQuery,
+    State,
+    StateList,
+    StateOptions,
+    StateRequest,
+)
+from server.api.states import StateContent
+from server.api.tenant import tenant_of
+from server.registry.manager import Route
+from server.snapshots.encoding import SnapshotError
+from server.snapshots.named_state import NamedState
+
+IMPORT_PATH = "/v1/states/import"
+"""Its bodies may be as large as a state."""
+
+_FILE = "application/octet-stream"
+_FILE_BODY = {"content": {_FILE: {"schema": {"type": "string", "format": "binary"}}}}
+
+router = APIRouter(tags=["states"], responses=ERROR_RESPONSES)
+
+
+@router.post("/v1/states")
+async def create_state(body: StateRequest, request: Request, service: ServiceDependency) -> State:
+    """Read a prompt or messages, also after another state, and keep the state."""
+    tenant = tenant_of(request)
+    route = service.route(request, body.model)
+    plan = await plan_state(body, route.served, service.settings, tenant)
+    plan = await service.go_on(plan, body, tenant, route)
+    await service.states.check_room(route)
+    with Generation(route, plan, request.scope, request.receive) as generation:
+        (choice,) = await generation.collect()
+    tokens = plan.base_tokens + len(plan.prompts[0])
+    content = StateContent.of(route, tokens, choice.state)
+    return _describe(await service.states.add(tenant, content, body), service)
+
+
+@router.get("/v1/states")
+async def list_states(
+    query: Annotated[ListQuery, Query()], request: Request, service: ServiceDependency
+) -> StateList:
+    """A page of states, the newest first."""
+    states, has_more = await service.states.list(tenant_of(request), query)
+    return StateList(
+        data=[_describe(state, service) for state in states],
+        first_id=states[0].id if states else None,
+        last_id=states[-1].id if states else None,
+        has_more=has_more,
+    )
+
+
+@router.post(IMPORT_PATH, openapi_extra={"requestBody": _FILE_BODY})
+async def import_state(
+    query: Annotated[ImportQuery, Query()], request: Request, service: ServiceDependency
+) -> State:
+    """Keep a state that was exported; the body is the file."""
+    tenant = tenant_of(request)
+    route = service.route(request, query.model)
+    await service.states.check_room(route)
+    try:
+        data = await request.body()
+    except ClientDisconnect:
+        raise ClientGoneError from None
+    try:
+        content = await asyncio.to_thread(_decode, data, route)
+    except SnapshotError as error:
+        raise ApiError("invalid_value", str(error), "body") from None
+    return _describe(await service.states.add(tenant, content, query), service)
+
+
+@router.get("/v1/states/{id}")
+async def get_state(id: str, request: Request, service: ServiceDependency) -> State:
+    """One state."""
+    return _describe(await service.states.get(tenant_of(request), id), service)
+
+
+@router.patch("/v1/states/{id}")
+async def change_state(
+    id: str, body: StateOptions, request: Request, service: ServiceDependency
+) -> State:
+    """Change name, pinned or ttl_seconds, and count its ttl from now on."""
+    return _describe(await service.states.update(tenant_of(request), id, body), service)
+
+
+@router.delete("/v1/states/{id}")
+async def delete_state(id: str, request: Request, service: ServiceDependency) -> DeletedState:
+    """Delete a state for good."""
+    await service.states.remove(tenant_of(request), id)
+    return DeletedState(id=id)
+
+
+@router.post("/v1/states/{id}/fork")
+async def fork_state(
+    id: str, request: Request, service: ServiceDependency, body: StateOptions | None = None
+) -> State:
+    """A new state of the same bytes."""
+    tenant = tenant_of(request)
+    content = await service.states.read(tenant, id)
+    return _describe(await service.states.add(tenant, content, body or StateOptions()), service)
+
+
+@router.get(
+    "/v1/states/{id}/export",
+    response_class=Response,
+    responses={200: {"description": "The state as safetensors"} | _FILE_BODY},
+)
+async def export_state(id: str, request: Request, service: ServiceDependency) -> Response:
+    """The state as a file that can be imported."""
+    content = await service.states.read(tenant_of(request), id)
+    headers = {"content-disposition": f'attachment; filename="{id}.safetensors"'}
+    return Response(content.payload, media_type=_FILE, headers=headers)
+
+
+def _decode(data: bytes, route: Route) -> StateContent:
+    """A file's state, encoded as if it had been made here. Raises SnapshotError."""
+    snapshot = route.codec.decode(data).snapshot
+    payload = route.codec.encode(snapshot)
+    return StateContent.of(route, snapshot.tokens, payload, snapshot.logits is not None)
+
+
+def _describe(state: NamedState, service: Service) -> State:
+    codec = service.models.codec_of(state.model)
+    return State(
+        id=state.id,
+        created_at=int(state.created),
+        model=state.model,
+        name=state.name or None,
+        tokens=state.tokens,
+        bytes=state.bytes,
+        pinned=state.pinned,
+        ttl_seconds=state.ttl_seconds,
+        expires_at=None if state.expires_at is None else int(state.expires_at),
+        fingerprint=state.fingerprint,
+        usable=codec is not None and codec.fingerprint == state.fingerprint,
+    )

@@ -1,0 +1,176 @@
+"""Named states as the routes use them: one tenant's, off the event loop, errors of the table."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from server.api.errors import ApiError
+from server.api.schemas.states import ListQuery, StateOptions
+from server.config import SettingsError, StatesSettings
+from server.registry.manager import Route
+from server.snapshots.named_state import (
+    NamedState,
+    NewState,
+    StatesDamagedError,
+    StatesFullError,
+    StatesUnavailableError,
+    UnknownStateError,
+)
+from server.snapshots.named_states import NamedStates
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_ID_SHOWN = 80
+_DISABLED = "This server keeps no named states: states.limit_bytes is 0"
+_UNAVAILABLE = "The server cannot keep or read named states; its log says more"
+
+
+@dataclass(frozen=True)
+class StateContent:
+    """An encoded state, and what is known of it."""
+
+    model: str
+    fingerprint: str
+    tokens: int
+    has_logits: bool
+    payload: bytes
+
+    @classmethod
+    def of(
+        cls, route: Route, tokens: int, payload: bytes, has_logits: bool = True
+    ) -> "StateContent":
+        """A state of the route's model."""
+        return cls(route.served.spec.id, route.codec.fingerprint, tokens, has_logits, payload)
+
+
+class States:
+    """The named states of all tenants, or the reason why there are none.
+
+    Every method raises ApiError: states_disabled, states_unavailable, states_full, and
+    state_not_found for what this tenant does not have; `param` is the field that named it.
+    """
+
+    def __init__(
+        self, store: NamedStates | None, ttl_seconds: int, absence: ApiError | None = None
+    ) -> None:
+        """`ttl_seconds` is for states that do not say; `absence` is why there is no store."""
+        self._store = store
+        self._ttl_seconds = ttl_seconds
+        self._absence = absence
+
+    async def check_room(self, route: Route) -> None:
+        """Raise states_full before a state of this model is computed in vain."""
+        await self._call("", "", NamedStates.check_room, route.codec.largest_bytes)
+
+    async def add(self, tenant: str, content: StateContent, options: StateOptions) -> NamedState:
+        """Keep a state."""
+        ttl = self._ttl_seconds if options.ttl_seconds is None else options.ttl_seconds
+        new = NewState(
+            model=content.model,
+            fingerprint=content.fingerprint,
+            tokens=content.tokens,
+            has_logits=content.has_logits,
+            name=options.name or "",
+            ttl_seconds=ttl,
+            pinned=bool(options.pinned),
+        )
+        return await self._call("", "", NamedStates.add, tenant, new, content.payload)
+
+    async def get(self, tenant: str, ident: str) -> NamedState:
+        """What is known of a state."""
+        return await self._call(ident, "id", NamedStates.get, tenant, ident)
+
+    async def read(self, tenant: str, ident: str, param: str = "id") -> StateContent:
+        """The state itself; that is a use of it."""
+        state, payload = await self._call(ident, param, NamedStates.read, tenant, ident)
+        return StateContent(state.model, state.fingerprint, state.tokens, state.has_logits, payload)
+
+    async def read_for(self, tenant: str, ident: str, route: Route) -> StateContent:
+        """The state that a request goes on from. Raises state_incompatible as well."""
+        state = await self._call(ident, "state_id", NamedStates.get, tenant, ident)
+        if state.fingerprint != route.codec.fingerprint:
+            raise ApiError(
+                "state_incompatible",
+                f"The state {ident!r} was made by {state.model!r} with other weights, weight type "
+                f"or version of the server than {route.id!r} has now",
+                "state_id",
+            )
+        return await self.read(tenant, ident, "state_id")
+
+    async def list(self, tenant: str, query: ListQuery) -> tuple[list[NamedState], bool]:
+        """A page of states, and whether there are more."""
+        newest_first = query.order == "desc"
+        page = partial(NamedStates.list, after=query.after, newest_first=newest_first)
+        page = partial(page, model=query.model, name=query.name)
+        return await self._call(query.after, "after", page, tenant, query.limit)
+
+    async def update(self, tenant: str, ident: str, options: StateOptions) -> NamedState:
+        """Change what the options name."""
+        changes = options.model_dump(exclude_none=True)
+        return await self._call(ident, "id", NamedStates.update, tenant, ident, changes)
+
+    async def remove(self, tenant: str, ident: str) -> None:
+        """Delete a state."""
+        await self._call(ident, "id", NamedStates.remove, tenant, ident)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._store is not None:
+            self._store.close()
+
+    async def _call(
+        self,
+        ident: str,
+        param: str,
+        method: Callable[Concatenate[NamedStates, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        if self._store is None:
+            assert self._absence is not None
+            raise self._absence
+        try:
+            return await asyncio.to_thread(method, self._store, *args, **kwargs)
+        except UnknownStateError:
+            message = f"The state {ident[:_ID_SHOWN]!r} does not exist"
+            raise ApiError("state_not_found", message, param) from None
+        except StatesFullError as error:
+            raise ApiError("states_full", f"There is no room for this state: {error}") from None
+        except StatesUnavailableError as error:
+            log.error("named states: %s", error)
+            raise ApiError("states_unavailable", _UNAVAILABLE) from None
+
+
+def open_states(settings: StatesSettings) -> States:
+    """Open the store, or warn that it cannot be had. Raises SettingsError for a damaged one."""
+    if not settings.limit_bytes:
+        return States(None, settings.ttl_seconds, ApiError("states_disabled", _DISABLED))
+    try:
+        store = NamedStates(_folder(settings.directory), settings.limit_bytes)
+    except StatesDamagedError as error:
+        raise SettingsError(str(error)) from None
+    except (StatesUnavailableError, StatesFullError) as error:
+        log.warning("there are no named states: %s; set states.directory", error)
+        return States(None, settings.ttl_seconds, ApiError("states_unavailable", _UNAVAILABLE))
+    return States(store, settings.ttl_seconds)
+
+
+def _folder(directory: str) -> Path:
+    """The one of the settings, or in the user's data folder. Raises StatesUnavailableError."""
+    data = os.environ.get("XDG_DATA_HOME", "")
+    try:
+        if directory:
+            return Path(directory).expanduser()
+        if Path(data).is_absolute():  # the standard's rule
+            return Path(data) / "rwkv-server"
+        return Path.home() / ".local" / "share" / "rwkv-server"
+    except RuntimeError:
+        raise StatesUnavailableError("this user has no home folder") from None

@@ -1,0 +1,269 @@
+"""States that clients keep under ids: user data in one SQLite file, of which nothing is evicted."""
+
+import contextlib
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from server.snapshots.named_state import (
+    NamedState,
+    NewState,
+    StatesDamagedError,
+    StatesFullError,
+    StatesUnavailableError,
+    UnknownStateError,
+)
+
+FILE_NAME = "named.sqlite"
+SCHEMA_VERSION = 1
+
+_BUSY_SECONDS = 5.0
+_PAGE_BYTES = 16 * 1024
+_USED_SECONDS = 60.0
+"""The time of the last use is written so seldom, or ten times in a state's ttl."""
+
+_SCHEMA = (
+    """CREATE TABLE states (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        model TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        tokens INTEGER NOT NULL,
+        has_logits INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        ttl_seconds INTEGER NOT NULL,
+        pinned INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        created REAL NOT NULL,
+        used REAL NOT NULL,
+        tenant TEXT NOT NULL)""",
+    "CREATE INDEX of_tenant ON states (tenant, number)",
+    # Apart from what is listed, counted and searched.
+    """CREATE TABLE payloads (
+        number INTEGER PRIMARY KEY REFERENCES states ON DELETE CASCADE,
+        payload BLOB NOT NULL)""",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+_COLUMNS = (
+    "id, model, fingerprint, tokens, has_logits, name, ttl_seconds, pinned, bytes, created, used"
+)
+_ALIVE = "(pinned OR ttl_seconds = 0 OR used + ttl_seconds > :now)"
+_MINE = f"tenant = :tenant AND id = :id AND {_ALIVE}"
+
+
+class NamedStates:
+    """The states of all tenants, each of which sees its own alone.
+
+    Every method may be called from any thread and waits for the disk. Besides what it names, each
+    raises StatesUnavailableError, and what writes raises StatesFullError when the disk is full.
+    """
+
+    def __init__(
+        self, folder: Path, limit_bytes: int, now: Callable[[], float] = time.time
+    ) -> None:
+        """Open or make the file. `limit_bytes` bounds the states' bytes in all.
+
+        Raises StatesDamagedError or StatesUnavailableError.
+        """
+        self._path = folder / FILE_NAME
+        self._limit_bytes = limit_bytes
+        self._now = now
+        self._lock = threading.Lock()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # SQLite gives its other files the mode of this one.
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.fchmod(descriptor, 0o600)
+            os.close(descriptor)
+            self._db = sqlite3.connect(
+                self._path, _BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+        except OSError as error:
+            raise StatesUnavailableError(f"{self._path}: {error.strerror or error}") from None
+        except sqlite3.Error as error:
+            raise StatesUnavailableError(f"{self._path}: {error}") from None
+        try:
+            self._open()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def check_room(self, size: int) -> None:
+        """Raises StatesFullError when there is no room for so many bytes."""
+        with self._transaction():
+            self._make_room(size)
+
+    def add(self, tenant: str, new: NewState, payload: bytes) -> NamedState:
+        """Keep a state; it is on the disk when this returns. Raises StatesFullError."""
+        now = self._now()
+        ident = f"state_{secrets.token_hex(16)}"
+        state = NamedState(**vars(new), id=ident, bytes=len(payload), created=now, used=now)
+        columns = _COLUMNS + ", tenant"
+        values = ", ".join(f":{column}" for column in columns.split(", "))
+        with self._transaction() as db:
+            self._make_room(len(payload))
+            row = db.execute(
+                f"INSERT INTO states ({columns}) VALUES ({values})",
+                {**vars(state), "tenant": tenant},
+            )
+            db.execute("INSERT INTO payloads VALUES (?, ?)", (row.lastrowid, payload))
+        return state
+
+    def get(self, tenant: str, ident: str) -> NamedState:
+        """Raises UnknownStateError."""
+        with self._errors():
+            return self._get(tenant, ident)
+
+    def read(self, tenant: str, ident: str) -> tuple[NamedState, bytes]:
+        """A state and its bytes; that is a use of it. Raises UnknownStateError."""
+        with self._errors() as db:
+            state = self._get(tenant, ident)
+            (payload,) = db.execute(
+                "SELECT payload FROM payloads JOIN states USING (number) WHERE id = ?", (ident,)
+            ).fetchone()
+            seldom = min(_USED_SECONDS, state.ttl_seconds / 10 or _USED_SECONDS)
+            if self._now() - state.used >= seldom:
+                db.execute("UPDATE states SET used = ? WHERE id = ?", (self._now(), ident))
+        return state, payload
+
+    def list(
+        self,
+        tenant: str,
+        limit: int,
+        after: str = "",
+        newest_first: bool = True,
+        model: str | None = None,
+        name: str | None = None,
+    ) -> tuple[list[NamedState], bool]:
+        """At most `limit` states by creation, and whether there are more.
+
+        Raises UnknownStateError for the id that they are to come after.
+        """
+        where = f"tenant = :tenant AND {_ALIVE}"
+        if after:
+            comparison = "<" if newest_first else ">"
+            where += f" AND number {comparison} (SELECT number FROM states WHERE id = :after)"
+        if model is not None:
+            where += " AND model = :model"
+        if name is not None:
+            where += " AND name = :name"
+        order = "DESC" if newest_first else "ASC"
+        query = f"SELECT {_COLUMNS} FROM states WHERE {where} ORDER BY number {order} LIMIT :rows"
+        values = {"tenant": tenant, "now": self._now(), "rows": limit + 1}
+        with self._errors() as db:
+            if after:
+                self._get(tenant, after)
+            rows = db.execute(query, {**values, "after": after, "model": model, "name": name})
+            states = [_state(row) for row in rows]
+        return states[:limit], len(states) > limit
+
+    def update(self, tenant: str, ident: str, changes: Mapping[str, str | int]) -> NamedState:
+        """Change name, ttl_seconds or pinned; that is a use of it. Raises UnknownStateError."""
+        values = {**changes, "used": self._now()}
+        assignments = ", ".join(f"{column} = :{column}" for column in values)
+        with self._transaction() as db:
+            state = self._get(tenant, ident)
+            db.execute(f"UPDATE states SET {assignments} WHERE id = :id", {**values, "id": ident})
+            return self._get(tenant, state.id)
+
+    def remove(self, tenant: str, ident: str) -> None:
+        """Delete a state; its bytes leave the disk. Raises UnknownStateError."""
+        with self._transaction() as db:
+            self._get(tenant, ident)
+            db.execute("DELETE FROM states WHERE id = ?", (ident,))
+        self._empty_log()
+
+    def close(self) -> None:
+        """Wait for what is being done, and close the file. Nothing may be called later."""
+        with self._lock:
+            self._db.close()
+
+    def _open(self) -> None:
+        with self._errors() as db:
+            self._check_version(db)  # before anything is written
+            # For a new file; they must come first. What is deleted is overwritten and given back.
+            db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+            db.execute("PRAGMA auto_vacuum = FULL")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA secure_delete = ON")
+            db.execute("PRAGMA foreign_keys = ON")
+        with self._transaction() as db:
+            if self._check_version(db) == 0:  # no other process was faster
+                for statement in _SCHEMA:
+                    db.execute(statement)
+            self._make_room(0)
+        self._empty_log()
+
+    def _check_version(self, db: sqlite3.Connection) -> int:
+        """The schema's version; 0 for a new file."""
+        version: int = db.execute("PRAGMA user_version").fetchone()[0]
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if version != SCHEMA_VERSION and (version or tables):
+            raise StatesDamagedError(
+                f"{self._path}: has schema version {version}, expected {SCHEMA_VERSION}; "
+                "start the version of the server that wrote it, or set states.directory"
+            )
+        return version
+
+    def _get(self, tenant: str, ident: str) -> NamedState:
+        row = self._db.execute(
+            f"SELECT {_COLUMNS} FROM states WHERE {_MINE}",
+            {"tenant": tenant, "id": ident, "now": self._now()},
+        ).fetchone()
+        if row is None:
+            raise UnknownStateError(ident)
+        return _state(row)
+
+    def _make_room(self, size: int) -> None:
+        """Remove what has expired; raises StatesFullError when that is not enough."""
+        self._db.execute(f"DELETE FROM states WHERE NOT {_ALIVE}", {"now": self._now()})
+        (held,) = self._db.execute("SELECT total(bytes) FROM states").fetchone()
+        if size and held + size > self._limit_bytes:
+            raise StatesFullError(
+                f"{size} bytes more would exceed states.limit_bytes = {self._limit_bytes}; "
+                "delete others first"
+            )
+
+    def _empty_log(self) -> None:
+        """Deleted bytes shall not stay in the write-ahead log."""
+        with self._errors() as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._errors() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for this thread alone; SQLite's errors become ours."""
+        with self._lock:
+            try:
+                yield self._db
+            except sqlite3.Error as error:
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                if code == sqlite3.SQLITE_FULL:
+                    raise StatesFullError(f"{self._path}: the disk is full") from None
+                if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                    raise StatesDamagedError(
+                        f"{self._path}: damaged ({error}); put a copy of it from a backup in its "
+                        "place, or move it away to begin without states"
+                    ) from None
+                raise StatesUnavailableError(f"{self._path}: {error}") from None
+
+
+def _state(row: tuple[object, ...]) -> NamedState:
+    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    flags = {name: bool(values[name]) for name in ("has_logits", "pinned")}
+    return NamedState(**{**values, **flags})  # type: ignore[arg-type]
