@@ -118,8 +118,7 @@ def unread(
     taken_in = task.prompt_ids + answer.token_ids[:-1]  # the last one was only sampled
     shared = _shared(taken_in, ids)
     leads_on = shared == len(taken_in) and shared >= count - ENOUGH
-    is_empty = count <= min(shared, len(task.prompt_ids))
-    if leads_on or is_empty or count - shared > MOST_TOKENS:
+    if leads_on or count - shared > MOST_TOKENS:
         return []
     return ids[:count]
 

@@ -5,6 +5,7 @@ without sense, cut into tokens as no encoder would: the ids of an answer that co
 """
 
 import asyncio
+import itertools
 from dataclasses import replace
 
 import httpx
@@ -56,6 +57,7 @@ TEMPLATES = {
     ),
     "with a count": ChatTemplate("{{ messages | length }} turns\n" + TURNS),
 }
+SALTS = itertools.count()
 PARAMS = SamplingParams(max_tokens=100, seed=0)
 WORDS = st.text("the cat sat 中\n.", min_size=1, max_size=40)
 
@@ -169,7 +171,7 @@ def test_a_turn_costs_its_own_tokens_and_changes_no_byte(engine, tokenizer, name
     template = TEMPLATES[name]
 
     async def talk(http):
-        talk = Talk(http, str(number))
+        talk = Talk(http, f"salt {next(SALTS)}")  # a replay begins without a cache, too
         goes_on = False
         for seed, (words, edit) in enumerate(turns):
             if edit == 3 and goes_on:
@@ -249,10 +251,10 @@ def test_what_the_next_turn_knows_is_not_read(tokenizer):
     whole = tokenizer.encode(" the mat\n\nUser:")
     assert read(" the mat", whole) == []  # as it would be encoded, with a stop string after it
     assert read(" the mat", [*tokenizer.encode(" the mat"), 0]) == []
-    assert read("", [0]) == []  # the template leaves it out
     cut = [tokenizer.encode(letter)[0] for letter in " the mat"]
     whole = tokenizer.encode("User: the cat\n\nAssistant: the mat\n\nUser: x")
     assert tokenizer.decode(read(" the mat", cut)) == "User: the cat\n\nAssistant: the mat"
     assert whole[: len(read(" the mat", cut))] == read(" the mat", cut)
+    assert tokenizer.decode(read("", [0])) == "User: the cat\n\n"  # no answer, no turn
     long = "the mat sat on a cat. " * MOST_TOKENS
     assert read(long, tokenizer.encode("x" + long)) == []
