@@ -18,6 +18,7 @@ from server.api.app import create_app
 from server.api.generation import GeneratedChoice
 from server.api.read_ahead import ENOUGH, MOST_TOKENS, unread
 from server.api.schemas.chat import Message
+from server.api.states import open_states
 from server.config import Settings
 from server.engine.engine import Engine
 from server.engine.model_runner import ModelRunner
@@ -146,13 +147,13 @@ async def talking(engine, tokenizer, template, talk):
     def open_model(spec: ModelSpec):
         return replace(fake_model(spec), tokenizer=tokenizer, chat_template=template)
 
-    sections = Settings.model_validate({"model": {"name": MODEL}})
+    sections = Settings.model_validate({"model": {"name": MODEL}, "states": {"limit_bytes": 0}})
     manager = ModelManager(
         sections, lambda _, __, client: EngineWorkers(client, engine), open_model
     )
     manager.open()
     await manager.start()
-    transport = httpx.ASGITransport(create_app(sections, manager))
+    transport = httpx.ASGITransport(create_app(sections, manager, open_states(sections.states)))
     async with asyncio.timeout(10 * PATIENCE):
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             await talk(http)
@@ -216,7 +217,6 @@ def test_what_is_read_is_how_any_next_turn_begins(
     tokenizer, name, said, thought, answered, seed, following
 ):
     template = TEMPLATES[name]
-    served = replace(fake_model(ModelSpec("m", "")), tokenizer=tokenizer, chat_template=template)
     if thought is not None:
         answered = f"<think>{thought}</think>\n{answered}"
     messages = [Message(role="user", content=words) for words in said]
@@ -228,7 +228,8 @@ def test_what_is_read_is_how_any_next_turn_begins(
     dicts = [message.as_dict() for message in messages]
     prompt = tokenizer.encode(template.render(dicts))
     task = Task(prompt, PARAMS)
-    read = unread(served, task, messages, GeneratedChoice(0, [text], generated, "length"))
+    answer = GeneratedChoice(0, [text], generated, "length")
+    read = unread(template, tokenizer, task, messages, answer)
     dicts += [{"role": "assistant", "content": text.lstrip()}, {"role": "user"}]
     dicts[-1]["content"] = following
     ids = tokenizer.encode(template.render(dicts))
@@ -240,13 +241,13 @@ def test_what_is_read_is_how_any_next_turn_begins(
 
 def test_what_the_next_turn_knows_is_not_read(tokenizer):
     template = TEMPLATES["rwkv"]
-    served = replace(fake_model(ModelSpec("m", "")), tokenizer=tokenizer, chat_template=template)
     messages = [Message(role="user", content="the cat")]
     prompt = tokenizer.encode(template.render([messages[0].as_dict()]))
     task = Task(prompt, PARAMS)
 
     def read(text, generated):
-        return unread(served, task, messages, GeneratedChoice(0, [text], generated, "stop"))
+        answer = GeneratedChoice(0, [text], generated, "stop")
+        return unread(template, tokenizer, task, messages, answer)
 
     whole = tokenizer.encode(" the mat\n\nUser:")
     assert read(" the mat", whole) == []  # as it would be encoded, with a stop string after it

@@ -49,7 +49,7 @@ async def test_an_answer_is_read_with_its_conversation_in_the_same_namespace(str
     (task,) = (request.task for request in in_background(api))
     expected = "user: hi\n\nassistant: Hello, wörld"
     assert bytes(token - 1 for token in task.prompt_ids).decode() == expected
-    assert (task.params.max_tokens, task.use.salt, task.use.implicit) == (0, "s", False)
+    assert (task.params.max_tokens, task.use.salt, task.use.implicit) == (0, '"s"', False)
     assert task.use.boundaries == {len(task.prompt_ids): "reply"}
     assert await running(api) == 1
     async with api.http() as http:
