@@ -19,3 +19,6 @@ class Task(msgspec.Struct, frozen=True):
     """An encoded snapshot that the prompt goes on from, instead of an initial state."""
     keeps_state: bool = False
     """Whether the last output brings the state after the prompt, encoded."""
+    generated_ids: list[int] = []
+    """What was generated from it already, before a worker was lost: it is taken in and not said
+    again, and generation goes on after it."""
