@@ -153,7 +153,7 @@ async def _disconnected(receive: Receive) -> None:
 
 def _finish_reason(output: RequestOutput) -> Finish | None:
     if output.finish_reason == "error" or output.finish_reason == "abort":
-        raise ApiError("engine_error", f"The engine failed: {output.error or 'aborted'}")
+        raise ApiError(output.error_code, f"The engine failed: {output.error or 'aborted'}")
     return output.finish_reason
 
 

@@ -18,7 +18,7 @@ from server.snapshots.encoding import SnapshotCodec
 from server.tokenizer.base import TokenizerError
 from server.workers.client import EngineClient, NotReadyError, OutputStream
 from server.workers.messages import Task
-from server.workers.pool import WorkerError
+from server.workers.process import WorkerError
 
 LOAD_ERRORS = (CheckpointError, TokenizerError, SettingsError, WorkerError, OSError, MemoryError)
 """What loading a model can fail with: one line each."""
@@ -99,11 +99,12 @@ class ModelManager:
     def waiting_for(self) -> str:
         """Why the server takes no requests; empty when it does."""
         deployments = [m.deployment for m in self.models.values() if m.deployment]
-        if self.started and any(deployment.client.ready for deployment in deployments):
+        closed = [each for each in deployments if not each.client.ready]
+        if self.started and deployments and not closed:
             return ""
         loading = [model.detail for model in self.models.values() if model.state == "loading"]
-        dead = [deployment.client.detail for deployment in deployments]
-        return (loading + dead + ["no model is loaded"])[0]
+        failing = [f"{each.entry.id}: {each.client.detail}" for each in closed]
+        return (loading + failing + ["no model is loaded"])[0]
 
     def find(self, name: str) -> tuple[HostedModel, str]:
         """The model of an id or alias, and the initial state of ID:STATE; "" is the default.

@@ -1,11 +1,10 @@
 """The API side of the workers: requests in, one bounded stream of news out for each."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 
-from server.workers.messages import Abort, Generate, RequestOutput, Task, ToWorker
+from server.workers.dispatcher import Dispatcher, Loss, WorkerLink
+from server.workers.messages import RequestOutput, Task
 
 
 class QueueFullError(Exception):
@@ -30,8 +29,7 @@ class OutputStream:
     A slow reader gets all that has come since it last looked as one output.
     """
 
-    def __init__(self, request_id: str, on_abort: Callable[[str], None]) -> None:
-        self.request_id = request_id
+    def __init__(self, on_abort: Callable[[], None]) -> None:
         self._on_abort = on_abort
         self._pending: list[RequestOutput] = []
         self._arrived = asyncio.Event()
@@ -63,7 +61,7 @@ class OutputStream:
         """Stop the request wherever it is; without effect when it has finished."""
         if not self._finished:
             self._finished = True
-            self._on_abort(self.request_id)
+            self._on_abort()
 
 
 def _merge(outputs: list[RequestOutput]) -> RequestOutput:
@@ -75,79 +73,78 @@ def _merge(outputs: list[RequestOutput]) -> RequestOutput:
         token_ids=[token for output in outputs for token in output.token_ids],
         finish_reason=outputs[-1].finish_reason,
         error=outputs[-1].error,
+        error_code=outputs[-1].error_code,
         cached_tokens=sum(output.cached_tokens for output in outputs),
         written_tokens=sum(output.written_tokens for output in outputs),
         state=outputs[-1].state,
     )
 
 
-@dataclass
-class WorkerLink:
-    """What the client knows of one worker: how to send to it, and the requests it holds."""
-
-    send: Callable[[ToWorker], None]
-    ready: bool = False
-    streams: dict[str, OutputStream] = field(default_factory=dict)
-
-
 class EngineClient:
-    """Routes requests to the least loaded ready worker of a model and outputs to their streams."""
+    """The requests of one model: bounded in number, each with a stream of its own.
+
+    It takes requests while it is open, also when all workers are being started again: then they
+    wait.
+    """
 
     def __init__(self, max_requests: int, held: Callable[[], int] | None = None) -> None:
         """`held` counts the requests against max_requests; without it, those of this client."""
-        self.links: list[WorkerLink] = []
+        self.ready = False
+        """Whether requests are taken."""
         self.detail = "starting"
+        """Why not."""
+        self._ended = False
+        self._dispatcher = Dispatcher()
         self._max_requests = max_requests
         self._held = held or (lambda: self.active_requests)
-        self._numbers = itertools.count(1)
-
-    @property
-    def ready(self) -> bool:
-        """Whether some worker accepts requests."""
-        return any(link.ready for link in self.links)
 
     @property
     def active_requests(self) -> int:
         """Running and waiting requests in all."""
-        return sum(len(link.streams) for link in self.links)
+        return self._dispatcher.active_requests
+
+    @property
+    def workers(self) -> int:
+        """How many are ready."""
+        return len(self._dispatcher.links)
+
+    def open(self) -> None:
+        """Take requests from now on, unless all have been ended."""
+        self.ready = not self._ended
+
+    def close(self, detail: str) -> None:
+        """Take no more requests and end those that no worker has; the others go on."""
+        self.ready = False
+        self.detail = detail
+        self._dispatcher.fail_waiting(detail)
 
     def submit(self, task: Task) -> OutputStream:
         """Start a request. Raises NotReadyError or QueueFullError; never waits."""
-        ready = [link for link in self.links if link.ready]
-        if not ready:
+        if not self.ready:
             raise NotReadyError(self.detail)
         if self._held() >= self._max_requests:
             raise QueueFullError(self._max_requests, retry_after=1.0)
-        link = min(ready, key=lambda link: len(link.streams))
-        request_id = f"r{next(self._numbers)}"
-
-        def on_abort(request_id: str) -> None:
-            if link.streams.pop(request_id, None) is not None:
-                link.send(Abort(request_id))
-
-        stream = OutputStream(request_id, on_abort)
-        link.streams[request_id] = stream
-        link.send(Generate(request_id, task))
+        stream = OutputStream(lambda: self._dispatcher.drop(record))
+        record = self._dispatcher.submit(task, stream.put)
         return stream
+
+    def add(self, link: WorkerLink) -> None:
+        """A worker is ready."""
+        self._dispatcher.add(link)
 
     def deliver(self, link: WorkerLink, outputs: list[RequestOutput]) -> None:
         """Hand the outputs of one step to their streams; those of aborted requests are dropped."""
-        for output in outputs:
-            stream = link.streams.get(output.request_id)
-            if stream is None:
-                continue
-            if output.finish_reason is not None:
-                del link.streams[output.request_id]
-            stream.put(output)
+        self._dispatcher.deliver(link, outputs)
 
-    def fail(self, link: WorkerLink, error: str) -> None:
-        """The worker is gone: end every request that it held."""
-        link.ready = False
-        for request_id, stream in link.streams.items():
-            stream.put(RequestOutput(request_id, "", [], "error", error))
-        link.streams.clear()
+    def lose(self, link: WorkerLink) -> Loss:
+        """A worker is gone: its requests go on on another one, or wait for one."""
+        loss = self._dispatcher.lose(link)
+        if not self.ready:
+            self._dispatcher.fail_waiting(self.detail)
+        return loss
 
     def fail_all(self, error: str) -> None:
-        """End every request: the server is about to."""
-        for link in self.links:
-            self.fail(link, error)
+        """End every request and never take one again: the server, or the model, is about to end."""
+        self._ended = True
+        self.close(error)
+        self._dispatcher.fail_all(error)

@@ -1,12 +1,13 @@
 """Everything that crosses a process boundary, as tagged msgpack structs.
 
-API → worker: Generate, Abort, Shutdown. Worker → API: Progress, Ready, Failed, Outputs.
+API → worker: Generate, Abort, Ping, Shutdown. Worker → API: Progress, Ready, Failed, Outputs, Pong.
 """
 
 import msgspec
 
 from server.engine.cache_use import READS_AND_WRITES as READS_AND_WRITES
 from server.engine.cache_use import CacheUse as CacheUse
+from server.engine.outputs import ErrorCode as ErrorCode
 from server.engine.outputs import FinishReason as FinishReason
 from server.engine.outputs import RequestOutput as RequestOutput
 from server.engine.task import Task as Task
@@ -35,6 +36,8 @@ class Assignment(msgspec.Struct, frozen=True):
     address: str
     """Where the pool listens."""
     threads: int
+    cpus: list[int]
+    """Those that it may run on; empty: any."""
     cache_bytes: int
     """Of memory for the state cache."""
     model: ModelSpec
@@ -53,6 +56,10 @@ class Abort(msgspec.Struct, frozen=True, tag=True):
     """Drop a request at whatever stage it is. It is not answered."""
 
     request_id: str
+
+
+class Ping(msgspec.Struct, frozen=True, tag=True):
+    """Ask a ready worker whether it still works; it answers with a Pong between two steps."""
 
 
 class Shutdown(msgspec.Struct, frozen=True, tag=True):
@@ -86,14 +93,18 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
+class Pong(msgspec.Struct, frozen=True, tag=True):
+    """The answer to a Ping."""
+
+
 class Outputs(msgspec.Struct, frozen=True, tag=True):
     """All news of one engine step."""
 
     outputs: list[RequestOutput]
 
 
-ToWorker = Generate | Abort | Shutdown
-FromWorker = Progress | Ready | Failed | Outputs
+ToWorker = Generate | Abort | Ping | Shutdown
+FromWorker = Progress | Ready | Failed | Outputs | Pong
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode

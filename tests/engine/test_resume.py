@@ -116,7 +116,7 @@ class Scripted:
     def __init__(self, tokens, first):
         self.tokens, self.first = tokens, first
 
-    def sample(self, logits, rows):
+    def sample(self, _, rows):
         return [self.tokens[row.position - self.first] for row in rows]
 
 
