@@ -142,7 +142,8 @@ class EngineSettings(Section):
     hang_seconds: float = Field(
         60.0,
         gt=0,
-        description="A worker that has said nothing for so long is started again.",
+        description="A worker that has said nothing for so long, longer than any step, is started "
+        "again.",
     )
 
 
