@@ -101,9 +101,12 @@ class WorkerPool:
     async def stop(self) -> None:
         """End all workers, by request and then by force. Only what this pool started is ended."""
         await _cancel(self._tasks[2:])  # nothing is started again
-        for name in self._processes:
-            self._outbox.put_nowait((name, Shutdown()))
         processes = list(self._processes.values())
+        for name, process in self._processes.items():
+            if process.is_ready:
+                self._outbox.put_nowait((name, Shutdown()))
+            else:
+                process.kill("it is not needed")  # it does not listen while it loads
         waits = [asyncio.create_task(process.wait()) for process in processes]
         if waits:
             await asyncio.wait(waits, timeout=STOP_SECONDS)
@@ -216,7 +219,7 @@ class WorkerPool:
             # While this process stood still, it could not hear anything.
             passed, last = min(now - last, 2 * interval), now
             for name, worker in self._processes.items():
-                if not worker.ready.done():
+                if not worker.is_ready:
                     continue
                 silence = worker.add_silence(passed)
                 if silence > limit:

@@ -66,6 +66,12 @@ class WorkerProcess:
         """Of the process."""
         return self._process.pid
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has said so."""
+        done = self.ready.done() and not self.ready.cancelled()
+        return done and self.ready.exception() is None
+
     async def wait_until_ready(self) -> Ready:
         """Raises WorkerError when it says that it cannot start, or ends."""
         end = asyncio.create_task(self._fail_at_end())
