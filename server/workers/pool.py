@@ -197,9 +197,10 @@ class WorkerPool:
         if self._restarts.looping:
             self._close("its workers end again and again; the log says how")
         elif self._client.workers:
-            if not self._client.ready:
-                log.info("%s takes requests again", self._model.id)
+            was_ready = self._client.ready
             self._client.open()
+            if self._client.ready and not was_ready:
+                log.info("%s takes requests again", self._model.id)
         elif self._refusal:
             self._close(f"it could not be started again: {self._refusal}")
 
