@@ -67,7 +67,9 @@ def serve_model(
     dtype: Annotated[
         WeightChoice | None, typer.Option(help="Weights. [auto: int8 from 50 M parameters on]")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes. [1]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes. [0: one for each NUMA node]")
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads per worker. [0: the usable cores, shared]")
     ] = None,

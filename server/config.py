@@ -99,7 +99,11 @@ class EngineSettings(Section):
     """The worker processes and their engines."""
 
     workers: int = Field(
-        1, ge=1, le=64, description="Worker processes of a model; each holds the model."
+        0,
+        ge=0,
+        le=64,
+        description="Worker processes of a model, which share its weights; 0: one for each NUMA "
+        "node.",
     )
     threads: int = Field(
         0,
@@ -119,6 +123,12 @@ class EngineSettings(Section):
     )
     weights_cache_bytes: int = Field(
         64 << 30, ge=0, description="Most bytes of packed weights that are kept; 0 keeps none."
+    )
+    hang_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="A worker that has said nothing for so long, longer than any step, is started "
+        "again.",
     )
 
 

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TypeVar
 
 import uvicorn
 from fastapi import FastAPI
@@ -24,9 +23,9 @@ from server.startup_display import StartupDisplay
 from server.workers.client import EngineClient
 from server.workers.disk import with_disk_tier
 from server.workers.messages import ModelSpec
-from server.workers.pool import WorkerError, WorkerPool
+from server.workers.pool import WorkerPool
+from server.workers.process import WorkerError
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
@@ -45,8 +44,7 @@ def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
     running = with_disk_tier(settings)
 
     def make_workers(model: ModelSpec, workers: int, client: EngineClient) -> WorkerPool:
-        count = workers or settings.engine.workers
-        return WorkerPool(running, model, count, client, display.update)
+        return WorkerPool(running, model, workers, client, display.update)
 
     manager = ModelManager(settings, make_workers)
     manager.open()
@@ -78,16 +76,13 @@ async def _run(
     rereading = asyncio.create_task(rereader.run())
     try:
         with display:
-            await _first(asyncio.create_task(manager.start()), serving)
+            await _unless_stopped(asyncio.create_task(manager.start()), serving)
         if manager.started:
             loaded = ", ".join(m.entry.id for m in manager.models.values() if m.deployment)
             seconds = time.monotonic() - started
             log.info("ready in %.1f s; serving %s on %s/v1", seconds, loaded, url)
-        failure = asyncio.create_task(manager.deployments.wait_for_failure())
-        error = await _first(failure, serving)
-        if error is None:
-            return 0
-        raise error
+        await serving
+        return 0
     except (WorkerError, CheckpointError) as error:
         log.error("%s", error)
         return error.exit_code if isinstance(error, WorkerError) else 2
@@ -116,14 +111,14 @@ def _handle_signals(server: "_Server", rereader: Rereader) -> None:
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
 
 
-async def _first(task: "asyncio.Task[T]", serving: "asyncio.Task[None]") -> T | None:
-    """The task's result, or None if the HTTP server stops before it is there."""
+async def _unless_stopped(task: "asyncio.Task[None]", serving: "asyncio.Task[None]") -> None:
+    """Await the task; it is given up if the HTTP server stops before."""
     await asyncio.wait([task, serving], return_when=asyncio.FIRST_COMPLETED)
-    if task.done():
-        return task.result()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    return None
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    else:
+        task.result()
 
 
 class _Server(uvicorn.Server):

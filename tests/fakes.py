@@ -9,7 +9,8 @@ import numpy as np
 from server.registry.served_model import ServedModel, stamp_files
 from server.snapshots.encoding import SnapshotCodec
 from server.snapshots.snapshot import Snapshot
-from server.workers.client import EngineClient, WorkerLink
+from server.workers.client import EngineClient
+from server.workers.dispatcher import WorkerLink
 from server.workers.messages import (
     Abort,
     CacheQuery,
@@ -21,7 +22,7 @@ from server.workers.messages import (
     RequestOutput,
     ToWorker,
 )
-from server.workers.pool import WorkerError
+from server.workers.process import WorkerError
 
 PATIENCE = 20.0  # seconds until a test that waits for something gives up
 
@@ -88,7 +89,7 @@ def greet(_: Generate) -> list[str]:
 
 
 class FakeWorker:
-    """A ready worker of `client`, in its event loop: one piece of the script is one token.
+    """A worker of `client`, in its event loop: one piece of the script is one token.
 
     With `hold_after` = n each request waits for release() after n pieces: 0 looks like a request
     that is queued or in prefill, more like one that is decoding. It ends with `finish`, or with
@@ -104,8 +105,7 @@ class FakeWorker:
         error: str | None = None,
     ) -> None:
         self.client = client
-        self.link = WorkerLink(self._receive, ready=True)
-        client.links.append(self.link)
+        self.link = WorkerLink("fake", self._receive)
         self.script = script
         self.hold_after = hold_after
         self.finish = finish
@@ -208,11 +208,9 @@ class FakeWorkers:
     ) -> None:
         self.spec = spec
         self.worker = FakeWorker(client, **worker)
-        self.worker.link.ready = False
         self.gate = gate
         self.start_error = start_error
         self.stopped = False
-        self.failed: asyncio.Future[WorkerError] | None = None
 
     async def start(self) -> list[Ready]:
         """Ready at once, but for the gate."""
@@ -220,15 +218,11 @@ class FakeWorkers:
             await self.gate.wait()
         if self.start_error is not None:
             raise self.start_error
-        self.worker.link.ready = True
+        self.worker.client.add(self.worker.link)
+        self.worker.client.open()
         return [Ready("float32", 1, 0.0, 0.0, fingerprint=FINGERPRINT)]
-
-    async def wait_for_failure(self) -> WorkerError:
-        """For ever, unless the test sets `failed`."""
-        self.failed = asyncio.get_running_loop().create_future()
-        return await self.failed
 
     async def stop(self) -> None:
         """Keeps that it was called."""
         self.stopped = True
-        self.worker.link.ready = False
+        self.worker.client.close("stopped")

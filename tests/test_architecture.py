@@ -79,7 +79,8 @@ def test_imports_point_down(module):
 
 
 def test_the_pool_and_client_import_only_plain_data_of_the_engine():
-    for module in ("server.workers.pool", "server.workers.client", "server.workers.messages"):
+    for name in ("pool", "process", "client", "dispatcher", "router", "messages"):
+        module = f"server.workers.{name}"
         engine = {name for name in GRAPH[module] if layer(name) == "engine"}
         assert engine <= PLAIN_ENGINE_DATA | {"server.engine"}, module
 

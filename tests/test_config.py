@@ -87,7 +87,7 @@ def test_keys_with_underscores_come_from_the_environment(environ):
         ("http = 1", {}, "http"),
         ("[http]\nport = 'x'", {}, "http.port"),
         ("[http]\nport = 70000", {}, "http.port"),
-        ("[engine]\nworkers = 0", {}, "engine.workers"),
+        ("[engine]\nworkers = 65", {}, "engine.workers"),
         ("[model]\ndtype = 'int3'", {}, "model.dtype"),
         ("[http\nport = 1", {}, "not valid TOML"),
         ("", {"RWKV_SERVER_HTTP_PROT": "1"}, "http.prot"),

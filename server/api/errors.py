@@ -45,6 +45,7 @@ ERRORS = {
     "client_closed_request": ErrorKind(499, INVALID),
     "internal_error": ErrorKind(500, "server_error", permanent=True),
     "engine_error": ErrorKind(500, "server_error"),
+    "poison_request": ErrorKind(500, "server_error", permanent=True),
     "loading": ErrorKind(503, "service_unavailable_error"),
     "model_not_loaded": ErrorKind(503, "service_unavailable_error", permanent=True),
     "states_unavailable": ErrorKind(503, "service_unavailable_error", permanent=True),

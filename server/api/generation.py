@@ -44,8 +44,6 @@ class TokenCount:
 class GeneratedChoice:
     """A choice that the engine goes on with until `finish_reason` is set."""
 
-    worker: int
-    """Which of the model's workers computes it."""
     pieces: list[str] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
     """Also of a stop token, and of text that a stop string has cut off."""
@@ -94,9 +92,8 @@ class Generation:
     def __enter__(self) -> Self:
         try:
             for task in self._plan.choices:
-                stream = self._route.submit(task, self._plan.key)
-                self._streams.append(stream)
-                self.choices.append(GeneratedChoice(stream.worker))
+                self._streams.append(self._route.submit(task, self._plan.key))
+                self.choices.append(GeneratedChoice())
         except BaseException as error:
             self._abort()
             if isinstance(error, QueueFullError):
@@ -149,7 +146,7 @@ class Generation:
         """
         assert self._gone is not None
         try:
-            stream = self._route.submit_after(self._streams[0], task)
+            stream = self._route.submit_admitted(task)
         except NotReadyError as error:
             raise not_ready(error) from None
         self._streams.append(stream)
@@ -197,7 +194,7 @@ async def _disconnected(receive: Receive) -> None:
 
 def _finish_reason(output: RequestOutput) -> Finish | None:
     if output.finish_reason == "error" or output.finish_reason == "abort":
-        raise ApiError("engine_error", f"The engine failed: {output.error or 'aborted'}")
+        raise ApiError(output.error_code, f"The engine failed: {output.error or 'aborted'}")
     return output.finish_reason
 
 

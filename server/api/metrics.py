@@ -1,17 +1,15 @@
 """The metrics of /metrics, in the text format of Prometheus."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from server.registry.deployments import CacheReports
 from server.snapshots.tier_view import TierCounters
 from server.workers.messages import CacheCounters, CacheReport
-
-CacheReports = Mapping[str, list[CacheReport | None]]
-"""Model → report of each worker."""
 
 Row = tuple[tuple[str, ...], float]
 """Values of further labels, and a number."""
@@ -32,9 +30,10 @@ class _CacheCollector(Collector):
         for make, name, text, labels, rows in _FAMILIES:
             family = make(f"rwkv_cache_{name}", text, labels=["model", "worker", *labels])
             for model, of_model in self._reports.items():
-                for worker, report in enumerate(of_model):
+                for worker, report in of_model.items():
+                    place = worker.partition(".")[0]  # the same when it is started again
                     for values, number in rows(report) if report else ():
-                        family.add_metric([model, str(worker), *values], number)
+                        family.add_metric([model, place, *values], number)
             yield family
 
 

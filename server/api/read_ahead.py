@@ -85,7 +85,7 @@ async def _read(
             )
             if not ids:
                 return
-            stream = route.submit_background(_reading(task, ids), answer.worker)
+            stream = route.submit_background(_reading(task, ids))
             if stream is None:
                 return
             try:

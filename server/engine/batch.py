@@ -27,6 +27,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """The sampled token of every chunk that samples, by request id; NO_TOKEN if there was none."""
+    """The sampled token of every chunk that samples, by request id; NO_TOKEN if there was none.
+
+    Of a request that was resumed, what it had generated takes the place of the first one.
+    """
 
     sampled: dict[str, int]

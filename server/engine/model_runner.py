@@ -50,6 +50,8 @@ class ModelRunner:
         ]
         sampled = {}
         for request, token in zip(sampling, self._sampler.sample(logits, rows), strict=True):
+            if request.known_ids:
+                continue
             sampled[request.request_id] = token
             if request.request_id in self._counts and token >= 0:
                 self._counts[request.request_id].add(token)
@@ -81,7 +83,9 @@ class ModelRunner:
             initial = self._initial_states[request.task.initial_state]
         request.slot = self._states.acquire(initial)
         if needs_counts(request.params):
-            self._counts[request.request_id] = PenaltyCounts(request.params.penalty_decay)
+            counts = self._counts[request.request_id] = PenaltyCounts(request.params.penalty_decay)
+            for token in request.task.generated_ids:
+                counts.add(token)
 
     def _forward(self, batch: Batch) -> Floats:
         """The logits [R, ≥ V] of the chunks that sample: computed, or from their snapshots."""

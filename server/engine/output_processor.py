@@ -70,8 +70,11 @@ class OutputProcessor:
         self._texts: dict[str, _RequestText] = {}
 
     def add(self, request: Request) -> None:
-        """A new request has come."""
-        self._texts[request.request_id] = _RequestText(self._tokenizer, request.params)
+        """A new request has come; of one that is resumed, the text so far was output before."""
+        text = _RequestText(self._tokenizer, request.params)
+        for token in request.task.generated_ids:
+            text.stops.push(text.detokenizer.push([token]))
+        self._texts[request.request_id] = text
 
     def remove(self, request: Request) -> None:
         """A request was aborted."""

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 FinishReason = Literal["stop", "length", "abort", "error"]
+ErrorCode = Literal["engine_error", "poison_request"]
 
 
 class RequestOutput(msgspec.Struct, frozen=True):
@@ -18,6 +19,8 @@ class RequestOutput(msgspec.Struct, frozen=True):
     finish_reason: FinishReason | None = None
     error: str | None = None
     """One line, when the finish reason is "error"."""
+    error_code: ErrorCode = "engine_error"
+    """What the API calls it."""
     cached_tokens: int = 0
     """With the first token: how many of the prompt's came from the state cache."""
     written_tokens: int = 0

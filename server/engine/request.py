@@ -101,6 +101,11 @@ class Request:
         return min(ahead, default=len(self.token_ids))
 
     @property
+    def known_ids(self) -> list[int]:
+        """What follows the prompt and need not be sampled; empty once it is in token_ids."""
+        return [] if self.generated else self.task.generated_ids
+
+    @property
     def generated(self) -> int:
         """How many tokens were generated."""
         return len(self.token_ids) - len(self.prompt_ids)

@@ -66,9 +66,12 @@ class Scheduler:
         """Note what was computed, append sampled tokens, and drop what has finished."""
         for chunk in batch.chunks:
             request = chunk.request
-            request.computed += chunk.length
             if request.request_id in result.sampled:
-                request.token_ids.append(result.sampled[request.request_id])
+                new = [result.sampled[request.request_id]]
+            else:
+                new = request.known_ids if chunk.samples else []
+            request.computed += chunk.length
+            request.token_ids += new
         for request in finished:
             self.remove(request)
 

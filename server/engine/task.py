@@ -21,3 +21,6 @@ class Task(msgspec.Struct, frozen=True):
     """Whether the last output brings the state after the prompt, encoded."""
     background: bool = False
     """Whether others go first, until one of them waits for what this leaves in the cache."""
+    generated_ids: list[int] = []
+    """What was generated from it already, before a worker was lost: it is taken in and not said
+    again, and generation goes on after it."""

@@ -12,17 +12,16 @@ from server.registry.served_model import ServedModel, stamp_files
 from server.snapshots.encoding import SnapshotCodec
 from server.workers.client import EngineClient
 from server.workers.messages import CacheReport, ModelSpec, Ready
-from server.workers.pool import WorkerError
+
+CacheReports = dict[str, dict[str, CacheReport | None]]
+"""Model → worker → its state cache; None of a worker that does not answer in time."""
 
 
 class Workers(Protocol):
     """What a deployment needs of its processes; server.workers.pool says what each does."""
 
     async def start(self) -> list[Ready]:
-        """Return when all are ready; raises WorkerError."""
-
-    async def wait_for_failure(self) -> WorkerError:
-        """Return when one has ended that was not told to."""
+        """Return when all are ready; raises WorkerError. One that ends later is started again."""
 
     async def stop(self) -> None:
         """End all."""
@@ -81,10 +80,7 @@ class Deployments:
         self._grace_seconds = settings.http.shutdown_seconds
         self._make_workers = make_workers
         self._alive: list[Deployment] = []
-        self._watches: dict[Deployment, asyncio.Task[None]] = {}
         self._retiring: set[asyncio.Task[None]] = set()
-        self._failure: WorkerError | None = None
-        self._failed = asyncio.Event()
 
     @property
     def active_requests(self) -> int:
@@ -118,34 +114,23 @@ class Deployments:
         except BaseException:
             await self._end(deployment)
             raise
-        self._watches[deployment] = asyncio.create_task(self._watch(deployment))
 
     def retire(self, deployment: Deployment, reason: str) -> "asyncio.Task[None]":
         """End it in the background: its requests may finish for as long as at a shutdown.
 
-        What no client waits for ends at once.
-        Those that do not are ended with `reason`.
+        Those that do not are ended with `reason`, and what no client waits for at once.
         """
-        self._watches.pop(deployment).cancel()
         deployment.client.refuse_background()
         task = asyncio.create_task(self._retire(deployment, reason))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
         return task
 
-    async def cache_reports(
-        self, clear: bool = False, clear_shared: bool = False
-    ) -> dict[str, list[CacheReport | None]]:
-        """Model → the state cache of each worker that takes new requests, emptied if asked to."""
-        serving = {each.entry.id: each.client for each in self._watches}
+    async def cache_reports(self, clear: bool = False, clear_shared: bool = False) -> CacheReports:
+        """The state caches of all workers of the models that take requests, emptied if asked to."""
+        serving = {each.entry.id: each.client for each in self._alive if each.client.ready}
         waits = (client.cache_reports(clear, clear_shared) for client in serving.values())
         return dict(zip(serving, await asyncio.gather(*waits), strict=True))
-
-    async def wait_for_failure(self) -> WorkerError:
-        """Return when a worker of a deployment in use has ended unexpectedly."""
-        await self._failed.wait()
-        assert self._failure is not None
-        return self._failure
 
     def fail_all(self, error: str) -> None:
         """End every request: the server is about to."""
@@ -154,14 +139,10 @@ class Deployments:
 
     async def stop(self) -> None:
         """End all workers. Nothing may be started meanwhile or later."""
-        for task in (*self._watches.values(), *self._retiring):
+        for task in self._retiring:
             task.cancel()
-        await asyncio.gather(*self._watches.values(), *self._retiring, return_exceptions=True)
+        await asyncio.gather(*self._retiring, return_exceptions=True)
         await asyncio.gather(*(self._end(deployment) for deployment in list(self._alive)))
-
-    async def _watch(self, deployment: Deployment) -> None:
-        self._failure = await deployment.workers.wait_for_failure()
-        self._failed.set()
 
     async def _retire(self, deployment: Deployment, reason: str) -> None:
         await deployment.wait_until_idle(self._grace_seconds)

@@ -18,7 +18,7 @@ from server.snapshots.encoding import SnapshotCodec
 from server.tokenizer.base import TokenizerError
 from server.workers.client import EngineClient, NotReadyError, OutputStream
 from server.workers.messages import Task
-from server.workers.pool import WorkerError
+from server.workers.process import WorkerError
 
 LOAD_ERRORS = (CheckpointError, TokenizerError, SettingsError, WorkerError, OSError, MemoryError)
 """What loading a model can fail with: one line each."""
@@ -60,13 +60,13 @@ class Route:
         """
         return self.client.submit(self._begun(task), key)
 
-    def submit_background(self, task: Task, worker: int) -> OutputStream | None:
+    def submit_background(self, task: Task) -> OutputStream | None:
         """Start what no client waits for, as EngineClient does, with the same initial state."""
-        return self.client.submit_background(self._begun(task), worker)
+        return self.client.submit_background(self._begun(task))
 
-    def submit_after(self, finished: OutputStream, task: Task) -> OutputStream:
+    def submit_admitted(self, task: Task) -> OutputStream:
         """Go on with a request that was submitted here and has finished. Raises NotReadyError."""
-        return self.client.submit_after(finished, self._begun(task))
+        return self.client.submit_admitted(self._begun(task))
 
     def _begun(self, task: Task) -> Task:
         state = "" if task.base else self.initial_state
@@ -113,11 +113,12 @@ class ModelManager:
     def waiting_for(self) -> str:
         """Why the server takes no requests; empty when it does."""
         deployments = [m.deployment for m in self.models.values() if m.deployment]
-        if self.started and any(deployment.client.ready for deployment in deployments):
+        closed = [each for each in deployments if not each.client.ready]
+        if self.started and deployments and not closed:
             return ""
         loading = [model.detail for model in self.models.values() if model.state == "loading"]
-        dead = [deployment.client.detail for deployment in deployments]
-        return (loading + dead + ["no model is loaded"])[0]
+        failing = [f"{each.entry.id}: {each.client.detail}" for each in closed]
+        return (loading + failing + ["no model is loaded"])[0]
 
     def find(self, name: str) -> tuple[HostedModel, str]:
         """The model of an id or alias, and the initial state of ID:STATE; "" is the default.

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 from server.workers.messages import CacheQuery, CacheReport, ToWorker
 
@@ -26,22 +26,18 @@ class Inquiries:
             waiting.set_result(report)
 
     async def ask(
-        self, workers: Sequence[Send | None], clear: bool, clear_shared: bool
-    ) -> list[CacheReport | None]:
-        """Ask all at once; None where there is nobody to ask, and of those that do not answer."""
-        numbers = [next(self._numbers) if send else 0 for send in workers]
-        for number, send in zip(numbers, workers, strict=True):
-            if send:
-                self._waiting[number] = asyncio.get_running_loop().create_future()
-                send(CacheQuery(number, clear, clear_shared))
+        self, workers: Mapping[str, Send], clear: bool, clear_shared: bool
+    ) -> dict[str, CacheReport | None]:
+        """Ask all at once; None of those that do not answer in time."""
+        numbers = {name: next(self._numbers) for name in workers}
+        for name, number in numbers.items():
+            self._waiting[number] = asyncio.get_running_loop().create_future()
+            workers[name](CacheQuery(number, clear, clear_shared))
+        waits = {name: self._waiting[number] for name, number in numbers.items()}
         try:
-            if waits := [self._waiting[number] for number in numbers if number]:
-                await asyncio.wait(waits, timeout=ANSWER_SECONDS)
-            return [self._result(number) for number in numbers]
+            if waits:
+                await asyncio.wait(waits.values(), timeout=ANSWER_SECONDS)
+            return {name: wait.result() if wait.done() else None for name, wait in waits.items()}
         finally:
-            for number in numbers:
-                self._waiting.pop(number, None)
-
-    def _result(self, number: int) -> CacheReport | None:
-        waiting = self._waiting.get(number)
-        return waiting.result() if waiting is not None and waiting.done() else None
+            for number in numbers.values():
+                del self._waiting[number]

@@ -1,7 +1,7 @@
 """Everything that crosses a process boundary, as tagged msgpack structs.
 
-API → worker: Generate, Abort, CacheQuery, Shutdown. Worker → API: Progress, Ready, Failed, Outputs,
-CacheAnswer.
+API → worker: Generate, Abort, CacheQuery, Ping, Shutdown. Worker → API: Progress, Ready, Failed,
+Outputs, CacheAnswer, Pong.
 """
 
 import msgspec
@@ -10,6 +10,7 @@ from server.engine.cache_use import READS_AND_WRITES as READS_AND_WRITES
 from server.engine.cache_use import CacheUse as CacheUse
 from server.engine.cache_view import CacheCounters as CacheCounters
 from server.engine.cache_view import CacheReport as CacheReport
+from server.engine.outputs import ErrorCode as ErrorCode
 from server.engine.outputs import FinishReason as FinishReason
 from server.engine.outputs import RequestOutput as RequestOutput
 from server.engine.task import Task as Task
@@ -38,6 +39,8 @@ class Assignment(msgspec.Struct, frozen=True):
     address: str
     """Where the pool listens."""
     threads: int
+    cpus: list[int]
+    """Those that it may run on; empty: any."""
     cache_bytes: int
     """Of memory for the state cache."""
     model: ModelSpec
@@ -65,6 +68,10 @@ class CacheQuery(msgspec.Struct, frozen=True, tag=True):
     clear: bool = False
     clear_shared: bool = False
     """Also what several nodes share."""
+
+
+class Ping(msgspec.Struct, frozen=True, tag=True):
+    """Ask a ready worker whether it still works; it answers with a Pong between two steps."""
 
 
 class Shutdown(msgspec.Struct, frozen=True, tag=True):
@@ -98,6 +105,10 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
+class Pong(msgspec.Struct, frozen=True, tag=True):
+    """The answer to a Ping."""
+
+
 class Outputs(msgspec.Struct, frozen=True, tag=True):
     """All news of one engine step."""
 
@@ -111,8 +122,8 @@ class CacheAnswer(msgspec.Struct, frozen=True, tag=True):
     report: CacheReport
 
 
-ToWorker = Generate | Abort | CacheQuery | Shutdown
-FromWorker = Progress | Ready | Failed | Outputs | CacheAnswer
+ToWorker = Generate | Abort | CacheQuery | Ping | Shutdown
+FromWorker = Progress | Ready | Failed | Outputs | CacheAnswer | Pong
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode

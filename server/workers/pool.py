@@ -1,29 +1,30 @@
-"""Starts the worker processes, carries their messages, and notices when one ends."""
+"""The worker processes of a model: started, given their cores, watched, and started again."""
 
 import asyncio
 import contextlib
 import logging
-import os
 import shutil
-import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import zmq
 import zmq.asyncio
 
 from server.config import Settings
-from server.workers.client import EngineClient, WorkerLink
-from server.workers.cores import usable_cores
+from server.workers.client import EngineClient
+from server.workers.cores import cpu_sets, usable_cores
+from server.workers.dispatcher import WorkerLink
 from server.workers.memory import available_bytes
 from server.workers.messages import (
     Assignment,
     CacheAnswer,
     Failed,
+    FromWorker,
     ModelSpec,
     Outputs,
+    Ping,
     Progress,
     Ready,
     Shutdown,
@@ -31,26 +32,22 @@ from server.workers.messages import (
     decode_from_worker,
     encode,
 )
+from server.workers.process import WorkerError, WorkerProcess
+from server.workers.restarts import Restarts
 
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
-_EXIT_WITHOUT_MESSAGE_SECONDS = 0.2
 _CACHE_SHARE = 10
-
-
-class WorkerError(Exception):
-    """A worker could not start or has ended: one line, and the exit code it deserves."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+_PING_SECONDS = 1.0
+_REFUSED = 2  # the exit code of a worker that has said why it cannot start
 
 
 class WorkerPool:
     """The processes of one model, behind its EngineClient.
 
-    start() returns when all are ready; wait_for_failure() when one has ended; stop() ends them.
+    start() returns when all are ready. From then on one that ends, or hangs, is started again,
+    and its requests go on. stop() ends all.
     """
 
     def __init__(
@@ -61,9 +58,10 @@ class WorkerPool:
         client: EngineClient,
         on_progress: Callable[[Progress], None],
     ) -> None:
+        """0 workers: as engine.workers says."""
         self._settings = settings
         self._model = model
-        self._workers = workers
+        self._cpu_sets = cpu_sets(workers or settings.engine.workers)
         self._client = client
         self._on_progress = on_progress
         self._folder = Path(tempfile.mkdtemp(prefix="rwkv-server-"))  # only this user may enter
@@ -74,15 +72,16 @@ class WorkerPool:
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
         limit = settings.cache.memory_bytes
         total = limit if limit >= 0 else available_bytes() // _CACHE_SHARE
-        self._cache_bytes = total // workers
+        self._cache_bytes = total // len(self._cpu_sets)
         self._address = f"ipc://{self._folder}/workers"
         self._outbox: asyncio.Queue[tuple[bytes, ToWorker]] = asyncio.Queue()
-        self._links: dict[bytes, WorkerLink] = {}
-        self._ready: dict[bytes, asyncio.Future[Ready]] = {}
-        self._processes: list[asyncio.subprocess.Process] = []
+        self._processes: dict[bytes, WorkerProcess] = {}
+        self._restarts = Restarts(len(self._cpu_sets))
+        self._starts = 0
+        self._fingerprint = ""
+        self._refusal = ""
+        self._started = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._failure: asyncio.Future[WorkerError] = asyncio.get_running_loop().create_future()
-        self._stopping = False
 
     async def start(self) -> list[Ready]:
         """Start all workers. The first compiles the kernels alone, the others find them cached.
@@ -91,111 +90,178 @@ class WorkerPool:
         """
         self._socket.bind(self._address)
         self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._send())]
-        ready = [await self._start_worker(0)]
-        others = (self._start_worker(index) for index in range(1, self._workers))
-        ready += await asyncio.gather(*others)
-        return ready
-
-    async def wait_for_failure(self) -> WorkerError:
-        """Return when a worker has ended that was not told to."""
-        return await asyncio.shield(self._failure)
+        workers = [await self._launch(0)]
+        others = (self._launch(index) for index in range(1, len(self._cpu_sets)))
+        workers += await asyncio.gather(*others)
+        self._tasks += [asyncio.create_task(self._keep_up(worker)) for worker in workers]
+        self._tasks.append(asyncio.create_task(self._watch()))
+        self._started = True
+        self._client.open()
+        return [worker.ready.result() for worker in workers]
 
     async def stop(self) -> None:
         """End all workers, by request and then by force. Only what this pool started is ended."""
-        self._stopping = True
-        for name in self._links:
-            self._outbox.put_nowait((name, Shutdown()))
-        waits = [asyncio.create_task(process.wait()) for process in self._processes]
+        await _cancel(self._tasks[2:])  # nothing is started again
+        processes = list(self._processes.values())
+        for name, process in self._processes.items():
+            if process.is_ready:
+                self._outbox.put_nowait((name, Shutdown()))
+            else:
+                process.kill("it is not needed")  # it does not listen while it loads
+        waits = [asyncio.create_task(process.wait()) for process in processes]
         if waits:
             await asyncio.wait(waits, timeout=STOP_SECONDS)
-        for process in self._processes:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        for ready in self._ready.values():
-            ready.cancel()  # nobody will set those that start() still waits for
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for process in processes:
+            process.kill("the server ends")
+            await process.wait()
+            process.ready.cancel()  # nobody will set those that start() still waits for
+        await _cancel(self._tasks)
         self._context.destroy(linger=0)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    async def _start_worker(self, index: int) -> Ready:
-        name = f"worker-{index}".encode()
-        link = WorkerLink(send=lambda message: self._outbox.put_nowait((name, message)))
-        self._links[name] = link
-        self._ready[name] = asyncio.get_running_loop().create_future()
-        process = await self._spawn(name)
-        self._processes.append(process)
-        self._tasks.append(asyncio.create_task(self._watch(process, name)))
-        self._client.links.append(link)
-        ready = await self._ready[name]
-        link.ready = True
-        return ready
+    async def _launch(self, index: int) -> WorkerProcess:
+        """Start the worker of a place. Raises WorkerError, and it has ended then."""
+        self._starts += 1
+        name = f"worker-{index}.{self._starts}"
+        routing_id = name.encode()
+        link = WorkerLink(name, lambda message: self._outbox.put_nowait((routing_id, message)))
+        assignment = self._assignment(index, name)
+        cache_dir = self._settings.engine.cache_dir
+        worker = await WorkerProcess.start(index, assignment, link, cache_dir)
+        self._processes[routing_id] = worker
+        try:
+            ready = await worker.wait_until_ready()
+            if self._fingerprint not in ("", ready.fingerprint):
+                raise WorkerError(f"{self._model.path}: it has changed; reload it", _REFUSED)
+        except WorkerError:
+            await self._end(worker)
+            raise
+        self._fingerprint = ready.fingerprint
+        self._restarts.became_ready(index)
+        self._client.add(link)
+        return worker
 
-    async def _spawn(self, name: bytes) -> asyncio.subprocess.Process:
-        engine = self._settings.engine
-        assignment = Assignment(
-            name=name.decode(),
+    async def _end(self, worker: WorkerProcess) -> None:
+        worker.kill("it could not start")
+        await worker.wait()
+        self._forget(worker)
+
+    def _forget(self, worker: WorkerProcess) -> None:
+        del self._processes[worker.link.name.encode()]
+
+    def _assignment(self, index: int, name: str) -> Assignment:
+        cpus, threads = self._cpu_sets[index], self._settings.engine.threads
+        return Assignment(
+            name=name,
             address=self._address,
+            threads=threads or len(cpus) or max(1, usable_cores() // len(self._cpu_sets)),
+            cpus=cpus,
             cache_bytes=self._cache_bytes,
-            threads=engine.threads or max(1, usable_cores() // self._workers),
             model=self._model,
             settings=self._settings.model_dump_json(),
         )
-        environment = dict(os.environ)
-        if engine.cache_dir:
-            environment["NUMBA_CACHE_DIR"] = engine.cache_dir
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "server.workers.worker"),
-            stdin=asyncio.subprocess.PIPE,
-            env=environment,
-        )
-        assert process.stdin is not None
-        process.stdin.write(msgspec.json.encode(assignment) + b"\n")
-        with contextlib.suppress(ConnectionError):  # it has ended already: _watch will say so
-            await process.stdin.drain()
-        return process
 
-    async def _watch(self, process: asyncio.subprocess.Process, name: bytes) -> None:
-        code = await process.wait()
-        if self._stopping:
-            return
-        # Its last message may still be on the way, and it says more than the exit code.
-        await asyncio.wait([self._failure], timeout=_EXIT_WITHOUT_MESSAGE_SECONDS)
-        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        who = f"{name.decode()} of {self._model.id}"
-        self._fail(name, WorkerError(f"{who} {how}", exit_code=1))
+    async def _keep_up(self, worker: WorkerProcess) -> None:
+        """Start a worker again whenever it ends."""
+        while True:
+            await worker.wait()
+            self._forget(worker)
+            loss = self._client.lose(worker.link)
+            if loss.failed:
+                self._restarts.forgive()
+            log.warning(
+                "%s (pid %d) %s; %d of its requests go on, %d are given up",
+                *(worker.title, worker.pid, worker.how_it_ended, *loss),
+            )
+            worker = await self._start_again(worker.index, worker.title)
+            log.info("%s is back (pid %d)", worker.title, worker.pid)
 
-    def _fail(self, name: bytes, error: WorkerError) -> None:
-        self._client.fail(self._links[name], str(error))
-        if not self._client.ready:
-            self._client.detail = str(error)
-        if not self._failure.done():
-            self._failure.set_result(error)
-        if not self._ready[name].done():
-            self._ready[name].set_exception(error)
+    async def _start_again(self, index: int, title: str) -> WorkerProcess:
+        while True:
+            delay = self._restarts.died(index)
+            self._judge()
+            log.info("%s is started again in %g s", title, delay)
+            await asyncio.sleep(delay)
+            try:
+                worker = await self._launch(index)
+            except (WorkerError, OSError) as error:
+                log.warning("%s could not be started: %s", title, error)
+                refused = isinstance(error, WorkerError) and error.exit_code == _REFUSED
+                self._refusal = str(error) if refused else ""
+            else:
+                self._refusal = ""
+                self._judge()
+                return worker
+
+    def _judge(self) -> None:
+        """Whether requests are taken: they wait for a restart, but not for one that fails."""
+        if self._restarts.looping:
+            self._close("its workers end again and again; the log says how")
+        elif self._client.workers:
+            was_ready = self._client.ready
+            self._client.open()
+            if self._client.ready and not was_ready:
+                log.info("%s takes requests again", self._model.id)
+        elif self._refusal:
+            self._close(f"it could not be started again: {self._refusal}")
+
+    def _close(self, detail: str) -> None:
+        if self._client.ready:
+            log.error("%s takes no requests: %s", self._model.id, detail)
+        self._client.close(detail)
+
+    async def _watch(self) -> None:
+        """Ping the workers that are ready, and kill those that hang."""
+        limit = self._settings.engine.hang_seconds
+        interval = min(_PING_SECONDS, limit / 4)
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(interval)
+            now = time.monotonic()
+            # While this process stood still, it could not hear anything.
+            passed, last = min(now - last, 2 * interval), now
+            for name, worker in self._processes.items():
+                if not worker.is_ready:
+                    continue
+                silence = worker.add_silence(passed)
+                if silence > limit:
+                    worker.kill(f"it has said nothing for {limit:g} s")
+                elif silence == passed:  # it has answered the ping before
+                    self._outbox.put_nowait((name, Ping()))
+            self._judge()
 
     async def _send(self) -> None:
         while True:
             name, message = await self._outbox.get()
-            # A worker that is gone cannot be reached; _watch ends its requests.
+            # A worker that is gone cannot be reached; its requests go on elsewhere.
             with contextlib.suppress(zmq.ZMQError):
                 await self._socket.send_multipart([name, encode(message)])
 
     async def _receive(self) -> None:
         while True:
             name, payload = await self._socket.recv_multipart()
-            message = decode_from_worker(payload)
-            match message:
-                case Outputs(outputs):
-                    self._client.deliver(self._links[name], outputs)
-                case CacheAnswer(query_id, report):
-                    self._client.inquiries.answer(query_id, report)
-                case Progress():
+            worker = self._processes.get(name)
+            if worker is not None:  # else its end came before its last words, and they are void
+                worker.heard()
+                self._take_in(worker, decode_from_worker(payload))
+
+    def _take_in(self, worker: WorkerProcess, message: FromWorker) -> None:
+        match message:
+            case Outputs(outputs):
+                self._client.deliver(worker.link, outputs)
+            case CacheAnswer(query_id, report):
+                self._client.inquiries.answer(query_id, report)
+            case Progress():
+                if not self._started:
                     self._client.detail = message.stage
-                    self._on_progress(message)
-                case Ready() if not self._ready[name].done():
-                    self._ready[name].set_result(message)
-                case Failed(error):
-                    self._fail(name, WorkerError(error, exit_code=2))
+                self._on_progress(message)
+            case Ready() if not worker.ready.done():
+                worker.ready.set_result(message)
+            case Failed(error) if not worker.ready.done():
+                worker.ready.set_exception(WorkerError(error, _REFUSED))
+
+
+async def _cancel(tasks: "list[asyncio.Task[None]]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -31,6 +31,8 @@ from server.workers.messages import (
     FromWorker,
     Generate,
     Outputs,
+    Ping,
+    Pong,
     Progress,
     Ready,
     RequestOutput,
@@ -49,6 +51,8 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGHUP):  # the API process decides when to stop
         signal.signal(number, signal.SIG_IGN)
     assignment = msgspec.json.decode(sys.stdin.buffer.readline(), type=Assignment)
+    if assignment.cpus:  # threads inherit it, so none may have started
+        os.sched_setaffinity(0, assignment.cpus)
     threading.Thread(target=_end_with_parent, name="lifeline", daemon=True).start()
     settings = Settings.model_validate_json(assignment.settings)
     setup_logging(settings.logging)
@@ -119,6 +123,8 @@ def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
                 if message.clear:
                     engine.cache.clear(message.clear_shared)
                 socket.send(encode(CacheAnswer(message.query_id, engine.cache.report())))
+            elif isinstance(message, Ping):
+                socket.send(encode(Pong()))
             else:
                 engine.close(FLUSH_SECONDS)
                 return

@@ -17,7 +17,7 @@ from server.registry.manager import ModelManager
 from server.registry.served_model import ServedModel
 from server.workers.client import EngineClient
 from server.workers.messages import ModelSpec
-from server.workers.pool import WorkerError
+from server.workers.process import WorkerError
 from tests.fakes import FakeTemplate, FakeWorkers, fake_model
 
 MODEL = "org/tiny"

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from server.checkpoints.checkpoint import CheckpointError
-from server.workers.pool import WorkerError
+from server.workers.process import WorkerError
 from tests.api.harness import COMPLETIONS, MODEL, Harness, assert_error
 
 pytestmark = pytest.mark.anyio

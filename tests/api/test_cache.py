@@ -35,7 +35,7 @@ async def test_the_operator_sees_every_worker() -> None:
     api = harness()
     answer = (await ask(api, "GET", "/v1/cache")).json()
     (entry,) = answer["data"]
-    assert (entry["model"], entry["worker"]) == (MODEL, 0)
+    assert (entry["model"], entry["worker"]) == (MODEL, "fake")
     assert entry["cache"]["memory"]["no_snapshot"] == 4
     assert entry["cache"]["tiers"]["disk"]["corrupt"] == 6
     assert entry["cache"]["recent"][0]["tokens"] == 12
@@ -59,8 +59,8 @@ async def test_a_worker_that_does_not_answer_is_not_waited_for(
     assert (await ask(api, "DELETE", "/v1/cache")).json()["complete"] is False
     assert (await ask(api, "GET", "/metrics")).status_code == 200
     api.client.inquiries.answer(1, REPORT)  # too late: dropped
-    api.worker.link.ready = False
-    assert (await ask(api, "GET", "/v1/cache")).json()["data"][0]["cache"] is None
+    api.client.lose(api.worker.link)
+    assert (await ask(api, "GET", "/v1/cache")).json()["data"] == []
     assert len(api.worker.queries) == 3
 
 
@@ -74,7 +74,7 @@ async def test_metrics_are_in_the_format_of_prometheus() -> None:
     }
 
     def value(name: str, **labels: str) -> float:
-        return found[name, *sorted({"model": MODEL, "worker": "0", **labels}.items())]
+        return found[name, *sorted({"model": MODEL, "worker": "fake", **labels}.items())]
 
     assert value("rwkv_cache_hits_total", tier="memory", kind="exact") == 1
     assert value("rwkv_cache_hits_total", tier="disk", kind="prefix") == 5

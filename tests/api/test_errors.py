@@ -206,8 +206,7 @@ async def test_a_full_queue(stream: bool) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 async def test_while_the_model_loads(stream: bool) -> None:
     api = Harness()
-    api.worker.link.ready = False
-    api.client.detail = "compiling"
+    api.client.close("compiling")
     response = await api.post(CHAT, messages=HELLO, stream=stream)
     assert "compiling" in assert_error(response, 503, "loading")["message"]
     assert response.headers["retry-after"] == "2"
@@ -222,6 +221,21 @@ async def test_an_engine_that_fails_before_any_output(stream: bool, finish: str)
     error = assert_error(response, 500, "engine_error")
     assert "worker 0 died" in error["message"]
     assert "x-should-retry" not in response.headers  # another worker may do better
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_request_that_kills_workers_is_not_to_be_sent_again(stream: bool) -> None:
+    api = Harness(hold_after=0)
+
+    async def kill_two() -> None:
+        for sendings in (1, 2):
+            await api.worker.until(lambda n=sendings: len(api.worker.generated) == n)
+            api.client.lose(api.worker.link)
+            api.client.add(api.worker.link)
+
+    response, _ = await asyncio.gather(api.post(CHAT, messages=HELLO, stream=stream), kill_two())
+    assert_error(response, 500, "poison_request")
+    assert response.headers["x-should-retry"] == "false"
 
 
 async def test_one_failed_choice_aborts_the_others() -> None:

@@ -36,13 +36,12 @@ async def test_health_and_readiness_when_ready() -> None:
 
 async def test_health_and_readiness_while_loading() -> None:
     api = Harness()
-    api.worker.link.ready = False
-    api.client.detail = "compiling kernels"
+    api.client.close("compiling kernels")
     async with api.http() as http:
         health = await http.get("/health")
         assert health.status_code == 200
         assert health.json()["ready"] is False
-        assert health.json()["detail"] == "compiling kernels"
+        assert health.json()["detail"] == f"{MODEL}: compiling kernels"
         ready = await http.get("/ready")
     assert "compiling kernels" in assert_error(ready, 503, "loading")["message"]
     assert int(ready.headers["retry-after"]) >= 1

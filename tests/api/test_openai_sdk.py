@@ -127,7 +127,7 @@ async def test_errors_become_the_sdks_exceptions(api: Harness, sdk: AsyncOpenAI)
         await sdk.chat.completions.create(model=MODEL, messages=HELLO, n=3, stream=True)
     assert full.value.code == "queue_full"
     assert full.value.request_id is not None
-    api.worker.link.ready = False
+    api.client.close("busy")
     with pytest.raises(openai.InternalServerError) as loading:
         await sdk.completions.create(model=MODEL, prompt="a")
     assert loading.value.code == "loading"
@@ -140,7 +140,7 @@ async def test_a_failure_during_a_stream_is_raised(api: Harness, sdk: AsyncOpenA
     async def read_on() -> None:
         async for chunk in stream:
             if chunk.choices[0].delta.content:
-                api.client.fail(api.worker.link, "worker 0 died")
+                api.client.fail_all("worker 0 died")
 
     with pytest.raises(openai.APIError, match="worker 0 died") as failure:
         await read_on()

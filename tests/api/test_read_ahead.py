@@ -91,18 +91,15 @@ class EngineWorkers:
 
     def __init__(self, client, engine):
         self.client, self.engine = client, engine
-        self.link = WorkerLink(self.receive)
-        client.links.append(self.link)
+        self.link = WorkerLink("engine", self.receive)
 
     async def start(self):
-        self.link.ready = True
+        self.client.add(self.link)
+        self.client.open()
         return [Ready("float32", 1, 0.0, 0.0)]
 
-    async def wait_for_failure(self):
-        await asyncio.get_running_loop().create_future()
-
     async def stop(self):
-        self.link.ready = False
+        self.client.close("stopped")
 
     def receive(self, message):
         if isinstance(message, Generate):
@@ -228,7 +225,7 @@ def test_what_is_read_is_how_any_next_turn_begins(
     dicts = [message.as_dict() for message in messages]
     prompt = tokenizer.encode(template.render(dicts))
     task = Task(prompt, PARAMS)
-    answer = GeneratedChoice(0, [text], generated, "length")
+    answer = GeneratedChoice([text], generated, "length")
     read = unread(template, tokenizer, task, messages, answer)
     dicts += [{"role": "assistant", "content": text.lstrip()}, {"role": "user"}]
     dicts[-1]["content"] = following
@@ -246,7 +243,7 @@ def test_what_the_next_turn_knows_is_not_read(tokenizer):
     task = Task(prompt, PARAMS)
 
     def read(text, generated):
-        answer = GeneratedChoice(0, [text], generated, "stop")
+        answer = GeneratedChoice([text], generated, "stop")
         return unread(template, tokenizer, task, messages, answer)
 
     whole = tokenizer.encode(" the mat\n\nUser:")

@@ -68,7 +68,7 @@ async def test_a_failure_on_the_way_is_the_last_event(path: str) -> None:
         async for line in response.aiter_lines():
             seen.append(line)
             if "Hello" in line:
-                api.client.fail(api.worker.link, "worker 0 died")
+                api.client.fail_all("worker 0 died")
     *_, last = events("\n".join(seen))
     assert set(json.loads(last)) == {"error"}
     assert json.loads(last)["error"]["code"] == "engine_error"

@@ -63,11 +63,11 @@ class ServerProcess:
         assert self._process.poll() is None, self.lines
         return self
 
-    def wait_for_line(self, text, start):
-        """Wait until one of self.lines[start:] has the text."""
+    def wait_for_line(self, text, start, times=1):
+        """Wait until one, or more, of self.lines[start:] have the text."""
 
         def is_there():
-            return any(text in line for line in self.lines[start:])
+            return sum(text in line for line in self.lines[start:]) >= times
 
         with self._more_lines:
             assert self._more_lines.wait_for(is_there, START_SECONDS), self.lines

@@ -8,7 +8,7 @@ from server.registry.hosted_model import ModelConflictError
 from server.registry.manager import NotLoadedError, StoppingError, UnknownModelError
 from server.workers.client import NotReadyError, QueueFullError
 from server.workers.messages import Task
-from server.workers.pool import WorkerError
+from server.workers.process import WorkerError
 from tests.registry.world import PARAMS, World, run, submit, turns
 
 
@@ -261,19 +261,18 @@ def test_files_that_change_during_the_load_are_an_error(tmp_path):
     run(scenario)
 
 
-def test_a_worker_that_dies_is_reported_unless_its_model_is_leaving():
+def test_a_model_whose_workers_fail_makes_the_server_unready():
     async def scenario():
         world = await World().start()
-        waiting = asyncio.create_task(world.manager.deployments.wait_for_failure())
-        await turns()
-        with world.manager.lease("a"):
-            unloading = asyncio.create_task(world.manager.unload("a"))
-            await turns()
-            assert world.workers[1].failed.cancelled()
-        await unloading
-        assert not waiting.done()
-        world.workers[0].failed.set_result(WorkerError("died", exit_code=1))
-        assert str(await waiting) == "died"
+        assert world.manager.waiting_for == ""
+        client = world.workers[1].worker.client
+        client.close("they end again and again")
+        assert world.manager.waiting_for == "org/a: they end again and again"
+        submit(world.manager, "main")
+        with pytest.raises(NotReadyError, match="again and again"):
+            submit(world.manager, "a")
+        client.open()
+        assert world.manager.waiting_for == ""
 
     run(scenario)
 

@@ -5,7 +5,7 @@ import pytest
 
 from server.config import Settings, SettingsError
 from server.registry.reconfigure import Rereader, reconfigure
-from server.workers.pool import WorkerError
+from server.workers.process import WorkerError
 from tests.registry.world import World, run, turns
 
 

@@ -1,46 +1,50 @@
+"""The client of a model's workers: streams, limits, and when requests are taken."""
+
 import asyncio
 
 import pytest
 
 from server.sampling.params import SamplingParams
-from server.workers.client import (
-    MOST_AHEAD,
-    EngineClient,
-    NotReadyError,
-    QueueFullError,
-    WorkerLink,
-)
+from server.workers.client import EngineClient, NotReadyError, QueueFullError
+from server.workers.dispatcher import WorkerLink
 from server.workers.messages import Abort, Generate, RequestOutput, Task
 
 PARAMS = SamplingParams(max_tokens=5, seed=1)
+TASK = Task([1], PARAMS)
 
 
 class Recorder(WorkerLink):
-    """A ready link that keeps what is sent."""
+    """A link that keeps what is sent."""
 
-    def __init__(self):
+    def __init__(self, name="a"):
         self.sent = []
-        super().__init__(send=self.sent.append, ready=True)
+        super().__init__(name, self.sent.append)
+
+    def ids(self):
+        return [message.request_id for message in self.sent if isinstance(message, Generate)]
 
 
 def client_with(*links, max_requests=10):
     client = EngineClient(max_requests)
-    client.links.extend(links)
+    for link in links:
+        client.add(link)
+    client.open()
     return client
 
 
-def output(stream, text, finish_reason=None):
-    return RequestOutput(stream.request_id, text, [1], finish_reason)
+def output(request_id, text, finish_reason=None):
+    return RequestOutput(request_id, text, [1], finish_reason)
 
 
 def test_outputs_reach_their_stream_and_are_merged_for_a_slow_reader():
     async def scenario():
         link = Recorder()
         client = client_with(link)
-        first, second = client.submit(Task([1], PARAMS)), client.submit(Task([2], PARAMS))
-        client.deliver(link, [output(first, "a"), output(second, "x")])
-        client.deliver(link, [output(first, "b"), output(first, "c", "stop")])
-        client.deliver(link, [output(second, "y", "length")])
+        first, second = client.submit(TASK), client.submit(TASK)
+        a, x = link.ids()
+        client.deliver(link, [output(a, "a"), output(x, "x")])
+        client.deliver(link, [output(a, "b"), output(a, "c", "stop")])
+        client.deliver(link, [output(x, "y", "length")])
         assert [(o.text, o.token_ids, o.finish_reason) async for o in first] == [
             ("abc", [1, 1, 1], "stop")
         ]
@@ -53,24 +57,24 @@ def test_outputs_reach_their_stream_and_are_merged_for_a_slow_reader():
 def test_waiting_can_be_cancelled_without_losing_anything():
     async def scenario():
         link = Recorder()
-        stream = client_with(link).submit(Task([1], PARAMS))
+        stream = client_with(link).submit(TASK)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(stream.get(), 0.001)
-        stream.put(output(stream, "a"))
+        stream.put(output("r1", "a"))
         assert (await stream.get()).text == "a"
 
     asyncio.run(scenario())
 
 
-def test_requests_go_to_the_least_loaded_ready_worker():
+def test_requests_go_to_the_least_loaded_worker():
     async def scenario():
-        links = [Recorder(), Recorder(), Recorder()]
-        links[1].ready = False
+        links = [Recorder("a"), Recorder("b"), Recorder("c")]
         client = client_with(*links)
+        client.lose(links[1])
         for _ in range(4):
-            client.submit(Task([1], PARAMS))
-        assert [len(link.sent) for link in links] == [2, 0, 2]
-        assert all(isinstance(message, Generate) for message in links[0].sent)
+            client.submit(TASK)
+        assert [len(link.ids()) for link in links] == [2, 0, 2]
+        assert client.workers == 2
 
     asyncio.run(scenario())
 
@@ -79,13 +83,16 @@ def test_the_number_of_requests_is_bounded_and_ends_make_room():
     async def scenario():
         link = Recorder()
         client = client_with(link, max_requests=2)
-        stream = client.submit(Task([1], PARAMS))
-        client.submit(Task([1], PARAMS))
+        client.submit(TASK)
+        client.submit(TASK)
         with pytest.raises(QueueFullError) as caught:
-            client.submit(Task([1], PARAMS))
+            client.submit(TASK)
         assert caught.value.retry_after > 0
-        client.deliver(link, [output(stream, "", "stop")])
-        client.submit(Task([1], PARAMS))
+        client.deliver(link, [output(link.ids()[0], "", "stop")])
+        client.submit(TASK)
+        client.lose(link)  # those that wait count as well
+        with pytest.raises(QueueFullError):
+            client.submit(TASK)
 
     asyncio.run(scenario())
 
@@ -94,21 +101,22 @@ def test_requests_elsewhere_can_count_as_well():
     async def scenario():
         elsewhere = 1
         client = EngineClient(2, lambda: elsewhere + client.active_requests)
-        client.links.append(Recorder())
-        client.submit(Task([1], PARAMS))
+        client.open()
+        client.submit(TASK)
         with pytest.raises(QueueFullError):
-            client.submit(Task([1], PARAMS))
+            client.submit(TASK)
         elsewhere = 0
-        client.submit(Task([1], PARAMS))
+        client.submit(TASK)
 
     asyncio.run(scenario())
 
 
-def test_the_initial_state_goes_along():
+def test_the_whole_task_goes_along():
     async def scenario():
         link = Recorder()
-        stream = client_with(link).submit(Task([1], PARAMS, "poet"))
-        assert link.sent == [Generate(stream.request_id, Task([1], PARAMS, "poet"))]
+        task = Task([1], PARAMS, "poet")
+        client_with(link).submit(task)
+        assert link.sent == [Generate(link.ids()[0], task)]
 
     asyncio.run(scenario())
 
@@ -117,11 +125,11 @@ def test_abort_is_sent_once_and_later_outputs_are_dropped():
     async def scenario():
         link = Recorder()
         client = client_with(link)
-        stream = client.submit(Task([1], PARAMS))
+        stream = client.submit(TASK)
         stream.abort()
         stream.abort()
-        assert link.sent[1:] == [Abort(stream.request_id)]
-        client.deliver(link, [output(stream, "late")])
+        assert link.sent[1:] == [Abort(link.ids()[0])]
+        client.deliver(link, [output(link.ids()[0], "late")])
         assert client.active_requests == 0
 
     asyncio.run(scenario())
@@ -131,61 +139,79 @@ def test_nothing_is_aborted_after_the_end():
     async def scenario():
         link = Recorder()
         client = client_with(link)
-        stream = client.submit(Task([1], PARAMS))
-        client.deliver(link, [output(stream, "a", "stop")])
+        stream = client.submit(TASK)
+        client.deliver(link, [output(link.ids()[0], "a", "stop")])
         stream.abort()
         assert len(link.sent) == 1
 
     asyncio.run(scenario())
 
 
-def test_a_worker_that_is_gone_fails_its_requests_only():
+def test_a_stream_goes_on_when_its_worker_is_gone():
     async def scenario():
-        links = [Recorder(), Recorder()]
-        client = client_with(*links)
-        lost, kept = client.submit(Task([1], PARAMS)), client.submit(Task([1], PARAMS))
-        client.fail(links[0], "worker-0 was ended by signal 9")
-        (news,) = [o async for o in lost]
-        assert (news.finish_reason, news.error) == ("error", "worker-0 was ended by signal 9")
-        assert client.active_requests == 1
-        assert client.submit(Task([1], PARAMS)).request_id in links[1].streams
-        assert kept.request_id in links[1].streams
+        first, second = Recorder("a"), Recorder("b")
+        client = client_with(first)
+        stream = client.submit(TASK)
+        client.deliver(first, [output("r1", "a")])
+        client.lose(first)
+        waits = client.submit(TASK)  # is taken while all workers are gone
+        assert client.active_requests == 2
+        waits.abort()
+        client.add(second)
+        (request_id,) = second.ids()
+        client.deliver(first, [output("r1", "of a dead worker")])
+        client.deliver(second, [output(request_id, "b", "stop")])
+        assert [(o.text, o.token_ids) async for o in stream] == [("ab", [1, 1])]
 
     asyncio.run(scenario())
 
 
-def test_no_ready_worker():
+def test_nothing_is_taken_before_it_opens_or_after_it_closes():
     async def scenario():
-        client = client_with()
+        client = EngineClient(9)
         client.detail = "compiling kernels"
         with pytest.raises(NotReadyError, match="compiling kernels"):
-            client.submit(Task([1], PARAMS))
+            client.submit(TASK)
+        client.open()
+        waits = client.submit(TASK)
+        client.close("in a crash loop")
+        assert (await waits.get()).error == "in a crash loop"
+        with pytest.raises(NotReadyError, match="in a crash loop"):
+            client.submit(TASK)
+        client.open()
+        client.submit(TASK)
 
     asyncio.run(scenario())
 
 
-def test_the_same_key_goes_to_the_same_worker_unless_that_is_much_busier():
+def test_closing_spares_those_that_run_until_their_worker_is_gone():
     async def scenario():
-        links = [Recorder() for _ in range(4)]
-        client = client_with(*links, max_requests=100)
+        link = Recorder()
+        client = client_with(link)
+        stream = client.submit(TASK)
+        client.close("why")
+        client.deliver(link, [output("r1", "a")])
+        assert (await stream.get()).text == "a"
+        client.lose(link)
+        assert (await stream.get()).error == "why"
+        assert client.active_requests == 0
 
-        def worker(key):
-            stream = client.submit(Task([1], PARAMS), key)
-            stream.abort()
-            return stream.worker
+    asyncio.run(scenario())
 
-        keys = [f"key {number}" for number in range(40)]
-        chosen = {key: worker(key) for key in keys}
-        assert {worker(key) for key in keys} == {0, 1, 2, 3}
-        assert {key: worker(key) for key in keys} == chosen
-        links[2].ready = False
-        moved = {key: worker(key) for key in keys}
-        assert all(moved[key] == chosen[key] or chosen[key] == 2 for key in keys)
-        assert 2 not in moved.values()
-        own = worker("key 0")
-        held = [client.submit(Task([1], PARAMS), "key 0").worker for _ in range(MOST_AHEAD + 2)]
-        assert held[: MOST_AHEAD + 1] == [own] * (MOST_AHEAD + 1)
-        assert held[-1] != own
+
+def test_fail_all_ends_everything_for_good():
+    async def scenario():
+        link = Recorder()
+        client = client_with(link)
+        streams = [client.submit(TASK) for _ in range(3)]
+        client.fail_all("the server is shutting down")
+        for stream in streams:
+            last = await stream.get()
+            assert (last.finish_reason, last.error) == ("error", "the server is shutting down")
+            assert last.error_code == "engine_error"
+        client.open()  # a worker that came back
+        with pytest.raises(NotReadyError, match="shutting down"):
+            client.submit(TASK)
 
     asyncio.run(scenario())
 
@@ -194,35 +220,45 @@ def test_work_in_the_background_takes_no_request_s_place():
     async def scenario():
         link = Recorder()
         client = EngineClient(3, slots=4)
-        client.links.append(link)
-        aside = client.submit_background(Task([1], PARAMS), 0)
+        assert client.submit_background(TASK) is None  # nobody is there
+        client.add(link)
+        client.open()
+        aside = client.submit_background(TASK)
+        (ident,) = link.ids()
         assert client.active_requests == 0
-        streams = [client.submit(Task([1], PARAMS)) for _ in range(3)]
-        assert client.submit_background(Task([1], PARAMS), 0) is None  # busy
-        client.deliver(link, [output(streams[0], "", "stop")])
-        assert Abort(aside.request_id) not in link.sent
-        client.deliver(link, [output(aside, "", "length")])
+        streams = [client.submit(TASK) for _ in range(3)]
+        assert client.submit_background(TASK) is None  # busy
+        client.deliver(link, [output(link.ids()[1], "", "stop")])
+        assert Abort(ident) not in link.sent
+        client.deliver(link, [output(ident, "", "length")])
         assert (await aside.get()).finish_reason == "length"
         for stream in streams[1:]:
             stream.abort()
-        again = [client.submit_background(Task([1], PARAMS), 0) for _ in range(2)]
+        again = [client.submit_background(TASK) for _ in range(2)]
+        idents = link.ids()[-2:]
         for _ in range(3):
-            client.submit(Task([1], PARAMS))
-        assert link.sent[-3:-1] == [Abort(each.request_id) for each in again]
+            client.submit(TASK)
+        assert link.sent[-3:-1] == [Abort(each) for each in idents]
         assert [(await each.get()).finish_reason for each in again] == ["abort", "abort"]
-        client.fail(link, "gone")
-        assert client.submit_background(Task([1], PARAMS), 0) is None
 
     asyncio.run(scenario())
 
 
-def test_a_client_that_refuses_background_work_ends_it():
+def test_work_in_the_background_can_be_aborted_and_refused_and_ends_with_its_worker():
     async def scenario():
-        client = client_with(Recorder())
-        aside = client.submit_background(Task([1], PARAMS), 0)
+        link = Recorder()
+        client = client_with(link)
+        aborted = client.submit_background(TASK)
+        aborted.abort()
+        assert link.sent[-1] == Abort(link.ids()[-1])
+        lost = client.submit_background(TASK)
+        assert client.lose(link) == (0, 0)
+        assert (await lost.get()).finish_reason == "abort"
+        client.add(Recorder("b"))
+        refused = client.submit_background(TASK)
         client.refuse_background()
-        assert (await aside.get()).finish_reason == "abort"
-        assert client.submit_background(Task([1], PARAMS), 0) is None
-        client.submit(Task([1], PARAMS))
+        assert (await refused.get()).finish_reason == "abort"
+        assert client.submit_background(TASK) is None
+        client.submit(TASK)
 
     asyncio.run(scenario())

@@ -9,6 +9,8 @@ from server.workers.messages import (
     Generate,
     ModelSpec,
     Outputs,
+    Ping,
+    Pong,
     Progress,
     Ready,
     RequestOutput,
@@ -28,6 +30,8 @@ PARAMS = SamplingParams(max_tokens=3, seed=2**64 - 1, stop=("a", "é"), stop_tok
         Generate("r1", Task([1, 2, 65535], PARAMS)),
         Generate("r1", Task([1], PARAMS, "poet")),
         Abort("r1"),
+        Generate("r1.2", Task([1], PARAMS, generated_ids=[7, 8])),
+        Ping(),
         Shutdown(),
     ],
 )
@@ -41,7 +45,9 @@ def test_to_worker_round_trip(message):
         Progress("loading weights", 3, 10),
         Ready("float32", 2, 0.1, 3.5),
         Failed("no such file"),
+        Pong(),
         Outputs([RequestOutput("r1", "é", [7]), RequestOutput("r2", "", [], "error", "why")]),
+        Outputs([RequestOutput("r1", "", [], "error", "why", "poison_request")]),
     ],
 )
 def test_from_worker_round_trip(message):
@@ -50,7 +56,7 @@ def test_from_worker_round_trip(message):
 
 def test_the_assignment_is_json():
     model = ModelSpec("org/a", "a.pth", "world", "int8", {"poet": "p.pth"}, ["x.pth:0.5"])
-    assignment = Assignment("worker-0", "ipc://x", 2, 1 << 30, model, "{}")
+    assignment = Assignment("worker-0", "ipc://x", 2, [4, 5], 1 << 30, model, "{}")
     assert msgspec.json.decode(msgspec.json.encode(assignment), type=Assignment) == assignment
 
 

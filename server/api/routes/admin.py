@@ -11,7 +11,7 @@ from server.api.schemas.admin import AdminModel, AdminModelList, LoadRequest, Mo
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.registry.hosted_model import HostedModel, ModelConflictError
 from server.registry.manager import LOAD_ERRORS, StoppingError, UnknownModelError
-from server.workers.pool import WorkerError
+from server.workers.process import WorkerError
 
 router = APIRouter(
     prefix="/v1/admin/models",
@@ -71,7 +71,7 @@ def _describe(service: Service, model: HostedModel) -> AdminModel:
         active_requests=service.models.deployments.active_requests_of(entry.id),
         loads=model.loads,
         dtype=deployment.ready[0].dtype if deployment else entry.options.dtype,
-        workers=len(deployment.ready) if deployment else 0,
+        workers=deployment.client.workers if deployment else 0,
         generation=model.served.generation if model.served else "",
         path=entry.options.path,
         aliases=entry.options.aliases,

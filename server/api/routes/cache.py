@@ -23,9 +23,9 @@ async def get_cache(service: ServiceDependency) -> CacheList:
     reports = await service.models.deployments.cache_reports()
     return CacheList(
         data=[
-            WorkerCache(model=model, worker=number, cache=report)
+            WorkerCache(model=model, worker=name, cache=report)
             for model, of_model in reports.items()
-            for number, report in enumerate(of_model)
+            for name, report in of_model.items()
         ]
     )
 
@@ -41,5 +41,5 @@ async def clear_cache(
     reports = await service.models.deployments.cache_reports(clear=True, clear_shared=shared)
     return CacheCleared(
         models=list(reports),
-        complete=all(report is not None for each in reports.values() for report in each),
+        complete=all(report is not None for each in reports.values() for report in each.values()),
     )

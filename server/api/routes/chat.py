@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from server.api.chunks import ChatChunks
 from server.api.dependencies import ServiceDependency
-from server.api.generation import Generation
+from server.api.generation import GeneratedChoice, Generation
 from server.api.plan import plan_chat, template_of
 from server.api.saving import ChatEnding, open_saving
 from server.api.schemas.chat import (
@@ -54,16 +54,14 @@ async def create_chat_completion(
     request.scope["state"]["exits"].callback(read_ahead, choices)  # when the answer is sent
     completion = ChatCompletion(
         **head,
-        choices=[
-            ChatChoice(
-                index=index,
-                message=AssistantMessage(content=choice.content),
-                finish_reason=choice.finish_reason,
-            )
-            for index, choice in enumerate(choices)
-        ],
+        choices=[_choice(index, choice) for index, choice in enumerate(choices)],
         usage=generation.tokens.usage(),
         state_id=state_id,
     )
     content = completion.model_dump_json(exclude=None if saving else {"state_id"})
     return Response(content, media_type="application/json")
+
+
+def _choice(index: int, choice: GeneratedChoice) -> ChatChoice:
+    message = AssistantMessage(content=choice.content)
+    return ChatChoice(index=index, message=message, finish_reason=choice.finish_reason)

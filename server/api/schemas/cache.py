@@ -11,9 +11,9 @@ class WorkerCache(BaseModel):
     """The cache of one worker of a model."""
 
     model: str
-    worker: int
+    worker: str
     cache: CacheReport | None
-    """Null of a worker that is not ready, or has not answered in time."""
+    """Null of a worker that has not answered in time."""
 
 
 class CacheList(BaseModel):

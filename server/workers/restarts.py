@@ -1,0 +1,66 @@
+"""When a worker that has died is started again, and when that leads nowhere."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+LONGEST_DELAY = 30.0
+RESET_SECONDS = 60.0
+"""A worker that was ready for so long begins with no delay again."""
+LOOP_DEATHS, LOOP_SECONDS = 5, 60.0
+"""So many deaths within such a time are a crash loop."""
+HEALTHY_SECONDS = 10.0
+"""It is over when a worker has been ready for so long."""
+
+
+@dataclass
+class _Worker:
+    failures: int = 0
+    """In a row."""
+    ready_since: float | None = None
+
+
+class Restarts:
+    """Delays of 0, 1, 2, 4, … LONGEST_DELAY seconds for each worker, and the crash loops of all."""
+
+    def __init__(self, workers: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._workers = [_Worker() for _ in range(workers)]
+        self._deaths: deque[float] = deque(maxlen=LOOP_DEATHS)
+        self._looping = False
+
+    def became_ready(self, index: int) -> None:
+        """The worker has started."""
+        self._workers[index].ready_since = self._clock()
+
+    def died(self, index: int) -> float:
+        """The worker has ended, or could not start. Returns in how many seconds to start it."""
+        now, worker = self._clock(), self._workers[index]
+        if worker.ready_since is not None and now - worker.ready_since >= RESET_SECONDS:
+            worker.failures = 0
+        worker.ready_since = None
+        worker.failures += 1
+        self._deaths.append(now)
+        if len(self._deaths) == LOOP_DEATHS and now - self._deaths[0] <= LOOP_SECONDS:
+            self._looping = True
+        if worker.failures == 1:
+            return 0.0
+        return min(LONGEST_DELAY, 2.0 ** min(worker.failures - 2, 10))
+
+    def forgive(self) -> None:
+        """A request was to blame, and is gone."""
+        self._deaths.clear()
+        for worker in self._workers:
+            worker.failures = 0
+
+    @property
+    def looping(self) -> bool:
+        """Whether workers die again and again, and none lives."""
+        if self._looping:
+            since = [worker.ready_since for worker in self._workers]
+            limit = self._clock() - HEALTHY_SECONDS
+            if any(start is not None and start <= limit for start in since):
+                self._looping = False
+                self._deaths.clear()
+        return self._looping

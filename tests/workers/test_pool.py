@@ -1,0 +1,99 @@
+"""The pool with real workers of the embedded model: what it does when they do not stay."""
+
+import asyncio
+import signal
+
+import psutil
+import pytest
+
+from server.config import Settings
+from server.sampling.params import SamplingParams
+from server.workers import restarts
+from server.workers.client import EngineClient, NotReadyError
+from server.workers.messages import ModelSpec, Task
+from server.workers.pool import WorkerPool
+from tests.fakes import PATIENCE
+
+pytestmark = pytest.mark.slow
+
+ENDLESS = Task([1, 2, 3], SamplingParams(max_tokens=60_000, seed=1, ignore_eos=True))
+
+
+class Running:
+    """A pool of one worker, a context; `children` are the processes that it started."""
+
+    async def __aenter__(self):
+        self._before = set(psutil.Process().children())
+        self.client = EngineClient(9)
+        settings = Settings.model_validate({"engine": {"threads": 1}})
+        model = ModelSpec("tiny", "")
+        self.pool = WorkerPool(settings, model, 1, self.client, lambda _: None)
+        await self.pool.start()
+        return self
+
+    async def __aexit__(self, *_):
+        await self.pool.stop()
+        assert not self.children
+
+    @property
+    def children(self):
+        return set(psutil.Process().children()) - self._before
+
+    def kill(self):
+        (worker,) = self.children
+        worker.send_signal(signal.SIGKILL)
+        return worker
+
+    async def until(self, condition):
+        async with asyncio.timeout(2 * PATIENCE):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+
+async def news(stream):
+    async with asyncio.timeout(2 * PATIENCE):
+        return await stream.get()
+
+
+def test_a_crash_loop_closes_the_model_until_a_worker_lives(monkeypatch):
+    monkeypatch.setattr(restarts, "LOOP_DEATHS", 2)
+    monkeypatch.setattr(restarts, "HEALTHY_SECONDS", 0.5)
+
+    async def scenario():
+        async with Running() as running:
+            monkeypatch.setattr(restarts, "HEALTHY_SECONDS", 1e9)
+            client = running.client
+            stream = client.submit(ENDLESS)
+            assert (await news(stream)).token_ids
+            running.kill()
+            await running.until(lambda: client.workers == 0)
+            assert client.ready  # it waits for the restart
+            await running.until(lambda: client.workers == 1)
+            running.kill()
+            await running.until(lambda: not client.ready)
+            while (last := await news(stream)).finish_reason is None:
+                pass
+            assert (last.error_code, last.error) == ("engine_error", client.detail)
+            assert "end again and again" in client.detail
+            await running.until(lambda: client.workers == 1)
+            with pytest.raises(NotReadyError, match="again and again"):
+                client.submit(ENDLESS)
+            monkeypatch.setattr(restarts, "HEALTHY_SECONDS", 0.1)
+            await running.until(lambda: client.ready)
+            assert (await news(client.submit(ENDLESS))).token_ids
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("starting", [False, True])
+def test_stopping_during_a_restart_leaves_nothing(starting):
+    async def scenario():
+        async with Running() as running:
+            stream = running.client.submit(ENDLESS)
+            await news(stream)
+            worker = running.kill()
+            await running.until(lambda: running.client.workers == 0)
+            if starting:
+                await running.until(lambda: running.children - {worker})
+
+    asyncio.run(scenario())
