@@ -14,6 +14,7 @@ from typing import TypeVar
 import uvicorn
 
 from server.api.app import create_app
+from server.api.slow_readers import protocol_with_deadline
 from server.checkpoints.checkpoint import CheckpointError
 from server.config import Settings, SettingsError
 from server.registry.manager import ModelManager
@@ -143,6 +144,7 @@ class _Server(uvicorn.Server):
 def _uvicorn_config(settings: Settings, app: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
+        http=protocol_with_deadline(settings.http.slow_reader_seconds),
         log_config=None,
         log_level="warning",
         access_log=False,

@@ -1,5 +1,8 @@
 """The whole server on one screen: schedule, run, process, update."""
 
+import time
+from collections.abc import Callable
+
 import msgspec
 
 from server.engine.model_runner import ModelRunner
@@ -21,11 +24,14 @@ class Engine:
         runner: ModelRunner,
         processor: OutputProcessor,
         codec: SnapshotCodec,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """`clock` gives seconds: the scheduler is told how long each step takes."""
         self._scheduler = scheduler
         self._runner = runner
         self._processor = processor
         self._codec = codec
+        self._clock = clock
 
     @property
     def has_work(self) -> bool:
@@ -54,8 +60,21 @@ class Engine:
             self._runner.keep_reply(request)
             self._runner.release(request)
 
+    def sleep(self, request_id: str) -> None:
+        """Compute nothing for a request until it is woken: its reader cannot keep up."""
+        request = self._scheduler.get(request_id)
+        if request is not None:
+            self._scheduler.sleep(request)
+
+    def wake(self, request_id: str) -> None:
+        """Go on with a request; one that does not sleep, or has finished, is ignored."""
+        request = self._scheduler.get(request_id)
+        if request is not None:
+            self._scheduler.wake(request)
+
     def step(self) -> list[RequestOutput]:
         """Compute one batch; return the news of its requests."""
+        started = self._clock()
         batch = self._scheduler.schedule()
         result = self._runner.run(batch)
         outputs, finished = self._processor.process(batch, result)
@@ -63,6 +82,7 @@ class Engine:
         for request in finished:
             self._runner.keep_reply(request)
             self._runner.release(request)
+        self._scheduler.observe(batch, self._clock() - started)
         kept = {request.request_id: request.kept for request in finished if request.kept}
         return [self._with_state(output, kept.get(output.request_id)) for output in outputs]
 

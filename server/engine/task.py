@@ -19,3 +19,7 @@ class Task(msgspec.Struct, frozen=True):
     """An encoded snapshot that the prompt goes on from, instead of an initial state."""
     keeps_state: bool = False
     """Whether the last output brings the state after the prompt, encoded."""
+    tenant: str = ""
+    """Whose request it is; tenants get equal shares."""
+    priority: int = 0
+    """Lower values are handled earlier."""

@@ -5,7 +5,18 @@ import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from server.workers.messages import Abort, Generate, RequestOutput, Task, ToWorker
+from server.workers.messages import (
+    Abort,
+    Generate,
+    RequestOutput,
+    Sleep,
+    Task,
+    ToWorker,
+    Wake,
+)
+
+STREAM_TOKENS = 512
+"""A stream with so many tokens that nobody has read puts its request to sleep."""
 
 
 class QueueFullError(Exception):
@@ -27,13 +38,22 @@ class NotReadyError(Exception):
 class OutputStream:
     """The outputs of one request: iterate until the output that has a finish reason.
 
-    A slow reader gets all that has come since it last looked as one output.
+    A slow reader gets all that has come since it last looked as one output. The request sleeps
+    while STREAM_TOKENS or more wait to be read; those of the steps until the worker knows still
+    come. `send` takes the messages that say so.
     """
 
-    def __init__(self, request_id: str, on_abort: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        request_id: str,
+        on_abort: Callable[[str], None],
+        send: Callable[[ToWorker], None],
+    ) -> None:
         self.request_id = request_id
         self._on_abort = on_abort
+        self._send = send
         self._pending: list[RequestOutput] = []
+        self._pending_tokens = 0
         self._arrived = asyncio.Event()
         self._finished = False
 
@@ -51,6 +71,10 @@ class OutputStream:
         self._pending = []
         if output.finish_reason is None:
             self._arrived.clear()
+        full = self._pending_tokens >= STREAM_TOKENS
+        self._pending_tokens = 0
+        if full and not self._finished:
+            self._send(Wake(self.request_id))
         return output
 
     def put(self, output: RequestOutput) -> None:
@@ -58,6 +82,11 @@ class OutputStream:
         self._finished = output.finish_reason is not None
         self._pending.append(output)
         self._arrived.set()
+        # Again at every multiple: a worker that takes a request over does not know that it sleeps.
+        times_full = self._pending_tokens // STREAM_TOKENS
+        self._pending_tokens += len(output.token_ids)
+        if self._pending_tokens // STREAM_TOKENS > times_full and not self._finished:
+            self._send(Sleep(self.request_id))
 
     def abort(self) -> None:
         """Stop the request wherever it is; without effect when it has finished."""
@@ -125,7 +154,7 @@ class EngineClient:
             if link.streams.pop(request_id, None) is not None:
                 link.send(Abort(request_id))
 
-        stream = OutputStream(request_id, on_abort)
+        stream = OutputStream(request_id, on_abort, link.send)
         link.streams[request_id] = stream
         link.send(Generate(request_id, task))
         return stream

@@ -1,6 +1,6 @@
 """Everything that crosses a process boundary, as tagged msgpack structs.
 
-API → worker: Generate, Abort, Shutdown. Worker → API: Progress, Ready, Failed, Outputs.
+API → worker: Generate, Abort, Sleep, Wake, Shutdown. Worker → API: Progress, Ready, Failed, Outputs.
 """
 
 import msgspec
@@ -55,6 +55,18 @@ class Abort(msgspec.Struct, frozen=True, tag=True):
     request_id: str
 
 
+class Sleep(msgspec.Struct, frozen=True, tag=True):
+    """Compute nothing for a request until Wake. What is on the way still arrives."""
+
+    request_id: str
+
+
+class Wake(msgspec.Struct, frozen=True, tag=True):
+    """Go on with a request; without effect on one that does not sleep."""
+
+    request_id: str
+
+
 class Shutdown(msgspec.Struct, frozen=True, tag=True):
     """End the worker process."""
 
@@ -92,7 +104,7 @@ class Outputs(msgspec.Struct, frozen=True, tag=True):
     outputs: list[RequestOutput]
 
 
-ToWorker = Generate | Abort | Shutdown
+ToWorker = Generate | Abort | Sleep | Wake | Shutdown
 FromWorker = Progress | Ready | Failed | Outputs
 
 encode = msgspec.msgpack.Encoder().encode

@@ -31,6 +31,8 @@ from server.workers.messages import (
     Progress,
     Ready,
     RequestOutput,
+    Sleep,
+    Wake,
     decode_to_worker,
     encode,
 )
@@ -107,6 +109,10 @@ def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
                     socket.send(encode(Outputs([refused])))
             elif isinstance(message, Abort):
                 engine.abort(message.request_id)
+            elif isinstance(message, Sleep):
+                engine.sleep(message.request_id)
+            elif isinstance(message, Wake):
+                engine.wake(message.request_id)
             else:
                 return
         if engine.has_work:
