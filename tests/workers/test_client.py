@@ -3,8 +3,14 @@ import asyncio
 import pytest
 
 from server.sampling.params import SamplingParams
-from server.workers.client import EngineClient, NotReadyError, QueueFullError, WorkerLink
-from server.workers.messages import Abort, Generate, RequestOutput, Task
+from server.workers.client import (
+    STREAM_TOKENS,
+    EngineClient,
+    NotReadyError,
+    QueueFullError,
+    WorkerLink,
+)
+from server.workers.messages import Abort, Generate, RequestOutput, Sleep, Task, Wake
 
 PARAMS = SamplingParams(max_tokens=5, seed=1)
 
@@ -129,6 +135,52 @@ def test_nothing_is_aborted_after_the_end():
         client.deliver(link, [output(stream, "a", "stop")])
         stream.abort()
         assert len(link.sent) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_stream_that_nobody_reads_puts_its_request_to_sleep_until_it_is_read():
+    async def scenario():
+        link = Recorder()
+        client = client_with(link)
+        stream, other = client.submit(Task([1], PARAMS)), client.submit(Task([2], PARAMS))
+        link.sent.clear()
+        for _ in range(STREAM_TOKENS - 1):
+            client.deliver(link, [output(stream, "a")])
+        assert link.sent == []
+        client.deliver(link, [output(stream, "b"), output(other, "x")])
+        client.deliver(link, [output(stream, "c")])  # was on its way
+        assert link.sent == [Sleep(stream.request_id)]
+        assert (await stream.get()).text == "a" * (STREAM_TOKENS - 1) + "bc"
+        assert link.sent == [Sleep(stream.request_id), Wake(stream.request_id)]
+        client.deliver(link, [output(stream, "d")])
+        assert (await stream.get()).text == "d"
+        assert len(link.sent) == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_that_does_not_know_of_the_sleep_is_told_again():
+    async def scenario():
+        link = Recorder()
+        stream = client_with(link).submit(Task([1], PARAMS))
+        for _ in range(3 * STREAM_TOKENS):
+            stream.put(output(stream, "a"))
+        assert link.sent[1:] == [Sleep(stream.request_id)] * 3
+
+    asyncio.run(scenario())
+
+
+def test_nobody_is_woken_after_the_end():
+    async def scenario():
+        link = Recorder()
+        client = client_with(link)
+        stream = client.submit(Task([1], PARAMS))
+        for _ in range(STREAM_TOKENS):
+            client.deliver(link, [output(stream, "a")])
+        client.deliver(link, [output(stream, "", "length")])
+        await stream.get()
+        assert link.sent[1:] == [Sleep(stream.request_id)]
 
     asyncio.run(scenario())
 
