@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _CLOSING_SECONDS = 5  # for clients to take in the end of their streams
+_SEND_BUFFER_BYTES = 128 << 10
+"""Of a connection, in the kernel, which doubles it. Its own choice can be megabytes, tens of thousands
+of tokens: then nearly any answer would be computed for a client that does not read it."""
 
 
 def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
@@ -165,6 +168,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise SettingsError(f"http.host {host}: {error.strerror or error}") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:

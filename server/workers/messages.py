@@ -1,6 +1,7 @@
 """Everything that crosses a process boundary, as tagged msgpack structs.
 
-API → worker: Generate, Abort, Sleep, Wake, Shutdown. Worker → API: Progress, Ready, Failed, Outputs.
+API → worker: Generate, Abort, Sleep, Wake, Shutdown.
+Worker → API: Progress, Ready, Failed, Outputs.
 """
 
 import msgspec

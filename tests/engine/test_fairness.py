@@ -20,6 +20,7 @@ class Blocking(PrefixCache):
         self.asked = 0
 
     def must_wait(self, request, running):
+        assert request not in running
         self.asked += 1
         return self.blocks and request.request_id.startswith("blocked")
 
