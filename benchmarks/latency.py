@@ -10,6 +10,7 @@ of every step, as without a budget of time.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -55,7 +56,7 @@ def _inter_token(engine: Engine, tokens: int) -> list[float]:
         assert "0" in names  # every stream gets a token in every step
         if "prompt" in names:
             break
-    return [1000 * (b - a) for a, b in zip(times, times[1:], strict=False)]
+    return [1000 * (b - a) for a, b in itertools.pairwise(times)]
 
 
 def main() -> None:

@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 _BACKLOG = 2048
 _CLOSING_SECONDS = 5  # for clients to take in the end of their streams
 _SEND_BUFFER_BYTES = 128 << 10
-"""Of a connection, in the kernel, which doubles it. Its own choice can be megabytes, tens of thousands
-of tokens: then nearly any answer would be computed for a client that does not read it."""
+"""Of a connection, in the kernel, which doubles it. Its own choice can be megabytes, thousands of
+tokens: then nearly any answer would be computed for a client that does not read it."""
 
 
 def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:

@@ -1,5 +1,7 @@
 """A request that begins with a cached state gives the bytes that it gives without."""
 
+from itertools import count
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +14,7 @@ from tests.engine.test_engine import build, params
 from tests.model.random_models import random_tensors, write_model
 
 ROOM = 64 << 20
+CONVERSATIONS = count()
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +215,7 @@ def test_without_room_all_is_as_without_a_cache(checkpoint, cold):
 def test_hits_are_cold_runs(checkpoint, cold, turns, cache_bytes):
     """Conversations that branch, are edited and regenerated, several at a time, in little room."""
     served = Served(checkpoint, cache_bytes)
+    conversation = next(CONVERSATIONS)  # `cold` serves those of all examples
     stems = [ids(160, seed) for seed in range(4)]
     for number, (stem, kept, added, waits) in enumerate(turns):
         prompt = stems[stem][:kept] + ids(added + 1, seed=10 + number % 3)
@@ -220,9 +224,9 @@ def test_hits_are_cold_runs(checkpoint, cold, turns, cache_bytes):
         for _ in range(waits):
             served.step()
         stems[stem] = prompt
-        cold.add(f"{name} of {id(served)}", prompt, seed=number, max_tokens=6)
+        cold.add(f"{name} of {conversation}", prompt, seed=number, max_tokens=6)
     expected = cold.run()
     for name, found in served.run().items():
-        assert found == expected[f"{name} of {id(served)}"]
+        assert found == expected[f"{name} of {conversation}"]
     assert served.runner.free_slots == 4
     assert JUNCTION_TOKENS == 32  # what the lengths above are chosen for
