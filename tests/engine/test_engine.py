@@ -23,14 +23,15 @@ def checkpoint(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("model") / "random.safetensors", tensors)
 
 
-def build(checkpoint, threads=1, step_tokens=16, max_batch=MAX_BATCH, cache=None):
+def build(checkpoint, threads=1, step_tokens=16, max_batch=MAX_BATCH, cache=None, **options):
     model = load_model(checkpoint, threads=threads, max_tokens=32, max_rows=max_batch)
     prefixes = PrefixCache(cache)
     states = {"": empty_state(model.config)}
     runner = ModelRunner(model, Sampler(256, model.team), states, prefixes)
     processor = OutputProcessor(ByteTokenizer())
     codec = SnapshotCodec("random", model.config.state_shapes, 256)
-    return Engine(Scheduler(max_batch, step_tokens, prefixes), runner, processor, codec), runner
+    scheduler = Scheduler(max_batch, step_tokens, prefixes)
+    return Engine(scheduler, runner, processor, codec, **options), runner
 
 
 def params(i=0, **changes):

@@ -120,7 +120,7 @@ def test_short_prompts_pass_a_long_one_and_it_still_gets_its_quarter():
     assert first.request_id in simulation.finished
     numbers = count(1)
     # As many short ones as there is room for, for ever: the long one must come to its end.
-    while "long" not in simulation.finished:
+    while "long" not in simulation.finished and simulation.steps < 5000:
         while len(simulation.scheduler.running) + len(simulation.scheduler.waiting) < 8:
             simulation.add(f"short {next(numbers)}", 200, max_tokens=1)
         simulation.step()
@@ -132,10 +132,11 @@ def test_the_oldest_prompt_is_read_within_its_bound_beside_decode():
     simulation.add("stream", 1, max_tokens=100_000)
     simulation.add("long", 3000, max_tokens=1)
     numbers = count()
-    while "long" not in simulation.finished:
+    while "long" not in simulation.finished and simulation.steps < 5000:
         while len(simulation.scheduler.running) + len(simulation.scheduler.waiting) < 8:
             simulation.add(f"short {next(numbers)}", 20, max_tokens=1)
         simulation.step()
+    assert "long" in simulation.finished
     read = sum(sum(chunks.values()) - chunks["stream"] for chunks in simulation.chunks[1:])
     assert read <= 4 * 3000 + 4 * 256
 
