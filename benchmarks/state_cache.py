@@ -56,12 +56,12 @@ class Bench:
 
         self.model.forward = counted  # type: ignore[method-assign]
 
-    def engine(self, room: int = ROOM) -> Engine:
+    def engine(self, room: int = ROOM, step_seconds: float = 0.005) -> Engine:
         """A fresh one with its cache."""
         prefixes = PrefixCache(StateCache(room) if room else None)
         states = {"": empty_state(self.config)}
         runner = ModelRunner(self.model, self.sampler, states, prefixes)
-        scheduler = Scheduler(AT_ONCE, STEP_TOKENS, prefixes)
+        scheduler = Scheduler(AT_ONCE, STEP_TOKENS, prefixes, step_seconds)
         codec = SnapshotCodec("", self.config.state_shapes, VOCABULARY)
         return Engine(scheduler, runner, OutputProcessor(self.tokenizer), prefixes, codec)
 

@@ -39,6 +39,11 @@ class HttpSettings(Section):
         ge=0,
         description="When the server stops, or a model is unloaded, running streams have so long.",
     )
+    slow_reader_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="A connection whose client has so long not read what waits for it is cut.",
+    )
     admin: Literal["loopback", "off"] = Field(
         "loopback", description="Who may use /v1/admin: programs on this machine, or nobody."
     )
@@ -116,6 +121,12 @@ class EngineSettings(Section):
     )
     step_tokens: int = Field(
         256, ge=1, le=8192, description="Tokens per step: decode first, then chunks of prompts."
+    )
+    step_seconds: float = Field(
+        0.005,
+        ge=0,
+        description="A step with prompts beside requests that decode may take so long, or 2.5 "
+        "times a step without prompts if that is longer.",
     )
     cache_dir: str = Field(
         "",

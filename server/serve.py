@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from server.api.app import create_app
+from server.api.slow_readers import protocol_with_deadline
 from server.api.states import open_states
 from server.checkpoints.checkpoint import CheckpointError
 from server.config import Settings, SettingsError
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _CLOSING_SECONDS = 5  # for clients to take in the end of their streams
+_SEND_BUFFER_BYTES = 128 << 10
+"""Of a connection, in the kernel, which doubles it. Its own choice can be megabytes, thousands of
+tokens: then nearly any answer would be computed for a client that does not read it."""
 
 
 def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
@@ -148,6 +152,8 @@ class _Server(uvicorn.Server):
 def _uvicorn_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        app,  # type: ignore[arg-type]
+        http=protocol_with_deadline(settings.http.slow_reader_seconds),
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -168,6 +174,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise SettingsError(f"http.host {host}: {error.strerror or error}") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:

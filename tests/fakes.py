@@ -10,7 +10,6 @@ from server.registry.served_model import ServedModel, stamp_files
 from server.snapshots.encoding import SnapshotCodec
 from server.snapshots.snapshot import Snapshot
 from server.workers.client import EngineClient
-from server.workers.dispatcher import WorkerLink
 from server.workers.messages import (
     Abort,
     CacheQuery,
@@ -20,9 +19,12 @@ from server.workers.messages import (
     ModelSpec,
     Ready,
     RequestOutput,
+    Sleep,
     ToWorker,
+    Wake,
 )
 from server.workers.process import WorkerError
+from server.workers.records import WorkerLink
 
 PATIENCE = 20.0  # seconds until a test that waits for something gives up
 
@@ -115,10 +117,12 @@ class FakeWorker:
         self.queries: list[CacheQuery] = []
         self.report: CacheReport | None = None
         """The answer to queries; without one there is none."""
+        self.asleep: set[str] = set()
         self.pieces_sent = 0
         self.finished = 0
         self._released = asyncio.Event()
         self._changed = asyncio.Event()
+        self._woken = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def release(self) -> None:
@@ -152,12 +156,20 @@ class FakeWorker:
         elif isinstance(message, Abort):
             self.aborted.append(message.request_id)
             self._tasks[message.request_id].cancel()
+        elif isinstance(message, Sleep):
+            self.asleep.add(message.request_id)
+        elif isinstance(message, Wake):
+            self.asleep.discard(message.request_id)
         self._changed.set()
+        self._woken.set()
 
     async def _answer(self, request: Generate) -> None:
         pieces = self.script(request)
         for number, piece in enumerate(pieces[: request.task.params.max_tokens]):
             await self._hold(number)
+            while request.request_id in self.asleep:
+                self._woken.clear()
+                await self._woken.wait()
             self._deliver(RequestOutput(request.request_id, piece, [number]))
             self.pieces_sent += 1
             await asyncio.sleep(0)  # the reader's turn

@@ -23,6 +23,13 @@ class Batch:
     """The work of one step."""
 
     chunks: list[Chunk] = field(default_factory=list)
+    parked: list[Request] = field(default_factory=list)
+    """Before it, their states are taken out of their slots, which the chunks may need."""
+
+    @property
+    def tokens(self) -> int:
+        """Of all chunks."""
+        return sum(chunk.length for chunk in self.chunks)
 
 
 @dataclass(frozen=True)

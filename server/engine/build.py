@@ -67,7 +67,9 @@ def build_engine(
     model.compile()
     fingerprint = state_fingerprint(weights, initial_states, threads)
     codec = SnapshotCodec(fingerprint, config.state_shapes, config.vocab_size)
-    engine = _assemble(model, tokenizer, initial_states, make_cache(codec), codec)
+    prefixes = make_cache(codec)
+    scheduler = Scheduler(model.max_rows, model.max_tokens, prefixes, settings.step_seconds)
+    engine = _assemble(model, tokenizer, initial_states, prefixes, scheduler, codec)
     seconds = loaded - started, time.monotonic() - loaded
     return BuiltEngine(engine, codec, weight_type, threads, *seconds)
 
@@ -77,12 +79,13 @@ def _assemble(
     tokenizer: Tokenizer,
     initial_states: Mapping[str, StateArrays],
     prefixes: PrefixCache,
+    scheduler: Scheduler,
     codec: SnapshotCodec,
 ) -> Engine:
     sampler = Sampler(model.config.vocab_size, model.team)
     sampler.compile()
     return Engine(
-        Scheduler(model.max_rows, model.max_tokens, prefixes),
+        scheduler,
         ModelRunner(model, sampler, initial_states, prefixes),
         OutputProcessor(tokenizer),
         prefixes,

@@ -1,5 +1,8 @@
 """The whole server on one screen: schedule, run, process, update."""
 
+import time
+from collections.abc import Callable
+
 import msgspec
 
 from server.engine.model_runner import ModelRunner
@@ -23,12 +26,15 @@ class Engine:
         processor: OutputProcessor,
         cache: PrefixCache,
         codec: SnapshotCodec,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """`clock` gives seconds: the scheduler is told how long each step takes."""
         self._scheduler = scheduler
         self._runner = runner
         self._processor = processor
         self._cache = cache
         self._codec = codec
+        self._clock = clock
 
     @property
     def has_work(self) -> bool:
@@ -57,10 +63,23 @@ class Engine:
             self._runner.keep_reply(request)
             self._runner.release(request)
 
+    def sleep(self, request_id: str) -> None:
+        """Compute nothing for a request until it is woken: its reader cannot keep up."""
+        request = self._scheduler.get(request_id)
+        if request is not None:
+            self._scheduler.sleep(request)
+
+    def wake(self, request_id: str) -> None:
+        """Go on with a request; one that does not sleep, or has finished, is ignored."""
+        request = self._scheduler.get(request_id)
+        if request is not None:
+            self._scheduler.wake(request)
+
     def step(self) -> list[RequestOutput]:
         """Compute one batch; return the news of its requests."""
+        started = self._clock()
         batch = self._scheduler.schedule()
-        if not batch.chunks:
+        if not batch.chunks and not batch.parked:
             self._cache.wait()
             return []
         result = self._runner.run(batch)
@@ -69,6 +88,7 @@ class Engine:
         for request in finished:
             self._runner.keep_reply(request)
             self._runner.release(request)
+        self._scheduler.observe(batch, self._clock() - started)
         kept = {request.request_id: request.kept for request in finished if request.kept}
         return [self._with_state(output, kept.get(output.request_id)) for output in outputs]
 

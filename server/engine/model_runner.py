@@ -37,6 +37,8 @@ class ModelRunner:
 
     def run(self, batch: Batch) -> BatchResult:
         """Advance every chunk's request and sample where the chunk reaches its end."""
+        for request in batch.parked:
+            self._park(request)
         for chunk in batch.chunks:
             if chunk.request.slot < 0:
                 self._start(chunk.request)
@@ -63,10 +65,11 @@ class ModelRunner:
             self._cache.store(request, self._take(request, request.computed), "reply")
 
     def release(self, request: Request) -> None:
-        """Free what a finished or aborted request holds; a waiting one holds nothing."""
+        """Free what a finished or aborted request holds, at whatever stage it was."""
         if request.slot >= 0:
             self._states.release(request.slot)
             request.slot = -1
+        request.parked = None
         self._counts.pop(request.request_id, None)
 
     @property
@@ -74,7 +77,17 @@ class ModelRunner:
         """How many more requests can have a state."""
         return self._states.free
 
+    def _park(self, request: Request) -> None:
+        if request.slot >= 0:  # else it was admitted and never ran
+            request.parked = self._take(request, request.computed)
+            self._states.release(request.slot)
+            request.slot = -1
+
     def _start(self, request: Request) -> None:
+        if request.parked:
+            request.slot = self._states.acquire(request.parked.state)
+            request.parked = None
+            return
         if request.snapshot:
             initial = request.snapshot.state
         elif request.base:

@@ -19,6 +19,7 @@ class Status(Enum):
 
     WAITING = "waiting"  # no slot yet
     RUNNING = "running"  # has a slot; prefilling while computed < prompt length
+    PARKED = "parked"  # sleeps, and has given up its slot or never had one
     FINISHED = "finished"
 
 
@@ -31,7 +32,13 @@ class Request:
     base: StoredSnapshot | None = None
     """What the prompt goes on from, instead of an initial state."""
     status: Status = Status.WAITING
+    asleep: bool = False
+    """Whether nothing is computed for it until it is woken."""
     slot: int = -1
+    begun: bool = False
+    """Whether it was admitted once, so that its cached beginning is known."""
+    parked: Snapshot | None = None
+    """What was in the slot that it has given up."""
     computed: int = 0
     token_ids: list[int] = field(init=False)
     prompt_array: npt.NDArray[np.int32] = field(init=False)
@@ -89,6 +96,11 @@ class Request:
     def position(self) -> int:
         """Index of the next token in the whole sequence, with the tokens of the base."""
         return len(self.token_ids) + (self.base.snapshot.tokens if self.base else 0)
+
+    @property
+    def uncomputed(self) -> int:
+        """How many of the tokens that are known are to be computed; at most 1 while it decodes."""
+        return len(self.token_ids) - self.computed
 
     @property
     def in_prefill(self) -> bool:

@@ -3,9 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from server.workers.dispatcher import Dispatcher, Loss, WorkerLink
+from server.workers.dispatcher import Dispatcher, Loss
 from server.workers.inquiries import Inquiries
 from server.workers.messages import CacheReport, RequestOutput, Task
+from server.workers.records import WorkerLink
+
+STREAM_TOKENS = 512
+"""A stream with so many tokens that nobody has read puts its request to sleep."""
 
 
 class QueueFullError(Exception):
@@ -27,12 +31,19 @@ class NotReadyError(Exception):
 class OutputStream:
     """The outputs of one request: iterate until the output that has a finish reason.
 
-    A slow reader gets all that has come since it last looked as one output.
+    A slow reader gets all that has come since it last looked as one output. The request sleeps
+    while STREAM_TOKENS or more wait to be read; those of the steps until the worker knows still
+    come.
     """
 
-    def __init__(self, on_abort: Callable[[], None]) -> None:
+    def __init__(
+        self, on_abort: Callable[[], None], on_full: Callable[[bool], None] = lambda _: None
+    ) -> None:
+        """`on_full` is told that the request should sleep, or that it need not any more."""
         self._on_abort = on_abort
+        self._on_full = on_full
         self._pending: list[RequestOutput] = []
+        self._pending_tokens = 0
         self._arrived = asyncio.Event()
         self._finished = False
 
@@ -50,6 +61,10 @@ class OutputStream:
         self._pending = []
         if output.finish_reason is None:
             self._arrived.clear()
+        full = self._pending_tokens >= STREAM_TOKENS
+        self._pending_tokens = 0
+        if full and not self._finished:
+            self._on_full(False)
         return output
 
     def put(self, output: RequestOutput) -> None:
@@ -57,6 +72,11 @@ class OutputStream:
         self._finished = output.finish_reason is not None
         self._pending.append(output)
         self._arrived.set()
+        # Again at every multiple: a suspect that is tried alone is not put to sleep.
+        times_full = self._pending_tokens // STREAM_TOKENS
+        self._pending_tokens += len(output.token_ids)
+        if self._pending_tokens // STREAM_TOKENS > times_full and not self._finished:
+            self._on_full(True)
 
     def abort(self) -> None:
         """Stop the request wherever it is; without effect when it has finished."""
@@ -139,7 +159,10 @@ class EngineClient:
         """The same for what belongs to a request that has finished: no limit applies."""
         if not self.ready:
             raise NotReadyError(self.detail)
-        stream = OutputStream(lambda: self._dispatcher.drop(record))
+        stream = OutputStream(
+            lambda: self._dispatcher.drop(record),
+            lambda asleep: self._dispatcher.set_asleep(record, asleep),
+        )
         record = self._dispatcher.submit(task, stream.put, key)
         return stream
 

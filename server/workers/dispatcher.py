@@ -5,56 +5,17 @@ deterministic, so nothing is lost and nothing is said twice. No processes, clock
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
 
-from server.workers.messages import Abort, ErrorCode, Generate, RequestOutput, Task, ToWorker
+from server.workers.messages import Abort, Generate, RequestOutput, Task
+from server.workers.records import Record, WorkerLink
 from server.workers.router import Router
 
 MOST_DEATHS = 2
 """Of workers that a request may see in a row without a token in between; then it is a suspect."""
 POISON = "workers ended again and again while they computed this request; it is not tried again"
-
-
-@dataclass(eq=False)
-class Record:
-    """A request until it ends: all that is needed to go on with it on another worker."""
-
-    number: int
-    """In the order of arrival."""
-    task: Task
-    put: Callable[[RequestOutput], None]
-    """Takes what it is answered."""
-    key: str = ""
-    """Of the router."""
-    emitted: list[int] = field(default_factory=list)
-    """The ids that were put."""
-    deaths: int = 0
-    """Of workers that held it, since its last token."""
-    sendings: int = 0
-    link: "WorkerLink | None" = None
-    """Where it runs; None while it waits."""
-
-    @property
-    def request_id(self) -> str:
-        """What workers call it; another one with each sending, so that old outputs are known."""
-        return f"r{self.number}" if self.sendings < 2 else f"r{self.number}.{self.sendings}"
-
-
-@dataclass(eq=False)
-class WorkerLink:
-    """A ready worker: how to send to it, and the requests that it holds, by their ids."""
-
-    name: str
-    """Of this process; the one that takes its place has another."""
-    send: Callable[[ToWorker], None]
-    records: dict[str, Record] = field(default_factory=dict)
-    background: dict[str, Record] = field(default_factory=dict)
-    """What no client waits for; it gives way to requests, and is lost with the worker."""
-    probed: Record | None = None
-    """A suspect that runs here alone."""
 
 
 class Loss(NamedTuple):
@@ -116,7 +77,7 @@ class Dispatcher:
         """End what no client waits for, and take no more of it."""
         self._takes_background = False
         for link in self.links:
-            _end_background(link)
+            link.end_background()
 
     def drop(self, record: Record) -> None:
         """End a request that has not finished; nothing is put for it any more."""
@@ -125,6 +86,12 @@ class Dispatcher:
         self._waiting.pop(record, None)
         self._suspects.pop(record, None)
         self._dispatch()
+
+    def set_asleep(self, record: Record, asleep: bool) -> None:
+        """Let nothing be computed for a request for now, or let it go on."""
+        record.asleep = asleep
+        if record.link is not None:
+            record.link.tell_sleep(record)
 
     def add(self, link: WorkerLink) -> None:
         """A worker is ready."""
@@ -135,9 +102,7 @@ class Dispatcher:
         """A worker is gone: its requests go on elsewhere, or wait for a worker."""
         self.links.remove(link)
         self._router.forget(link.name)
-        for record in link.background.values():
-            _abort(record)
-        link.background.clear()
+        link.lose_background()
         lost = list(link.records.values())
         link.records.clear()
         for record in lost:
@@ -145,7 +110,7 @@ class Dispatcher:
             record.deaths += 1
         failed = lost if len(lost) == 1 and lost[0].deaths >= MOST_DEATHS else []
         for record in failed:
-            _fail(record, POISON, "poison_request")
+            record.fail(POISON, "poison_request")
         self._queue(lost[len(failed) :])
         self._dispatch()
         return Loss(len(lost) - len(failed), len(failed))
@@ -176,14 +141,12 @@ class Dispatcher:
         self._waiting.clear()
         self._suspects.clear()
         for record in records:
-            _fail(record, error, "engine_error")
+            record.fail(error, "engine_error")
 
     def fail_all(self, error: str) -> None:
         """End every request; the workers are not told, since they are about to end."""
         for link in self.links:
-            for record in link.background.values():
-                _abort(record)
-            link.background.clear()
+            link.lose_background()
             for record in list(link.records.values()):
                 self._release(record)
                 self._waiting[record] = None
@@ -195,7 +158,7 @@ class Dispatcher:
             record = next(iter(self._suspects))
             del self._suspects[record]
             idle.probed = record
-            _end_background(idle)
+            idle.end_background()
             self._send(idle, record, idle.records)
         if not self._waiting:
             return
@@ -207,7 +170,7 @@ class Dispatcher:
             name = self._router.choose(record.task, loads, record.key)
             loads[name] += 1
             if loads[name] + len(links[name].background) > self._slots:
-                _end_background(links[name])
+                links[name].end_background()
             self._send(links[name], record, links[name].records)
 
     def _idle_link(self) -> WorkerLink | None:
@@ -238,6 +201,8 @@ class Dispatcher:
         if record.emitted:
             task = msgspec.structs.replace(task, generated_ids=record.emitted.copy())
         link.send(Generate(record.request_id, task))
+        if record.asleep and link.probed is not record:
+            link.tell_sleep(record)
 
     def _withdraw(self, record: Record) -> None:
         """Take a request from its worker, which drops it."""
@@ -261,22 +226,6 @@ class Dispatcher:
             queue[record] = None
         self._waiting = _in_order(self._waiting)
         self._suspects = _in_order(self._suspects)
-
-
-def _fail(record: Record, error: str, code: ErrorCode) -> None:
-    record.put(RequestOutput(record.request_id, "", [], "error", error, error_code=code))
-
-
-def _abort(record: Record) -> None:
-    record.link = None
-    record.put(RequestOutput(record.request_id, "", [], "abort"))
-
-
-def _end_background(link: WorkerLink) -> None:
-    for record in link.background.values():
-        link.send(Abort(record.request_id))
-        _abort(record)
-    link.background.clear()
 
 
 def _in_order(records: dict[Record, None]) -> dict[Record, None]:

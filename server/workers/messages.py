@@ -1,7 +1,7 @@
 """Everything that crosses a process boundary, as tagged msgpack structs.
 
-API → worker: Generate, Abort, CacheQuery, Ping, Shutdown. Worker → API: Progress, Ready, Failed,
-Outputs, CacheAnswer, Pong.
+API → worker: Generate, Abort, Sleep, Wake, CacheQuery, Ping, Shutdown.
+Worker → API: Progress, Ready, Failed, Outputs, CacheAnswer, Pong.
 """
 
 import msgspec
@@ -74,6 +74,18 @@ class Ping(msgspec.Struct, frozen=True, tag=True):
     """Ask a ready worker whether it still works; it answers with a Pong between two steps."""
 
 
+class Sleep(msgspec.Struct, frozen=True, tag=True):
+    """Compute nothing for a request until Wake. What is on the way still arrives."""
+
+    request_id: str
+
+
+class Wake(msgspec.Struct, frozen=True, tag=True):
+    """Go on with a request; without effect on one that does not sleep."""
+
+    request_id: str
+
+
 class Shutdown(msgspec.Struct, frozen=True, tag=True):
     """End the worker process."""
 
@@ -122,7 +134,7 @@ class CacheAnswer(msgspec.Struct, frozen=True, tag=True):
     report: CacheReport
 
 
-ToWorker = Generate | Abort | CacheQuery | Ping | Shutdown
+ToWorker = Generate | Abort | Sleep | Wake | CacheQuery | Ping | Shutdown
 FromWorker = Progress | Ready | Failed | Outputs | CacheAnswer | Pong
 
 encode = msgspec.msgpack.Encoder().encode

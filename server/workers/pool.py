@@ -15,7 +15,6 @@ import zmq.asyncio
 from server.config import Settings
 from server.workers.client import EngineClient
 from server.workers.cores import cpu_sets, usable_cores
-from server.workers.dispatcher import WorkerLink
 from server.workers.memory import available_bytes
 from server.workers.messages import (
     Assignment,
@@ -33,6 +32,7 @@ from server.workers.messages import (
     encode,
 )
 from server.workers.process import WorkerError, WorkerProcess
+from server.workers.records import WorkerLink
 from server.workers.restarts import Restarts
 
 log = logging.getLogger(__name__)

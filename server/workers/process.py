@@ -8,8 +8,8 @@ import sys
 
 import msgspec
 
-from server.workers.dispatcher import WorkerLink
 from server.workers.messages import Assignment, Ready
+from server.workers.records import WorkerLink
 
 _LAST_MESSAGE_SECONDS = 0.2
 

@@ -36,6 +36,8 @@ from server.workers.messages import (
     Progress,
     Ready,
     RequestOutput,
+    Sleep,
+    Wake,
     decode_to_worker,
     encode,
 )
@@ -125,6 +127,10 @@ def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
                 socket.send(encode(CacheAnswer(message.query_id, engine.cache.report())))
             elif isinstance(message, Ping):
                 socket.send(encode(Pong()))
+            elif isinstance(message, Sleep):
+                engine.sleep(message.request_id)
+            elif isinstance(message, Wake):
+                engine.wake(message.request_id)
             else:
                 engine.close(FLUSH_SECONDS)
                 return

@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from server.api.app import create_app
+from server.api.slow_readers import protocol_with_deadline
 from server.api.states import open_states
 from server.config import Settings
 from server.registry.manager import ModelManager
@@ -91,9 +92,10 @@ class Harness:
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[str]:
+async def serving(app: FastAPI, slow_reader_seconds: float = 60) -> AsyncIterator[str]:
     """Serve the app on a free port, in this event loop; gives the base URL."""
-    config = uvicorn.Config(app, port=0, log_config=None, lifespan="off")
+    protocol = protocol_with_deadline(slow_reader_seconds)
+    config = uvicorn.Config(app, port=0, log_config=None, lifespan="off", http=protocol)
     server = uvicorn.Server(config)
     # Only the part of serve() that takes no signals from the test runner.
     config.load()

@@ -23,7 +23,15 @@ def checkpoint(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("model") / "random.safetensors", tensors)
 
 
-def build(checkpoint, threads=1, step_tokens=16, max_batch=MAX_BATCH, cache=None, tiers=None):
+def build(
+    checkpoint,
+    threads=1,
+    step_tokens=16,
+    max_batch=MAX_BATCH,
+    cache=None,
+    tiers=None,
+    **options,
+):
     model = load_model(checkpoint, threads=threads, max_tokens=32, max_rows=max_batch)
     prefixes = PrefixCache(cache, tiers)
     states = {"": empty_state(model.config)}
@@ -31,7 +39,7 @@ def build(checkpoint, threads=1, step_tokens=16, max_batch=MAX_BATCH, cache=None
     processor = OutputProcessor(ByteTokenizer())
     codec = SnapshotCodec("random", model.config.state_shapes, 256)
     scheduler = Scheduler(max_batch, step_tokens, prefixes)
-    return Engine(scheduler, runner, processor, prefixes, codec), runner
+    return Engine(scheduler, runner, processor, prefixes, codec, **options), runner
 
 
 def params(i=0, **changes):

@@ -85,7 +85,7 @@ how = st.fixed_dictionaries(
     room=st.sampled_from([0, ROOM]),
     with_base=st.booleans(),
     keeps_state=st.booleans(),
-    use=st.sampled_from([CacheUse(), CacheUse(reads=False), CacheUse(boundaries=(35,))]),
+    use=st.sampled_from([CacheUse(), CacheUse(reads=False), CacheUse(boundaries={35: "message"})]),
     length=st.integers(1, len(PROMPT)),
     cuts=st.lists(st.integers(0, 23), min_size=1, max_size=3),
     stop_at=st.none() | st.tuples(st.integers(0, 20), st.integers(1, 4)),

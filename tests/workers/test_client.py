@@ -5,9 +5,14 @@ import asyncio
 import pytest
 
 from server.sampling.params import SamplingParams
-from server.workers.client import EngineClient, NotReadyError, QueueFullError
-from server.workers.dispatcher import WorkerLink
-from server.workers.messages import Abort, Generate, RequestOutput, Task
+from server.workers.client import (
+    STREAM_TOKENS,
+    EngineClient,
+    NotReadyError,
+    QueueFullError,
+)
+from server.workers.messages import Abort, Generate, RequestOutput, Sleep, Task, Wake
+from server.workers.records import WorkerLink
 
 PARAMS = SamplingParams(max_tokens=5, seed=1)
 TASK = Task([1], PARAMS)
@@ -143,6 +148,59 @@ def test_nothing_is_aborted_after_the_end():
         client.deliver(link, [output(link.ids()[0], "a", "stop")])
         stream.abort()
         assert len(link.sent) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_stream_that_nobody_reads_puts_its_request_to_sleep_until_it_is_read():
+    async def scenario():
+        link = Recorder()
+        client = client_with(link)
+        stream, _ = client.submit(TASK), client.submit(TASK)
+        a, x = link.ids()
+        link.sent.clear()
+        for _ in range(STREAM_TOKENS - 1):
+            client.deliver(link, [output(a, "a")])
+        assert link.sent == []
+        client.deliver(link, [output(a, "b"), output(x, "x")])
+        client.deliver(link, [output(a, "c")])  # was on its way
+        assert link.sent == [Sleep(a)]
+        assert (await stream.get()).text == "a" * (STREAM_TOKENS - 1) + "bc"
+        assert link.sent == [Sleep(a), Wake(a)]
+        client.deliver(link, [output(a, "d")])
+        assert (await stream.get()).text == "d"
+        assert len(link.sent) == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_that_takes_a_sleeping_request_over_is_told():
+    async def scenario():
+        first, second = Recorder("a"), Recorder("b")
+        client = client_with(first)
+        stream = client.submit(TASK)
+        (ident,) = first.ids()
+        client.deliver(first, [output(ident, "a")] * STREAM_TOKENS)
+        client.lose(first)
+        client.add(second)
+        (again,) = second.ids()
+        assert second.sent[1:] == [Sleep(again)]
+        await stream.get()
+        assert second.sent[2:] == [Wake(again)]
+
+    asyncio.run(scenario())
+
+
+def test_nobody_is_woken_after_the_end():
+    async def scenario():
+        link = Recorder()
+        client = client_with(link)
+        stream = client.submit(TASK)
+        (ident,) = link.ids()
+        client.deliver(link, [output(ident, "a")] * STREAM_TOKENS)
+        client.deliver(link, [output(ident, "", "length")])
+        await stream.get()
+        assert link.sent[1:] == [Sleep(ident)]
 
     asyncio.run(scenario())
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.sampling.params import SamplingParams
-from server.workers.dispatcher import MOST_DEATHS, Dispatcher, WorkerLink
+from server.workers.dispatcher import MOST_DEATHS, Dispatcher
 from server.workers.messages import Abort, Generate, RequestOutput, Task
+from server.workers.records import WorkerLink
 
 ROWS = 3
 """A worker computes so many requests together; the rest waits in it."""

@@ -15,7 +15,9 @@ from server.workers.messages import (
     Ready,
     RequestOutput,
     Shutdown,
+    Sleep,
     Task,
+    Wake,
     decode_from_worker,
     decode_to_worker,
     encode,
@@ -29,9 +31,12 @@ PARAMS = SamplingParams(max_tokens=3, seed=2**64 - 1, stop=("a", "é"), stop_tok
     [
         Generate("r1", Task([1, 2, 65535], PARAMS)),
         Generate("r1", Task([1], PARAMS, "poet")),
+        Generate("r1", Task([1], PARAMS, tenant="someone", priority=-2)),
         Abort("r1"),
         Generate("r1.2", Task([1], PARAMS, generated_ids=[7, 8])),
         Ping(),
+        Sleep("r1"),
+        Wake("r1"),
         Shutdown(),
     ],
 )
