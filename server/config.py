@@ -1,24 +1,13 @@
-"""The settings tree: defaults ← TOML file ← environment RWKV_SERVER_* ← command line."""
+"""The settings tree; config_sources.py reads it."""
 
-import os
-import tomllib
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-import pydantic_settings
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from server.model_names import AdapterText, ModelName, StateName
 
 ENV_PREFIX = "RWKV_SERVER_"
-CONFIG_VARIABLE = "RWKV_SERVER_CONFIG"
 
 WeightChoice = Literal["auto", "float32", "bfloat16", "int8", "int4"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -26,6 +15,18 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 class SettingsError(ValueError):
     """One line that names the setting and what is wrong with it."""
+
+
+def _check_key(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise ValueError("should be printable ASCII without blanks")
+    return key
+
+
+# Not part of dumps: workers get the settings as JSON, and have no use for it.
+PlainKey = Annotated[SecretStr, AfterValidator(_check_key), Field(exclude=True)]
+"""A key in plain text, from the environment only; empty: none."""
 
 
 class Section(BaseModel):
@@ -50,9 +51,19 @@ class HttpSettings(Section):
         ge=0,
         description="When the server stops, or a model is unloaded, running streams have so long.",
     )
-    admin: Literal["loopback", "off"] = Field(
-        "loopback", description="Who may use /v1/admin: programs on this machine, or nobody."
+    keys_file: str = Field(
+        "", description="A TOML file with the hashes of API keys; `rwkv-server keys new` adds one."
     )
+    allow_no_keys: bool = Field(
+        False, description="Listen also on addresses that others reach when there are no keys."
+    )
+    admin: Literal["on", "off"] = Field(
+        "on",
+        description="/v1/admin, /v1/cache and /metrics: for keys of role admin; without keys, for "
+        "programs on this machine.",
+    )
+    api_key: PlainKey = SecretStr("")
+    admin_key: PlainKey = SecretStr("")
 
 
 class ModelOptions(Section):
@@ -174,6 +185,17 @@ class LimitsSettings(Section):
         4096, ge=1, description="For chat requests that do not set max_tokens."
     )
     max_choices: int = Field(16, ge=1, le=128, description="Largest n times prompts of a request.")
+    max_queued_tokens: int = Field(
+        1_000_000,
+        ge=1,
+        description="Tokens of prompts that are not read yet; beyond it 429 queue_full.",
+    )
+    queue_seconds: float = Field(
+        3600.0, ge=0, description="Longest wait for a request's first token; 0 is no cap."
+    )
+    total_seconds: float = Field(
+        0.0, ge=0, description="Longest time from a request's admission to its end; 0 is no cap."
+    )
 
 
 class SamplingSettings(Section):
@@ -233,67 +255,3 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments only: load_settings() reads the other sources, to say which one is wrong."""
         return (init_settings,)
-
-
-def load_settings(
-    config: Path | None = None, overrides: dict[str, dict[str, Any]] | None = None
-) -> Settings:
-    """Merge defaults ← file ← environment ← overrides (section → key → value; None is unset).
-
-    Raises SettingsError with one line that names the file or variable and the key.
-    """
-    if config is None and os.environ.get(CONFIG_VARIABLE):
-        config = Path(os.environ[CONFIG_VARIABLE])
-    layers: list[tuple[str, dict[str, Any]]] = []
-    if config is not None:
-        layers.append((str(config), _read_toml(config)))
-    layers.append(("environment", _read_environment()))
-    layers.append(("command line", overrides or {}))
-    merged: dict[str, dict[str, Any]] = {}
-    settings = Settings()
-    for source, layer in layers:
-        for section, values in layer.items():
-            if not isinstance(values, dict):
-                raise SettingsError(f"{source}: {section} must be a section, [{section}]")
-            given = {key: value for key, value in values.items() if value is not None}
-            merged[section] = {**merged.get(section, {}), **given}
-        settings = _validate(merged, source)
-    return settings
-
-
-def _validate(values: dict[str, Any], source: str) -> Settings:
-    try:
-        return Settings(**values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise SettingsError(f"{source}: unknown setting {key}") from None
-        message = first["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"{source}: {key}: {message}") from None
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        path.stat()  # the source takes a file that is not there for an empty one
-        return TomlConfigSettingsSource(Settings, path)()
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not valid TOML: {error}") from None
-
-
-def _read_environment() -> dict[str, Any]:
-    for name in os.environ:
-        section, _, key = name.removeprefix(ENV_PREFIX).lower().partition("_")
-        known = section in Settings.model_fields and (key or section == "models")
-        if name.startswith(ENV_PREFIX) and name != CONFIG_VARIABLE and not known:
-            sections = ", ".join(field.upper() for field in Settings.model_fields)
-            raise SettingsError(
-                f"environment: unknown variable {name} (want {ENV_PREFIX}SECTION_KEY, "
-                f"SECTION one of {sections})"
-            )
-    try:
-        return EnvSettingsSource(Settings)()
-    except pydantic_settings.SettingsError as error:
-        raise SettingsError(f"environment: {error}; lists and tables are JSON") from None

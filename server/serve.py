@@ -13,6 +13,8 @@ from typing import TypeVar
 
 import uvicorn
 
+from server.access.keys import Keys
+from server.access.loopback import is_loopback
 from server.api.app import create_app
 from server.checkpoints.checkpoint import CheckpointError
 from server.config import Settings, SettingsError
@@ -34,10 +36,12 @@ _CLOSING_SECONDS = 5  # for clients to take in the end of their streams
 def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
     """Serve until a signal or a failure. Returns the exit code; raises for what the user can mend.
 
-    CheckpointError, TokenizerError and SettingsError (a port in use) come before any process
-    starts. On SIGHUP `read_settings` reads the settings again; it raises SettingsError.
+    CheckpointError, TokenizerError and SettingsError (a port in use, a broken keys file) come
+    before any process starts. On SIGHUP `read_settings` reads the settings again; it raises
+    SettingsError.
     """
     started = time.monotonic()
+    keys = Keys(settings.http)
     display = StartupDisplay()
 
     running = with_disk_tier(settings)
@@ -48,22 +52,26 @@ def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
 
     manager = ModelManager(settings, make_workers)
     manager.open()
-    with contextlib.closing(_listen(settings.http.host, settings.http.port)) as listener:
-        return asyncio.run(_run(settings, manager, display, listener, started, read_settings))
+    is_guarded = keys.required or settings.http.allow_no_keys
+    with contextlib.closing(
+        _listen(settings.http.host, settings.http.port, is_guarded)
+    ) as listener:
+        return asyncio.run(_run(settings, manager, keys, display, listener, started, read_settings))
 
 
 async def _run(
     settings: Settings,
     manager: ModelManager,
+    keys: Keys,
     display: StartupDisplay,
     listener: socket.socket,
     started: float,
     read_settings: Callable[[], Settings],
 ) -> int:
-    config = _uvicorn_config(settings, create_app(settings, manager))
+    config = _uvicorn_config(settings, create_app(settings, manager, keys))
     server = _Server(config, settings.http.shutdown_seconds, manager)
     rereader = Rereader(manager, settings, read_settings)
-    _handle_signals(server, rereader)
+    _handle_signals(server, rereader, keys)
     host, port = listener.getsockname()[:2]
     url = f"http://{host}:{port}"
     log.info("listening on %s, loading %s", url, manager.default)
@@ -93,7 +101,7 @@ async def _run(
         await manager.stop()
 
 
-def _handle_signals(server: "_Server", rereader: Rereader) -> None:
+def _handle_signals(server: "_Server", rereader: Rereader, keys: Keys) -> None:
     had_terminal = sys.stderr.isatty()
 
     def on_hangup() -> None:
@@ -101,6 +109,7 @@ def _handle_signals(server: "_Server", rereader: Rereader) -> None:
         if had_terminal and not sys.stderr.isatty():
             server.handle_exit(signal.SIGHUP, None)
         else:
+            keys.reread()  # at once: a key that is taken back must not wait for models to load
             rereader.wake()
 
     loop = asyncio.get_running_loop()
@@ -155,12 +164,21 @@ def _uvicorn_config(settings: Settings, app: object) -> uvicorn.Config:
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises SettingsError when the address cannot be had."""
+def _listen(host: str, port: int, is_guarded: bool) -> socket.socket:
+    """A listening socket. Raises SettingsError when the address cannot be had.
+
+    Without a guard it must be an address that only this machine reaches.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
+        if not is_guarded and not is_loopback(str(address[0])):
+            raise SettingsError(
+                f"http.host {host}: others could reach it, and there are no API keys; set "
+                "http.keys_file or RWKV_SERVER_HTTP_API_KEY, or let everybody in with --no-auth "
+                "(http.allow_no_keys = true)"
+            )
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise SettingsError(f"http.host {host}: {error.strerror or error}") from None

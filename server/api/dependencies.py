@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from server.api.access import caller_of
 from server.api.errors import ApiError, not_ready
 from server.config import Settings
 from server.registry.manager import ModelManager, NotLoadedError, Route, UnknownModelError
@@ -17,6 +18,19 @@ class Service:
 
     settings: Settings
     models: ModelManager
+
+    def settings_for(self, request: Request) -> Settings:
+        """The settings, with the caller's own limits of tokens."""
+        own = caller_of(request).limits
+        limits = {
+            "max_prompt_tokens": own.max_prompt_tokens,
+            "max_output_tokens": own.max_output_tokens,
+        }
+        if not any(limits.values()):
+            return self.settings
+        changes = {name: limit for name, limit in limits.items() if limit}
+        changed = self.settings.limits.model_copy(update=changes)
+        return self.settings.model_copy(update={"limits": changed})
 
     def route(self, request: Request, model: str) -> Route:
         """Where the request goes that names this model; its workers stay until it is answered.

@@ -10,6 +10,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from server.access.keys import Keys
 from server.api.app import create_app
 from server.config import Settings
 from server.registry.manager import ModelManager
@@ -60,7 +61,7 @@ class Harness:
 
         self.manager = ModelManager(self.settings, make_workers, open_model)
         self.manager.open()
-        self.app: FastAPI = create_app(self.settings, self.manager)
+        self.app: FastAPI = create_app(self.settings, self.manager, Keys(self.settings.http))
         with contextlib.suppress(StopIteration):
             self.manager.start().send(None)  # nothing in it waits
         assert self.manager.started

@@ -26,7 +26,7 @@ async def create_chat_completion(
     body: ChatCompletionRequest, request: Request, service: ServiceDependency
 ) -> Response:
     """Answer a conversation."""
-    settings = service.settings
+    settings = service.settings_for(request)
     route = service.route(request, body.model)
     plan = await plan_chat(body, route.served, settings)
     head = {

@@ -21,7 +21,7 @@ async def create_completion(
     body: CompletionRequest, request: Request, service: ServiceDependency
 ) -> Response:
     """Continue one prompt or several."""
-    settings = service.settings
+    settings = service.settings_for(request)
     route = service.route(request, body.model)
     plan = await plan_completion(body, route.served, settings)
     head = {
