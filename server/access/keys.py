@@ -42,7 +42,7 @@ class Keys:
         except SettingsError as error:
             log.error("the keys stay as they are: %s", error)
         else:
-            log.info("%d keys are known", len(self._callers))
+            log.info("keys that are known: %d", len(self._callers))
 
     def _read(self) -> dict[bytes, Caller]:
         callers = dict(self._from_environment)

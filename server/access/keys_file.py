@@ -131,4 +131,4 @@ def _first(error: ValidationError) -> str:
     if where[-1] == "[key]":
         return f"{where[0][:80]!r}: a key's name has up to 64 letters, digits and . _ @ -"
     what = _MESSAGES.get(first["type"], first["msg"])
-    return f"{'.'.join(where)!r}: {what}"
+    return f"{'.'.join(where)[:160]!r}: {what}"

@@ -22,13 +22,10 @@ class Service:
     def settings_for(self, request: Request) -> Settings:
         """The settings, with the caller's own limits of tokens."""
         own = caller_of(request).limits
-        limits = {
-            "max_prompt_tokens": own.max_prompt_tokens,
-            "max_output_tokens": own.max_output_tokens,
-        }
-        if not any(limits.values()):
+        names = ("max_prompt_tokens", "max_output_tokens")
+        changes = {name: limit for name in names if (limit := getattr(own, name))}
+        if not changes:
             return self.settings
-        changes = {name: limit for name, limit in limits.items() if limit}
         changed = self.settings.limits.model_copy(update=changes)
         return self.settings.model_copy(update={"limits": changed})
 

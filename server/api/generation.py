@@ -85,7 +85,7 @@ class Generation:
         sizes = [len(ids) for ids in plan.prompts]
         self._ticket = admit(self._scope, sizes, plan.choices_per_prompt)
         try:
-            for task in self._plan.choices:
+            for task in plan.choices:
                 self._streams.append(self._route.submit(task))
         except BaseException as error:
             self._ticket.withdraw()

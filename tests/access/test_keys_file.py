@@ -76,6 +76,7 @@ def test_an_empty_file_has_no_keys(path: Path) -> None:
         (f"[{'a' * 65}]\nsha256 = '{SHA}'", "a key's name"),
         (f"[a]\nsha256 = '{SHA}'\n[b]\nsha256 = '{SHA.upper()}'", "b has the same key as a"),
         ("a = " + "[" * 100_000, "not valid TOML"),
+        (f"[a]\nsha256 = '{SHA}'\n{'x' * 5000} = 1", "unknown field"),
         ("x" * (2 << 20), "larger than"),
     ],
 )

@@ -47,7 +47,7 @@ def test_keys_are_made_used_and_rotated_while_the_server_runs(tmp_path):
             seen = len(server.lines)
             server.send_signal(signal.SIGHUP)
             # Models may still be loading: keys do not wait for them.
-            server.wait_for_line("2 keys are known", seen)
+            server.wait_for_line("keys that are known: 2", seen)
             assert (status(alice), status(admin), status(alices_second)) == (401, 401, 200)
         server.wait_until_ready()
         with openai.OpenAI(base_url=f"{server.url}/v1", api_key=alices_second) as sdk:
