@@ -14,6 +14,8 @@ RUN useradd --uid 10001 --create-home rwkv \
     && install -d -o rwkv -g rwkv /var/cache/rwkv-server /models
 COPY --from=build /opt/rwkv-server /opt/rwkv-server
 COPY config/server.toml /etc/rwkv-server/server.toml
+# It listens on all addresses of the container, so it wants RWKV_SERVER_HTTP_API_KEY, a keys file, or
+# RWKV_SERVER_HTTP_ALLOW_NO_KEYS=true.
 # Kernels are compiled for the CPU that runs them, and weights packed: keep the cache in a volume.
 ENV PATH=/opt/rwkv-server/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
+from server.access.command import app as keys_app
 from server.checkpoints.checkpoint import CheckpointError, float32_to_bfloat16
 from server.checkpoints.hub import DEFAULT_REVISION, PULL_COMMAND
 from server.checkpoints.locate import locate
@@ -40,6 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # brackets are brackets
 )
+app.add_typer(keys_app, name="keys")
 
 
 _Adapters = Annotated[
@@ -50,6 +52,9 @@ _States = Annotated[
 ]
 _Folders = Annotated[
     list[str] | None, typer.Option(help="Folder of models to load on demand; repeatable.")
+]
+_NoAuth = Annotated[
+    bool, typer.Option("--no-auth", help="Listen on any address though there are no keys.")
 ]
 
 
@@ -80,6 +85,7 @@ def serve_model(
     adapter: _Adapters = None,
     state: _States = None,
     model_dir: _Folders = None,
+    no_auth: _NoAuth = False,
     log_level: Annotated[
         LogLevel | None, typer.Option(help="The least severe level that is logged. [info]")
     ] = None,
@@ -89,7 +95,7 @@ def serve_model(
 ) -> None:
     """Serve a model over HTTP, by default the embedded one on http://127.0.0.1:8000."""
     overrides: dict[str, dict[str, Any]] = {
-        "http": {"host": host, "port": port},
+        "http": {"host": host, "port": port, "allow_no_keys": no_auth or None},
         "model": {"path": model, "name": name, "tokenizer": tokenizer, "dtype": dtype}
         | {"adapters": adapter or None, "states": _by_name(state) or None}
         | {"directories": model_dir or None},

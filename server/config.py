@@ -1,8 +1,8 @@
 """The settings tree; config_sources.py reads it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from server.model_names import AdapterText, ModelName, StateName
@@ -15,6 +15,18 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 class SettingsError(ValueError):
     """One line that names the setting and what is wrong with it."""
+
+
+def _check_key(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise ValueError("should be printable ASCII without blanks")
+    return key
+
+
+# Not part of dumps: workers get the settings as JSON, and have no use for it.
+PlainKey = Annotated[SecretStr, AfterValidator(_check_key), Field(exclude=True)]
+"""A key in plain text, from the environment only; empty: none."""
 
 
 class Section(BaseModel):
@@ -44,9 +56,19 @@ class HttpSettings(Section):
         gt=0,
         description="A connection whose client has so long not read what waits for it is cut.",
     )
-    admin: Literal["loopback", "off"] = Field(
-        "loopback", description="Who may use /v1/admin: programs on this machine, or nobody."
+    keys_file: str = Field(
+        "", description="A TOML file with the hashes of API keys; `rwkv-server keys new` adds one."
     )
+    allow_no_keys: bool = Field(
+        False, description="Listen also on addresses that others reach when there are no keys."
+    )
+    admin: Literal["on", "off"] = Field(
+        "on",
+        description="/v1/admin, /v1/cache and /metrics: for keys of role admin; without keys, for "
+        "programs on this machine.",
+    )
+    api_key: PlainKey = SecretStr("")
+    admin_key: PlainKey = SecretStr("")
 
 
 class ModelOptions(Section):
@@ -200,6 +222,17 @@ class LimitsSettings(Section):
         4096, ge=1, description="For chat requests that do not set max_tokens."
     )
     max_choices: int = Field(16, ge=1, le=128, description="Largest n times prompts of a request.")
+    max_queued_tokens: int = Field(
+        1_000_000,
+        ge=1,
+        description="Tokens of prompts that are not read yet; beyond it 429 queue_full.",
+    )
+    queue_seconds: float = Field(
+        3600.0, ge=0, description="Longest wait for a request's first token; 0 is no cap."
+    )
+    total_seconds: float = Field(
+        0.0, ge=0, description="Longest time from a request's admission to its end; 0 is no cap."
+    )
 
 
 class SamplingSettings(Section):

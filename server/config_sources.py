@@ -13,6 +13,8 @@ from server.config import ENV_PREFIX, Settings, SettingsError
 
 CONFIG_VARIABLE = "RWKV_SERVER_CONFIG"
 
+_ENVIRONMENT_ONLY = ("api_key", "admin_key")  # of [http]
+
 
 def load_settings(
     config: Path | None = None, overrides: dict[str, dict[str, Any]] | None = None
@@ -55,11 +57,19 @@ def _validate(values: dict[str, Any], source: str) -> Settings:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         path.stat()  # the source takes a file that is not there for an empty one
-        return TomlConfigSettingsSource(Settings, path)()
+        values = TomlConfigSettingsSource(Settings, path)()
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from None
+    http = values.get("http")
+    for key in _ENVIRONMENT_ONLY:
+        if isinstance(http, dict) and key in http:
+            raise SettingsError(
+                f"{path}: http.{key}: a key in plain text goes into the environment, as "
+                f"{ENV_PREFIX}HTTP_{key.upper()}; http.keys_file holds hashes"
+            )
+    return values
 
 
 def _read_environment() -> dict[str, Any]:

@@ -13,6 +13,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from server.access.keys import Keys
+from server.access.loopback import is_loopback
 from server.api.app import create_app
 from server.api.slow_readers import protocol_with_deadline
 from server.api.states import open_states
@@ -39,10 +41,12 @@ tokens: then nearly any answer would be computed for a client that does not read
 def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
     """Serve until a signal or a failure. Returns the exit code; raises for what the user can mend.
 
-    CheckpointError, TokenizerError and SettingsError (a port in use) come before any process
-    starts. On SIGHUP `read_settings` reads the settings again; it raises SettingsError.
+    CheckpointError, TokenizerError and SettingsError (a port in use, a broken keys file) come
+    before any process starts. On SIGHUP `read_settings` reads the settings again; it raises
+    SettingsError.
     """
     started = time.monotonic()
+    keys = Keys(settings.http)
     display = StartupDisplay()
 
     running = with_disk_tier(settings)
@@ -52,27 +56,26 @@ def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
 
     manager = ModelManager(settings, make_workers)
     manager.open()
+    is_guarded = keys.required or settings.http.allow_no_keys
     with (
-        contextlib.closing(_listen(settings.http.host, settings.http.port)) as listener,
+        contextlib.closing(_listen(settings.http.host, settings.http.port, is_guarded)) as listener,
         contextlib.closing(open_states(settings.states)) as states,
     ):
-        app = create_app(settings, manager, states)
-        return asyncio.run(_run(settings, app, manager, display, listener, started, read_settings))
+        server = _Server(settings, create_app(settings, manager, states, keys), manager)
+        rereader = Rereader(manager, settings, read_settings)
+        return asyncio.run(_run(server, manager, rereader, keys, display, listener, started))
 
 
 async def _run(
-    settings: Settings,
-    app: FastAPI,
+    server: "_Server",
     manager: ModelManager,
+    rereader: Rereader,
+    keys: Keys,
     display: StartupDisplay,
     listener: socket.socket,
     started: float,
-    read_settings: Callable[[], Settings],
 ) -> int:
-    config = _uvicorn_config(settings, app)
-    server = _Server(config, settings.http.shutdown_seconds, manager)
-    rereader = Rereader(manager, settings, read_settings)
-    _handle_signals(server, rereader)
+    _handle_signals(server, rereader, keys)
     host, port = listener.getsockname()[:2]
     url = f"http://{host}:{port}"
     log.info("listening on %s, loading %s", url, manager.default)
@@ -99,7 +102,7 @@ async def _run(
         await manager.stop()
 
 
-def _handle_signals(server: "_Server", rereader: Rereader) -> None:
+def _handle_signals(server: "_Server", rereader: Rereader, keys: Keys) -> None:
     had_terminal = sys.stderr.isatty()
 
     def on_hangup() -> None:
@@ -107,6 +110,7 @@ def _handle_signals(server: "_Server", rereader: Rereader) -> None:
         if had_terminal and not sys.stderr.isatty():
             server.handle_exit(signal.SIGHUP, None)
         else:
+            keys.reread()  # at once: a key that is taken back must not wait for models to load
             rereader.wake()
 
     loop = asyncio.get_running_loop()
@@ -128,9 +132,9 @@ async def _unless_stopped(task: "asyncio.Task[None]", serving: "asyncio.Task[Non
 class _Server(uvicorn.Server):
     """Uvicorn without its signal handling: the workers have to be ended too."""
 
-    def __init__(self, config: uvicorn.Config, grace_seconds: float, manager: ModelManager) -> None:
-        super().__init__(config)
-        self._grace_seconds = grace_seconds
+    def __init__(self, settings: Settings, app: FastAPI, manager: ModelManager) -> None:
+        super().__init__(_uvicorn_config(settings, app))
+        self._grace_seconds = settings.http.shutdown_seconds
         self._manager = manager
 
     @contextlib.contextmanager
@@ -152,7 +156,6 @@ class _Server(uvicorn.Server):
 def _uvicorn_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        app,  # type: ignore[arg-type]
         http=protocol_with_deadline(settings.http.slow_reader_seconds),
         log_config=None,
         log_level="warning",
@@ -163,12 +166,21 @@ def _uvicorn_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises SettingsError when the address cannot be had."""
+def _listen(host: str, port: int, is_guarded: bool) -> socket.socket:
+    """A listening socket. Raises SettingsError when the address cannot be had.
+
+    Without a guard it must be an address that only this machine reaches.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
+        if not is_guarded and not is_loopback(str(address[0])):
+            raise SettingsError(
+                f"http.host {host}: others could reach it, and there are no API keys; set "
+                "http.keys_file or RWKV_SERVER_HTTP_API_KEY, or let everybody in with --no-auth "
+                "(http.allow_no_keys = true)"
+            )
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise SettingsError(f"http.host {host}: {error.strerror or error}") from None

@@ -33,15 +33,17 @@ ALLOWED = {
     | {"model_names", "cache_root"},
     "workers": LEAVES | {"snapshots", "engine", "checkpoints", "tokenizer", "sampling"},
     "registry": LEAVES | {"snapshots", "workers", "checkpoints", "model", "tokenizer", "sampling"},
-    "api": LEAVES | {"snapshots", "registry", "workers", "tokenizer", "sampling"},
+    "api": LEAVES | {"access", "snapshots", "registry", "workers", "tokenizer", "sampling"},
     "pull": {"checkpoints"},
     "bench": {"model", "checkpoints", "kernels", "workers"},
     "startup_display": {"workers"},
-    "serve": LEAVES | {"api", "registry", "workers", "checkpoints", "startup_display"},
+    "serve": LEAVES | {"access", "api", "registry", "workers", "checkpoints", "startup_display"},
     "convert": {"model", "checkpoints", "kernels", "tokenizer", "workers", "model_names"},
     "inspection": {"checkpoints", "model"},
     "config_sources": {"config"},
-    "cli": LEAVES | {"config_sources", "serve", "inspection", "checkpoints", "model", "tokenizer"},
+    "access": {"config"},
+    "cli": LEAVES
+    | {"config_sources", "access", "serve", "inspection", "checkpoints", "model", "tokenizer"},
     "__main__": {"cli"},
 }
 API_PROCESS = "server.cli"

@@ -142,3 +142,22 @@ def test_a_file_that_cannot_be_read(tmp_path, content):
         file.write_bytes(content)
     with pytest.raises(SettingsError, match=r"server\.toml"):
         load_settings(file)
+
+
+@pytest.mark.parametrize("name", ["API_KEY", "ADMIN_KEY"])
+def test_a_plain_key_comes_from_the_environment_only(tmp_path, environ, name):
+    file = tmp_path / "server.toml"
+    file.write_text(f"[http]\n{name.lower()} = 'hidden'")
+    with pytest.raises(SettingsError, match=f"RWKV_SERVER_HTTP_{name}") as caught:
+        load_settings(file)
+    assert "hidden" not in str(caught.value)
+    environ({f"RWKV_SERVER_HTTP_{name}": "plain"})
+    assert getattr(load_settings().http, name.lower()).get_secret_value() == "plain"
+
+
+@pytest.mark.parametrize("key", ["hidden key", "hidden\n", "hidden\t", "hïdden"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(environ, key):
+    environ({"RWKV_SERVER_HTTP_API_KEY": key})
+    with pytest.raises(SettingsError, match=r"http\.api_key: should be printable ASCII") as caught:
+        load_settings()
+    assert "dden" not in str(caught.value)

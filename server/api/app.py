@@ -2,6 +2,9 @@
 
 from fastapi import FastAPI
 
+from server.access.admission import Admission
+from server.access.keys import Keys
+from server.api.access import Authentication
 from server.api.dependencies import Service
 from server.api.errors import install_error_handlers
 from server.api.middleware import BodyLimit, RequestContext
@@ -12,7 +15,9 @@ from server.config import Settings
 from server.registry.manager import ModelManager
 
 
-def create_app(settings: Settings, manager: ModelManager, named_states: States) -> FastAPI:
+def create_app(
+    settings: Settings, manager: ModelManager, named_states: States, keys: Keys
+) -> FastAPI:
     """An ASGI app over models and states that someone else opens and closes."""
     # No documentation pages: they load their scripts from elsewhere. No redirects of trailing
     # slashes: behind a proxy they would point to the wrong place.
@@ -31,5 +36,7 @@ def create_app(settings: Settings, manager: ModelManager, named_states: States) 
         return settings.http.max_body_bytes
 
     app.add_middleware(BodyLimit, max_bytes=max_bytes)
+    # Before the limit of bodies: strangers' bodies are not read at all.
+    app.add_middleware(Authentication, keys=keys, admission=Admission(settings.limits))
     app.add_middleware(RequestContext)  # the last one added is the outermost
     return app

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from server.api.access import caller_of
 from server.api.errors import ApiError, not_ready
 from server.api.plan import Plan
 from server.api.read_ahead import ReadAhead
@@ -23,6 +24,16 @@ class Service:
     models: ModelManager
     states: States
     read_ahead: ReadAhead
+
+    def settings_for(self, request: Request) -> Settings:
+        """The settings, with the caller's own limits of tokens."""
+        own = caller_of(request).limits
+        names = ("max_prompt_tokens", "max_output_tokens")
+        changes = {name: limit for name in names if (limit := getattr(own, name))}
+        if not changes:
+            return self.settings
+        changed = self.settings.limits.model_copy(update=changes)
+        return self.settings.model_copy(update={"limits": changed})
 
     def route(self, request: Request, model: str) -> Route:
         """Where the request goes that names this model; its workers stay until it is answered.

@@ -30,6 +30,7 @@ ERRORS = {
     "unsupported_parameter": ErrorKind(400, INVALID),
     "unsupported_content": ErrorKind(400, INVALID),
     "context_length_exceeded": ErrorKind(400, INVALID),
+    "invalid_api_key": ErrorKind(401, INVALID),
     "model_not_found": ErrorKind(404, INVALID),
     "model_load_failed": ErrorKind(400, INVALID),
     "admin_refused": ErrorKind(403, "permission_error"),
@@ -41,6 +42,7 @@ ERRORS = {
     "state_incompatible": ErrorKind(409, INVALID),
     "request_too_large": ErrorKind(413, INVALID),
     "queue_full": ErrorKind(429, "rate_limit_error"),
+    "rate_limit_exceeded": ErrorKind(429, "rate_limit_error"),
     # Nobody reads this one: it is how the log shows a client that left before the answer.
     "client_closed_request": ErrorKind(499, INVALID),
     "internal_error": ErrorKind(500, "server_error", permanent=True),
@@ -51,6 +53,10 @@ ERRORS = {
     "states_unavailable": ErrorKind(503, "service_unavailable_error", permanent=True),
     "stopping": ErrorKind(503, "service_unavailable_error"),
     "states_full": ErrorKind(507, "server_error", permanent=True),
+    # Too much to do, which passes: what 503 and Retry-After are for.
+    "queue_timeout": ErrorKind(503, "service_unavailable_error"),
+    # Another try would begin anew and take as long.
+    "deadline_exceeded": ErrorKind(504, "server_error", permanent=True),
 }
 
 # Errors that the framework raises on its own, by status.
@@ -67,6 +73,8 @@ class ApiError(HTTPException):
         headers = {}
         if retry_after is not None:
             headers["retry-after"] = str(max(1, ceil(retry_after)))
+        if kind.status == 401:
+            headers["www-authenticate"] = "Bearer"
         if kind.permanent:
             headers["x-should-retry"] = "false"
         super().__init__(kind.status, message, headers)

@@ -1,12 +1,15 @@
 """A request's choices while the engine generates them: submitted, awaited together, aborted."""
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from starlette.types import Receive, Scope
 
+from server.access.admission import Ticket
+from server.api.access import admit, refusal
 from server.api.errors import ApiError, ClientGoneError, not_ready
 from server.api.plan import Plan
 from server.api.schemas.usage import PromptTokensDetails, Usage
@@ -74,7 +77,8 @@ class News:
 class Generation:
     """All choices of one HTTP request; leaving the context aborts those that still run.
 
-    Entering submits them: all, or none when it raises ApiError (queue_full, loading).
+    Entering admits and submits them: all, or none when it raises ApiError (queue_full,
+    rate_limit_exceeded, loading).
     """
 
     def __init__(self, route: Route, plan: Plan, scope: Scope, receive: Receive) -> None:
@@ -84,17 +88,23 @@ class Generation:
         """As far as news() has told."""
         self._route = route
         self._plan = plan
+        self._scope = scope
         self._receive = receive
+        self._ticket: Ticket | None = None
         self._streams: list[OutputStream] = []
         self._waits: dict[asyncio.Task[RequestOutput], int] = {}
         self._gone: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
+        plan = self._plan
+        sizes = [len(ids) for ids in plan.prompts]
+        self._ticket = admit(self._scope, sizes, plan.choices_per_prompt)
         try:
-            for task in self._plan.choices:
-                self._streams.append(self._route.submit(task, self._plan.key))
+            for task in plan.choices:
+                self._streams.append(self._route.submit(task, plan.key))
                 self.choices.append(GeneratedChoice())
         except BaseException as error:
+            self._ticket.withdraw()
             self._abort()
             if isinstance(error, QueueFullError):
                 raise queue_full(error) from None
@@ -122,13 +132,10 @@ class Generation:
     async def news(self, silence: float | None = None) -> list[News]:
         """Wait for outputs; [] after so many seconds without any.
 
-        Raises ClientGoneError when the client left, and ApiError when the engine failed.
+        Raises ClientGoneError when the client left, and ApiError when the engine failed or a
+        deadline has passed.
         """
-        assert self._gone is not None
-        waits = [*self._waits, self._gone]
-        done, _ = await asyncio.wait(waits, timeout=silence, return_when=asyncio.FIRST_COMPLETED)
-        if self._gone in done:
-            raise ClientGoneError
+        done = await self._wait(silence)
         ready = [wait for wait in self._waits if wait in done]
         return [self._take_in(self._waits.pop(wait), wait.result()) for wait in ready]
 
@@ -162,6 +169,8 @@ class Generation:
         return output.state
 
     def _take_in(self, index: int, output: RequestOutput) -> News:
+        assert self._ticket is not None
+        self._ticket.news(index, len(output.token_ids), output.finish_reason is not None)
         self.tokens.completion += len(output.token_ids)
         if index % self._plan.choices_per_prompt == 0:
             self.tokens.cached += output.cached_tokens
@@ -175,10 +184,29 @@ class Generation:
             self._await_output(index)
         return News(index, output.text, finish)
 
+    async def _wait(self, silence: float | None) -> set[asyncio.Task[Any]]:
+        assert self._gone is not None
+        assert self._ticket is not None
+        left = self._ticket.seconds_left
+        is_last_chance = left <= (math.inf if silence is None else silence)
+        seconds = left if is_last_chance else silence
+        done, _ = await asyncio.wait(
+            [*self._waits, self._gone],
+            timeout=None if seconds == math.inf else seconds,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if self._gone in done:
+            raise ClientGoneError
+        if left <= 0 or (is_last_chance and not done):
+            raise refusal(self._ticket.overdue())
+        return done
+
     def _await_output(self, index: int) -> None:
         self._waits[asyncio.create_task(self._streams[index].get())] = index
 
     def _abort(self) -> None:
+        if self._ticket is not None:
+            self._ticket.close()
         for wait in self._waits:
             wait.cancel()
         if self._gone is not None:

@@ -104,6 +104,8 @@ def _log_access(scope: Scope, status: int, seconds: float) -> None:
     line = f"{scope['method']} {path} {status or '-'} {seconds * 1000:.0f} ms"
     if tokens := scope.get("state", {}).get("tokens"):
         line += f" {tokens.prompt}+{tokens.completion} tokens"
+    if (caller := scope.get("state", {}).get("caller")) and caller.name:
+        line += f" by {caller.name}"
     # Probes come every few seconds for ever.
     level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
     access_log.log(level, "%s", line)

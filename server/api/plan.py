@@ -16,7 +16,7 @@ from server.api.schemas.completions import CompletionRequest
 from server.api.schemas.generation import GenerationRequest, PromptRequest
 from server.api.schemas.states import StateRequest
 from server.api.states import StateContent
-from server.api.tenant import cache_salt_of
+from server.api.tenant import Owner, cache_salt_of
 from server.config import LimitsSettings, SamplingSettings, Settings
 from server.registry.served_model import ServedModel
 from server.sampling.params import SamplingParams
@@ -64,18 +64,18 @@ class Plan:
 
 
 async def plan_completion(
-    body: CompletionRequest, model: ServedModel, settings: Settings, tenant: str
+    body: CompletionRequest, model: ServedModel, settings: Settings, owner: Owner
 ) -> Plan:
     """Raises ApiError when the request asks for something that this model or server has not."""
     limits = settings.limits
     _check_choices(body, len(body.prompt), limits)
     max_tokens = _max_tokens(body.max_tokens, "max_tokens", limits)
     prompts = await _encode_prompts(body.prompt, model, limits)
-    return _plan(body, prompts, max_tokens, (), {}, model, settings.sampling, tenant)
+    return _plan(body, prompts, max_tokens, (), {}, model, settings.sampling, owner)
 
 
 async def plan_chat(
-    body: ChatCompletionRequest, model: ServedModel, settings: Settings, tenant: str
+    body: ChatCompletionRequest, model: ServedModel, settings: Settings, owner: Owner
 ) -> Plan:
     """Raises ApiError when the request asks for something that this model or server has not."""
     limits = settings.limits
@@ -87,11 +87,11 @@ async def plan_chat(
         max_tokens = _max_tokens(wanted, "max_tokens", limits)
     ids, boundaries = await _encode_messages(body, model, limits, add_generation_prompt=True)
     stop = model.chat_template.stop
-    return _plan(body, [ids], max_tokens, stop, boundaries, model, settings.sampling, tenant)
+    return _plan(body, [ids], max_tokens, stop, boundaries, model, settings.sampling, owner)
 
 
 async def plan_state(
-    body: StateRequest, model: ServedModel, settings: Settings, tenant: str
+    body: StateRequest, model: ServedModel, settings: Settings, owner: Owner
 ) -> Plan:
     """A plan whose one task leaves a state. Raises ApiError like the others."""
     boundaries: Boundaries = {}
@@ -101,8 +101,8 @@ async def plan_state(
         ids, boundaries = await _encode_messages(
             body, model, settings.limits, body.add_generation_prompt
         )
-    use = _cache_use(body, boundaries, tenant)
-    task = Task(ids, READS_ONLY, use=use, keeps_state=True)
+    use = _cache_use(body, boundaries, owner.tenant)
+    task = Task(ids, READS_ONLY, use=use, keeps_state=True, tenant=owner.tenant)
     return Plan([ids], [task], body.prompt_cache_key)
 
 
@@ -119,11 +119,12 @@ def _plan(
     boundaries: Boundaries,
     model: ServedModel,
     defaults: SamplingSettings,
-    tenant: str,
+    owner: Owner,
 ) -> Plan:
     _check_ids(body.stop_token_ids, "stop_token_ids", model.tokenizer)
     choices = []
-    use = _cache_use(body, boundaries, tenant)
+    use = _cache_use(body, boundaries, owner.tenant)
+    priority = owner.priority + body.priority
     for ids in prompts:
         # Without a seed equal prompts should differ; with one, a prompt's result must not depend
         # on the prompts beside it.
@@ -144,7 +145,7 @@ def _plan(
                 stop_token_ids=tuple(body.stop_token_ids),
                 ignore_eos=body.ignore_eos,
             )
-            choices.append(Task(ids, params, use=use))
+            choices.append(Task(ids, params, use=use, tenant=owner.tenant, priority=priority))
     return Plan(prompts, choices, body.prompt_cache_key)
 
 

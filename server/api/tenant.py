@@ -1,13 +1,33 @@
-"""Whose request it is: nobody sees the states of another tenant, kept or cached."""
+"""Whose request it is: nobody sees the states of another tenant, kept or cached.
+
+With keys a tenant is the name of a verified key; without, whoever sends the same bearer token.
+"""
 
 import hashlib
 import json
+from typing import NamedTuple
 
 from fastapi import Request
 
+from server.api.access import caller_of
 
-def tenant_of(request: Request) -> str:
-    """A digest of the request's bearer token in hexadecimal; "" for all requests without one."""
+
+class Owner(NamedTuple):
+    """Of a request."""
+
+    tenant: str
+    priority: int = 0
+    """Requests of a lower one go first."""
+
+
+def owner_of(request: Request) -> Owner:
+    """Whoever made the request."""
+    caller = caller_of(request)
+    return Owner(caller.tenant or _digest_of_token(request), caller.priority)
+
+
+def _digest_of_token(request: Request) -> str:
+    """In hexadecimal; "" for all requests without one."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         return ""

@@ -10,6 +10,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from server.access.keys import Keys
 from server.api.app import create_app
 from server.api.slow_readers import protocol_with_deadline
 from server.api.states import open_states
@@ -67,17 +68,19 @@ class Harness:
         self.manager = ModelManager(self.settings, make_workers, open_model)
         self.manager.open()
         self.states = open_states(self.settings.states)
-        self.app: FastAPI = create_app(self.settings, self.manager, self.states)
+        self.keys = Keys(self.settings.http)
+        self.app: FastAPI = create_app(self.settings, self.manager, self.states, self.keys)
         with contextlib.suppress(StopIteration):
             self.manager.start().send(None)  # nothing in it waits
         assert self.manager.started
         self.worker = self.workers[MODEL].worker
         self.client = self.worker.client
 
-    def http(self) -> httpx.AsyncClient:
+    def http(self, key: str = "") -> httpx.AsyncClient:
         """A client that calls the app without a network; it gets bodies only when complete."""
         transport = httpx.ASGITransport(self.app)
-        return httpx.AsyncClient(transport=transport, base_url="http://test")
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
 
     async def post(self, path: str, **body: Any) -> httpx.Response:
         """POST a JSON body, without a network."""

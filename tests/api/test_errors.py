@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from server.api.errors import ERRORS
-from tests.api.harness import CHAT, COMPLETIONS, Harness, assert_error
+from server.sampling.params import SamplingParams
+from server.workers.messages import Task
+from tests.api.harness import CHAT, COMPLETIONS, MODEL, Harness, assert_error
 
 pytestmark = pytest.mark.anyio
 
@@ -194,12 +196,15 @@ async def test_wrong_methods(method: str, path: str) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_full_queue(stream: bool) -> None:
-    api = Harness({"limits": {"max_requests": 1}})
+    api = Harness({"limits": {"max_requests": 2}}, hold_after=0)
+    with api.manager.lease(MODEL) as route:
+        other = route.submit(Task([1], SamplingParams(max_tokens=1, seed=1)))
     response = await api.post(CHAT, messages=HELLO, n=2, stream=stream)
     assert assert_error(response, 429, "queue_full")["type"] == "rate_limit_error"
     assert response.headers["retry-after"] == "1"
     # The choice that found room was given up with the one that did not.
-    assert api.worker.aborted == [api.worker.generated[0].request_id]
+    assert api.worker.aborted == [api.worker.generated[1].request_id]
+    other.abort()
     assert api.client.active_requests == 0
 
 

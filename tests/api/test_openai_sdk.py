@@ -7,6 +7,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from server.sampling.params import SamplingParams
+from server.workers.messages import Task
 from tests.api.harness import MODEL, Harness, serving
 
 pytestmark = pytest.mark.anyio
@@ -123,8 +125,12 @@ async def test_errors_become_the_sdks_exceptions(api: Harness, sdk: AsyncOpenAI)
         await sdk.chat.completions.create(model=MODEL, messages=HELLO, temperature=-1)
     assert invalid.value.param == "temperature"
     assert invalid.value.type == "invalid_request_error"
+    api.worker.hold_after = 0
+    with api.manager.lease(MODEL) as route:
+        other = route.submit(Task([1], SamplingParams(max_tokens=1, seed=1)))
     with pytest.raises(openai.RateLimitError) as full:
-        await sdk.chat.completions.create(model=MODEL, messages=HELLO, n=3, stream=True)
+        await sdk.chat.completions.create(model=MODEL, messages=HELLO, n=2, stream=True)
+    other.abort()
     assert full.value.code == "queue_full"
     assert full.value.request_id is not None
     api.client.close("busy")

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from server.access.keys import Keys
 from server.api.app import create_app
 from server.api.generation import GeneratedChoice
 from server.api.read_ahead import ENOUGH, MOST_TOKENS, unread
@@ -150,7 +151,9 @@ async def talking(engine, tokenizer, template, talk):
     )
     manager.open()
     await manager.start()
-    transport = httpx.ASGITransport(create_app(sections, manager, open_states(sections.states)))
+    states, keys = open_states(sections.states), Keys(sections.http)
+    app = create_app(sections, manager, states, keys)
+    transport = httpx.ASGITransport(app)
     async with asyncio.timeout(10 * PATIENCE):
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             await talk(http)

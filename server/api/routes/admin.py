@@ -2,11 +2,11 @@
 
 from collections.abc import Awaitable
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
-from server.api.admin_access import check_is_local
 from server.api.dependencies import Service, ServiceDependency
 from server.api.errors import ApiError
+from server.api.operator_route import OperatorRoute
 from server.api.schemas.admin import AdminModel, AdminModelList, LoadRequest, ModelRequest
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.registry.hosted_model import HostedModel, ModelConflictError
@@ -16,7 +16,7 @@ from server.workers.process import WorkerError
 router = APIRouter(
     prefix="/v1/admin/models",
     tags=["operation"],
-    dependencies=[Depends(check_is_local)],
+    route_class=OperatorRoute,
     responses=ERROR_RESPONSES,
 )
 

@@ -2,17 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 
-from server.api.admin_access import check_is_local
 from server.api.dependencies import ServiceDependency
+from server.api.operator_route import OperatorRoute
 from server.api.schemas.cache import CacheCleared, CacheList, WorkerCache
 from server.api.schemas.errors import ERROR_RESPONSES
 
 router = APIRouter(
     prefix="/v1/cache",
     tags=["operation"],
-    dependencies=[Depends(check_is_local)],
+    route_class=OperatorRoute,
     responses=ERROR_RESPONSES,
 )
 

@@ -19,7 +19,7 @@ from server.api.schemas.chat import (
 )
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.sse import EventStream
-from server.api.tenant import tenant_of
+from server.api.tenant import owner_of
 
 router = APIRouter(tags=["generation"])
 
@@ -29,15 +29,15 @@ async def create_chat_completion(
     body: ChatCompletionRequest, request: Request, service: ServiceDependency
 ) -> Response:
     """Answer a conversation."""
-    settings, tenant = service.settings, tenant_of(request)
+    settings, owner = service.settings_for(request), owner_of(request)
     route = service.route(request, body.model)
-    plan = await plan_chat(body, route.served, settings, tenant)
-    plan = await service.go_on(plan, body, tenant, route)
+    plan = await plan_chat(body, route.served, settings, owner)
+    plan = await service.go_on(plan, body, owner.tenant, route)
     template = template_of(body, route.served)
     saving = None
     if body.save_state:
         ending = ChatEnding(template, body.messages)
-        saving = await open_saving(service.states, tenant, route, plan, ending)
+        saving = await open_saving(service.states, owner.tenant, route, plan, ending)
     head = {
         "id": f"chatcmpl-{uuid4().hex}",
         "created": int(time.time()),

@@ -13,7 +13,7 @@ from server.api.saving import CompletionEnding, open_saving
 from server.api.schemas.completions import Completion, CompletionChoice, CompletionRequest
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.sse import EventStream
-from server.api.tenant import tenant_of
+from server.api.tenant import owner_of
 
 router = APIRouter(tags=["generation"])
 
@@ -23,13 +23,13 @@ async def create_completion(
     body: CompletionRequest, request: Request, service: ServiceDependency
 ) -> Response:
     """Continue one prompt or several."""
-    settings, tenant = service.settings, tenant_of(request)
+    settings, owner = service.settings_for(request), owner_of(request)
     route = service.route(request, body.model)
-    plan = await plan_completion(body, route.served, settings, tenant)
-    plan = await service.go_on(plan, body, tenant, route)
+    plan = await plan_completion(body, route.served, settings, owner)
+    plan = await service.go_on(plan, body, owner.tenant, route)
     saving = None
     if body.save_state:
-        saving = await open_saving(service.states, tenant, route, plan, CompletionEnding())
+        saving = await open_saving(service.states, owner.tenant, route, plan, CompletionEnding())
     head = {
         "id": f"cmpl-{uuid4().hex}",
         "created": int(time.time()),

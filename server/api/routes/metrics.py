@@ -1,13 +1,13 @@
 """GET /metrics, for Prometheus."""
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from server.api.admin_access import check_is_local
 from server.api.dependencies import ServiceDependency
 from server.api.metrics import cache_metrics
+from server.api.operator_route import OperatorRoute
 
-router = APIRouter(tags=["operation"], dependencies=[Depends(check_is_local)])
+router = APIRouter(tags=["operation"], route_class=OperatorRoute)
 
 
 @router.get("/metrics", response_class=Response)

@@ -21,7 +21,7 @@ from server.api.schemas.states import (
     StateRequest,
 )
 from server.api.states import StateContent
-from server.api.tenant import tenant_of
+from server.api.tenant import owner_of
 from server.registry.manager import Route
 from server.snapshots.encoding import SnapshotError
 from server.snapshots.named_state import NamedState
@@ -38,16 +38,16 @@ router = APIRouter(tags=["states"], responses=ERROR_RESPONSES)
 @router.post("/v1/states")
 async def create_state(body: StateRequest, request: Request, service: ServiceDependency) -> State:
     """Read a prompt or messages, also after another state, and keep the state."""
-    tenant = tenant_of(request)
+    owner = owner_of(request)
     route = service.route(request, body.model)
-    plan = await plan_state(body, route.served, service.settings, tenant)
-    plan = await service.go_on(plan, body, tenant, route)
+    plan = await plan_state(body, route.served, service.settings_for(request), owner)
+    plan = await service.go_on(plan, body, owner.tenant, route)
     await service.states.check_room(route)
     with Generation(route, plan, request.scope, request.receive) as generation:
         (choice,) = await generation.collect()
     tokens = plan.base_tokens + len(plan.prompts[0])
     content = StateContent.of(route, tokens, choice.state)
-    return _describe(await service.states.add(tenant, content, body), service)
+    return _describe(await service.states.add(owner.tenant, content, body), service)
 
 
 @router.get("/v1/states")
@@ -55,7 +55,7 @@ async def list_states(
     query: Annotated[ListQuery, Query()], request: Request, service: ServiceDependency
 ) -> StateList:
     """A page of states, the newest first."""
-    states, has_more = await service.states.list(tenant_of(request), query)
+    states, has_more = await service.states.list(owner_of(request).tenant, query)
     return StateList(
         data=[_describe(state, service) for state in states],
         first_id=states[0].id if states else None,
@@ -69,7 +69,7 @@ async def import_state(
     query: Annotated[ImportQuery, Query()], request: Request, service: ServiceDependency
 ) -> State:
     """Keep a state that was exported; the body is the file."""
-    tenant = tenant_of(request)
+    owner = owner_of(request)
     route = service.route(request, query.model)
     await service.states.check_room(route)
     try:
@@ -80,13 +80,13 @@ async def import_state(
         content = await asyncio.to_thread(_decode, data, route)
     except SnapshotError as error:
         raise ApiError("invalid_value", str(error), "body") from None
-    return _describe(await service.states.add(tenant, content, query), service)
+    return _describe(await service.states.add(owner.tenant, content, query), service)
 
 
 @router.get("/v1/states/{id}")
 async def get_state(id: str, request: Request, service: ServiceDependency) -> State:
     """One state."""
-    return _describe(await service.states.get(tenant_of(request), id), service)
+    return _describe(await service.states.get(owner_of(request).tenant, id), service)
 
 
 @router.patch("/v1/states/{id}")
@@ -94,13 +94,13 @@ async def change_state(
     id: str, body: StateOptions, request: Request, service: ServiceDependency
 ) -> State:
     """Change name, pinned or ttl_seconds, and count its ttl from now on."""
-    return _describe(await service.states.update(tenant_of(request), id, body), service)
+    return _describe(await service.states.update(owner_of(request).tenant, id, body), service)
 
 
 @router.delete("/v1/states/{id}")
 async def delete_state(id: str, request: Request, service: ServiceDependency) -> DeletedState:
     """Delete a state for good."""
-    await service.states.remove(tenant_of(request), id)
+    await service.states.remove(owner_of(request).tenant, id)
     return DeletedState(id=id)
 
 
@@ -109,9 +109,11 @@ async def fork_state(
     id: str, request: Request, service: ServiceDependency, body: StateOptions | None = None
 ) -> State:
     """A new state of the same bytes."""
-    tenant = tenant_of(request)
-    content = await service.states.read(tenant, id)
-    return _describe(await service.states.add(tenant, content, body or StateOptions()), service)
+    owner = owner_of(request)
+    content = await service.states.read(owner.tenant, id)
+    return _describe(
+        await service.states.add(owner.tenant, content, body or StateOptions()), service
+    )
 
 
 @router.get(
@@ -121,7 +123,7 @@ async def fork_state(
 )
 async def export_state(id: str, request: Request, service: ServiceDependency) -> Response:
     """The state as a file that can be imported."""
-    content = await service.states.read(tenant_of(request), id)
+    content = await service.states.read(owner_of(request).tenant, id)
     headers = {"content-disposition": f'attachment; filename="{id}.safetensors"'}
     return Response(content.payload, media_type=_FILE, headers=headers)
 

@@ -125,6 +125,7 @@ class GenerationRequest(PromptRequest):
     ignore_eos: bool = False
     n: int = Field(1, ge=1, description="How many choices to generate for each prompt.")
     best_of: int | None = Field(None, ge=1, description="Must equal n.")
+    priority: int = Field(0, ge=0, le=1000, description="Requests of a lower one go first.")
     save_state: bool = Field(
         False, description="Keep the state after the answer as a named state; only with n = 1."
     )

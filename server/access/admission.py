@@ -1,0 +1,204 @@
+"""Who may begin now: bounds on what is held, limits a minute, and deadlines. Knows no HTTP."""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from server.access.caller import Caller, KeyLimits
+from server.access.load import Load
+from server.access.rate_limit import Clock, TokenBucket
+from server.config import LimitsSettings
+
+_MAX_ACCOUNTS = 4096  # of names that come and go with the keys file
+
+RefusalCode = Literal[
+    "invalid_value", "queue_full", "rate_limit_exceeded", "queue_timeout", "deadline_exceeded"
+]
+
+
+class Refusal(Exception):
+    """A request may not begin or go on: one line; `retry_after` is in seconds, if it may later."""
+
+    def __init__(self, code: RefusalCode, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after = retry_after
+
+
+class Account:
+    """What the owner of a key uses."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.load = Load(clock)
+        self._clock = clock
+        self._buckets: dict[str, TokenBucket] = {}
+
+    def update(self, limits: KeyLimits) -> None:
+        """Take over limits, which may have changed with the file."""
+        amounts = {"requests": limits.requests_per_minute, "tokens": limits.tokens_per_minute}
+        for unit, per_minute in amounts.items():
+            if not per_minute:
+                self._buckets.pop(unit, None)
+            elif unit not in self._buckets:
+                self._buckets[unit] = TokenBucket(per_minute, self._clock)
+            elif self._buckets[unit].per_minute != per_minute:
+                self._buckets[unit].resize(per_minute)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing would be lost with it."""
+        full = all(bucket.seconds_until_full <= 0 for bucket in self._buckets.values())
+        return full and not self.load.requests
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """x-ratelimit-*, of what is limited."""
+        found: dict[str, str] = {}
+        for unit, bucket in self._buckets.items():
+            found |= bucket.headers(unit)
+        return found
+
+    def check(self, tokens: int) -> None:
+        """Raises Refusal when one more request, with so many tokens, is over a minute's amount."""
+        for unit, bucket in self._buckets.items():
+            seconds = bucket.seconds_until(1 if unit == "requests" else tokens)
+            if seconds > 0:
+                message = f"over this key's limit of {bucket.per_minute} {unit} a minute"
+                raise Refusal("rate_limit_exceeded", message, seconds)
+
+    def use(self, requests: int, tokens: int) -> None:
+        """Charge them; below zero to give back."""
+        for unit, amount in (("requests", requests), ("tokens", tokens)):
+            if unit in self._buckets:
+                self._buckets[unit].use(amount)
+
+
+class Admission:
+    """Admits whole HTTP requests: all their choices, or none."""
+
+    def __init__(self, limits: LimitsSettings, clock: Clock = time.monotonic) -> None:
+        self.total = Load(clock)
+        self.limits = limits
+        self.clock = clock
+        self._accounts: dict[str, Account] = {}
+
+    def admit(self, caller: Caller, prompts: Sequence[int], choices: int) -> "Ticket":
+        """Hold so many choices of each prompt, whose tokens are given, until the ticket is closed.
+
+        Raises Refusal: invalid_value when it could never be admitted, queue_full or
+        rate_limit_exceeded. A prompt over a bound on tokens is admitted when no other is queued.
+        """
+        account, own, limits = self.account(caller), caller.limits, self.limits
+        requests, tokens = len(prompts) * choices, sum(prompts)
+        account.check(tokens)
+        _check("this key", account.load, own.max_requests, own.max_queued_tokens, requests, tokens)
+        bounds = limits.max_requests, limits.max_queued_tokens
+        _check("the server", self.total, *bounds, requests, tokens)
+        account.use(1, tokens)
+        return Ticket(self, account, prompts, choices)
+
+    def account(self, caller: Caller) -> Account:
+        """Of the caller's name, with the caller's limits."""
+        account = self._accounts.get(caller.name)
+        if account is None:
+            if len(self._accounts) >= _MAX_ACCOUNTS:
+                busy = {name: each for name, each in self._accounts.items() if not each.is_idle}
+                self._accounts = busy
+            account = self._accounts[caller.name] = Account(self.clock)
+        account.update(caller.limits)
+        return account
+
+
+def _check(
+    holder: str, load: Load, max_requests: int, max_tokens: int, requests: int, tokens: int
+) -> None:
+    """Raises Refusal when more requests, with prompts of so many tokens, are over a bound."""
+    if 0 < max_requests < requests:
+        raise Refusal(
+            "invalid_value",
+            f"n times the number of prompts is over the {max_requests} requests that {holder} "
+            "may hold",
+        )
+    excess = load.requests + requests - max_requests
+    if max_requests and excess > 0:
+        message = f"{holder} already holds {load.requests} requests of {max_requests}"
+        raise Refusal("queue_full", message, load.seconds_until_room(excess))
+    if max_tokens and load.queued_tokens and load.queued_tokens + tokens > max_tokens:
+        message = f"{holder} already holds {load.queued_tokens} unread tokens of {max_tokens}"
+        raise Refusal("queue_full", message, load.seconds_until_read())
+
+
+class Ticket:
+    """An HTTP request that was admitted, until it is closed. Choice i of prompt p is p × n + i."""
+
+    def __init__(
+        self, admission: Admission, account: Account, prompts: Sequence[int], choices: int
+    ) -> None:
+        self._total = admission.total
+        self._account = account
+        self._loads = (admission.total, account.load)
+        self._limits = admission.limits
+        self._clock = admission.clock
+        now = self._clock()
+        self._queue_deadline = now + (self._limits.queue_seconds or math.inf)
+        self._deadline = now + (self._limits.total_seconds or math.inf)
+        self._tokens = sum(prompts)
+        self._choices = choices
+        self._unread = dict(enumerate(prompts))
+        self._waiting = set(range(len(prompts) * choices))
+        self._running: set[int] = set()
+        for load in self._loads:
+            load.add(len(self._waiting), self._tokens)
+
+    def news(self, choice: int, tokens: int, is_finished: bool) -> None:
+        """A choice got so many tokens, and whether it is over."""
+        self._account.use(0, tokens)
+        self._queue_deadline = math.inf
+        prompt = choice // self._choices
+        if prompt in self._unread:
+            self._unqueue(prompt, by_engine=True)
+        if choice in self._waiting:
+            self._waiting.remove(choice)
+            self._running.add(choice)
+            for load in self._loads:
+                load.started()
+        if is_finished and choice in self._running:
+            self._running.remove(choice)
+            for load in self._loads:
+                load.ended()
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the next deadline; infinite when there is none."""
+        return min(self._queue_deadline, self._deadline) - self._clock()
+
+    def overdue(self) -> Refusal:
+        """What to raise at the next deadline."""
+        if self._deadline <= self._queue_deadline:
+            message = f"not finished within {self._limits.total_seconds:g} seconds"
+            return Refusal("deadline_exceeded", message)
+        message = f"no token within {self._limits.queue_seconds:g} seconds"
+        return Refusal("queue_timeout", message, self._total.seconds_until_room(1))
+
+    def close(self) -> None:
+        """Hold nothing any more; without effect the second time."""
+        for prompt in list(self._unread):
+            self._unqueue(prompt, by_engine=False)
+        for load in self._loads:
+            for _ in self._waiting:
+                load.left()
+            for _ in self._running:
+                load.ended()
+        self._waiting.clear()
+        self._running.clear()
+
+    def withdraw(self) -> None:
+        """Close it, and give back what was charged: nothing was done."""
+        self.close()
+        self._account.use(-1, -self._tokens)
+
+    def _unqueue(self, prompt: int, by_engine: bool) -> None:
+        tokens = self._unread.pop(prompt)
+        for load in self._loads:
+            load.read(tokens, by_engine)

@@ -1,0 +1,70 @@
+"""The API keys that the server knows, from the environment and a file that is read again."""
+
+import hmac
+import logging
+from pathlib import Path
+
+from server.access.caller import Caller
+from server.access.keys_file import digest_of, read_keys_file
+from server.config import HttpSettings, SettingsError
+
+log = logging.getLogger(__name__)
+
+
+class Keys:
+    """Tells whose a key is. Once there are keys, only keys are let in, whatever the file says."""
+
+    def __init__(self, settings: HttpSettings) -> None:
+        """Raises SettingsError: one line that names what is wrong with the keys."""
+        self._path = Path(settings.keys_file) if settings.keys_file else None
+        self._from_environment = _from_environment(settings)
+        self.required = bool(self._path or self._from_environment)
+        """Whether requests need a key."""
+        self._callers = self._read()
+        if self.required and not self._callers:
+            log.warning("%s: has no keys: all requests are refused", self._path)
+
+    def owner_of(self, key: bytes) -> Caller | None:
+        """Whose the key is. Takes the same time for all keys, right or wrong."""
+        digest = digest_of(key)
+        found = None
+        for known, caller in self._callers.items():
+            if hmac.compare_digest(known, digest):
+                found = caller
+        return found
+
+    def reread(self) -> None:
+        """Read the file again. What is wrong with it is logged, and the keys stay as they are."""
+        if self._path is None:
+            return
+        try:
+            self._callers = self._read()
+        except SettingsError as error:
+            log.error("the keys stay as they are: %s", error)
+        else:
+            log.info("keys that are known: %d", len(self._callers))
+
+    def _read(self) -> dict[bytes, Caller]:
+        callers = dict(self._from_environment)
+        names = {caller.name for caller in callers.values()}
+        for digest, caller in (read_keys_file(self._path) if self._path else {}).items():
+            if caller.name in names or digest in callers:
+                raise SettingsError(
+                    f"{self._path}: {caller.name}: its name or key is that of "
+                    "RWKV_SERVER_HTTP_API_KEY or RWKV_SERVER_HTTP_ADMIN_KEY"
+                )
+            callers[digest] = caller
+        return callers
+
+
+def _from_environment(settings: HttpSettings) -> dict[bytes, Caller]:
+    callers = {}
+    if key := settings.api_key.get_secret_value():
+        callers[digest_of(key.encode())] = Caller("default", "user")
+    if key := settings.admin_key.get_secret_value():
+        if digest_of(key.encode()) in callers:
+            raise SettingsError(
+                "environment: RWKV_SERVER_HTTP_API_KEY and RWKV_SERVER_HTTP_ADMIN_KEY are the same"
+            )
+        callers[digest_of(key.encode())] = Caller("admin", "admin")
+    return callers

@@ -1,0 +1,85 @@
+"""Who calls, and whether a request may begin: what server/access decides, in terms of HTTP."""
+
+from collections.abc import Sequence
+
+from fastapi import Request
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.access.admission import Admission, Refusal, Ticket
+from server.access.caller import ANYBODY, Caller
+from server.access.keys import Keys
+from server.api.errors import ApiError, error_response
+
+OPEN_PATHS = frozenset(("/", "/health", "/live", "/ready"))
+"""What needs no key: load balancers and supervisors ask."""
+
+
+class Authentication:
+    """Refuses requests without a valid key, before anything of their body is read.
+
+    Puts `caller` and `admission` into the state of the request, and the rate limits of a caller
+    whose request came to be admitted or refused by them into the headers of the response.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Keys, admission: Admission) -> None:
+        self._app = app
+        self._keys = keys
+        self._admission = admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_open = scope["path"] in OPEN_PATHS or not self._keys.required
+        caller = ANYBODY if is_open else self._keys.owner_of(_key_of(Headers(scope=scope)))
+        if caller is None:
+            # The same for no key and a wrong one.
+            error = ApiError(
+                "invalid_api_key", "A valid API key is needed, as Authorization: Bearer KEY"
+            )
+            await error_response(error)(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        state["caller"], state["admission"] = caller, self._admission
+
+        account = self._admission.account(caller)
+
+        async def send_with_limits(message: Message) -> None:
+            if message["type"] == "http.response.start" and state.get("shows_rate_limits"):
+                added = [(name.encode(), text.encode()) for name, text in account.headers.items()]
+                message = {**message, "headers": [*message.get("headers", ()), *added]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_limits)
+
+
+def caller_of(request: Request) -> Caller:
+    """Whoever made the request; its key, if keys are needed, is verified."""
+    caller = request.scope["state"]["caller"]
+    assert isinstance(caller, Caller)
+    return caller
+
+
+def admit(scope: Scope, prompts: Sequence[int], choices: int) -> Ticket:
+    """Admit so many choices of each prompt, whose tokens are given, or raise ApiError."""
+    state = scope["state"]
+    admission: Admission = state["admission"]
+    state["shows_rate_limits"] = True
+    try:
+        return admission.admit(state["caller"], prompts, choices)
+    except Refusal as error:
+        raise refusal(error) from None
+
+
+def refusal(error: Refusal) -> ApiError:
+    """The same as an answer."""
+    param = "n" if error.code == "invalid_value" else None
+    message = f"Try again later: {error}" if error.retry_after is not None else f"{error}"
+    return ApiError(error.code, message, param, error.retry_after)
+
+
+def _key_of(headers: Headers) -> bytes:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    return key.encode("latin-1")

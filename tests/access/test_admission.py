@@ -1,0 +1,315 @@
+"""Bounds, charges, honest waits and deadlines, on a clock that the test moves."""
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from server.access import admission as module
+from server.access.admission import Admission, Refusal, RefusalCode, Ticket
+from server.access.caller import ANYBODY, Caller, KeyLimits
+from server.config import LimitsSettings
+from tests.access.fake_clock import FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def admission(clock: FakeClock, **limits: float) -> Admission:
+    return Admission(LimitsSettings.model_validate(limits), clock)
+
+
+def caller(name: str = "alice", **limits: int) -> Caller:
+    return Caller(name, "user", KeyLimits(**limits))
+
+
+def refused(code: RefusalCode, gate: Admission, *request: Any) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        gate.admit(*request)
+    assert caught.value.code == code
+    return caught.value
+
+
+def test_all_choices_are_held_together_or_not_at_all(clock: FakeClock) -> None:
+    gate = admission(clock, max_requests=5)
+    ticket = gate.admit(ANYBODY, [10, 20], 2)
+    assert (gate.total.requests, gate.total.waiting, gate.total.queued_tokens) == (4, 4, 30)
+    refused("queue_full", gate, ANYBODY, [1], 2)
+    assert (gate.total.requests, gate.total.queued_tokens) == (4, 30)
+    gate.admit(ANYBODY, [1], 1)
+    ticket.close()
+    assert (gate.total.requests, gate.total.waiting, gate.total.queued_tokens) == (1, 1, 1)
+
+
+def test_a_prompt_is_queued_until_one_of_its_choices_has_a_token(clock: FakeClock) -> None:
+    gate = admission(clock)
+    ticket = gate.admit(ANYBODY, [10, 20], 2)
+    ticket.news(3, 1, False)
+    assert (gate.total.waiting, gate.total.queued_tokens) == (3, 10)
+    ticket.news(2, 1, False)
+    assert (gate.total.waiting, gate.total.queued_tokens) == (2, 10)
+    ticket.news(0, 1, True)
+    assert (gate.total.requests, gate.total.waiting, gate.total.queued_tokens) == (3, 1, 0)
+
+
+def test_a_key_has_bounds_of_its_own(clock: FakeClock) -> None:
+    gate = admission(clock)
+    alice, bob = caller(max_requests=2, max_queued_tokens=100), caller("bob")
+    gate.admit(alice, [60], 1)
+    assert "this key" in str(refused("queue_full", gate, alice, [50], 1))
+    gate.admit(bob, [50], 1)
+    gate.admit(alice, [40], 1)
+    refused("queue_full", gate, alice, [1], 1)
+    assert gate.total.requests == 3
+
+
+def test_what_can_never_be_held_is_told_so(clock: FakeClock) -> None:
+    gate = admission(clock, max_requests=3)
+    for who, choices in ((ANYBODY, 4), (caller(max_requests=1), 2)):
+        assert refused("invalid_value", gate, who, [1], choices).retry_after is None
+
+
+def test_a_prompt_over_the_bound_is_admitted_when_no_other_waits(clock: FakeClock) -> None:
+    gate = admission(clock, max_queued_tokens=100)
+    small = gate.admit(ANYBODY, [1], 1)
+    refused("queue_full", gate, ANYBODY, [500], 1)
+    small.news(0, 1, False)
+    gate.admit(ANYBODY, [500], 1)
+    refused("queue_full", gate, ANYBODY, [1], 1)
+
+
+def test_the_wait_for_room_is_measured(clock: FakeClock) -> None:
+    gate = admission(clock, max_requests=10)
+    tickets = [gate.admit(ANYBODY, [100], 1) for _ in range(10)]
+    for ticket in tickets[:4]:  # one every two seconds
+        clock.now += 2
+        ticket.news(0, 1, True)
+        gate.admit(ANYBODY, [100], 1)
+    # Ten wait, of which one ends every two seconds.
+    assert refused("queue_full", gate, ANYBODY, [1], 1).retry_after == pytest.approx(20, rel=0.1)
+
+
+def test_the_wait_for_prompts_is_measured(clock: FakeClock) -> None:
+    gate = admission(clock, max_queued_tokens=1000)
+    tickets = [gate.admit(ANYBODY, [100], 1) for _ in range(10)]
+    for ticket in tickets[:2]:  # 50 tokens a second
+        clock.now += 2
+        ticket.news(0, 1, False)
+    wait = refused("queue_full", gate, ANYBODY, [300], 1).retry_after
+    assert wait == pytest.approx(800 / 50, rel=0.1)
+
+
+def test_idle_time_does_not_count_and_old_times_fade(clock: FakeClock) -> None:
+    gate = admission(clock, max_requests=10)
+
+    def serve(seconds: float) -> None:
+        for _ in range(50):
+            ticket = gate.admit(ANYBODY, [1], 1)
+            clock.now += seconds
+            ticket.news(0, 1, True)
+
+    def wait() -> float:
+        tickets = [gate.admit(ANYBODY, [1], 1) for _ in range(10)]
+        seconds = refused("queue_full", gate, ANYBODY, [1], 1).retry_after
+        for ticket in tickets:
+            ticket.close()
+        assert seconds is not None
+        return seconds
+
+    serve(0.5)
+    clock.now += 300
+    assert wait() == pytest.approx(5, rel=0.1)
+    serve(10)
+    assert wait() == pytest.approx(100, rel=0.1)
+
+
+def test_the_wait_is_between_one_second_and_two_minutes(clock: FakeClock) -> None:
+    gate = admission(clock, max_requests=100)
+    tickets = [gate.admit(ANYBODY, [1], 1) for _ in range(100)]
+    assert refused("queue_full", gate, ANYBODY, [1], 1).retry_after == 5  # nothing is known yet
+    clock.now += 30
+    assert refused("queue_full", gate, ANYBODY, [1], 1).retry_after == pytest.approx(24, abs=1)
+    tickets[0].news(0, 1, True)
+    gate.admit(ANYBODY, [1], 1)
+    assert refused("queue_full", gate, ANYBODY, [1], 1).retry_after == 120
+    for ticket in tickets[1:]:
+        ticket.news(0, 1, True)
+        gate.admit(ANYBODY, [1], 1).news(0, 1, False)
+    assert refused("queue_full", gate, ANYBODY, [1], 1).retry_after == 1
+
+
+def test_waiting_requests_that_leave_are_no_progress(clock: FakeClock) -> None:
+    gate = admission(clock, max_requests=2)
+    for _ in range(20):
+        ticket = gate.admit(ANYBODY, [1], 2)
+        clock.now += 0.1
+        ticket.close()
+    gate.admit(ANYBODY, [1], 2)
+    assert refused("queue_full", gate, ANYBODY, [1], 1).retry_after == 5
+
+
+def test_requests_and_tokens_a_minute(clock: FakeClock) -> None:
+    gate = admission(clock)
+    who = caller(requests_per_minute=2, tokens_per_minute=60)
+    first = gate.admit(who, [20], 4)
+    gate.admit(who, [10], 1)
+    assert "2 requests a minute" in str(refused("rate_limit_exceeded", gate, who, [1], 1))
+    clock.now += 30
+    first.news(0, 80, False)  # into debt: 60 - 30 + 30 - 80
+    refusal = refused("rate_limit_exceeded", gate, who, [10], 1)
+    assert "60 tokens a minute" in str(refusal)
+    assert refusal.retry_after == pytest.approx(30)
+    gate.admit(caller("bob", tokens_per_minute=60), [10], 1)
+    clock.now += 30
+    gate.admit(who, [10], 1)
+
+
+def test_a_refused_request_costs_nothing(clock: FakeClock) -> None:
+    gate = admission(clock, max_requests=1)
+    who = caller(requests_per_minute=5, tokens_per_minute=60)
+    gate.admit(who, [10], 1)
+    before = gate.account(who).headers
+    refused("queue_full", gate, who, [10], 1)
+    assert gate.account(who).headers == before
+
+
+def test_what_is_withdrawn_is_given_back(clock: FakeClock) -> None:
+    gate = admission(clock)
+    who = caller(requests_per_minute=5, tokens_per_minute=60)
+    before = gate.account(who).headers
+    gate.admit(who, [10], 3).withdraw()
+    assert gate.account(who).headers == before
+    assert gate.total.requests == gate.total.queued_tokens == 0
+
+
+def test_limits_that_change_apply_at_once(clock: FakeClock) -> None:
+    gate = admission(clock)
+    ticket = gate.admit(caller(), [10], 1)
+    refused("queue_full", gate, caller(max_requests=1), [1], 1)
+    gate.admit(caller(requests_per_minute=1), [1], 1)
+    refused("rate_limit_exceeded", gate, caller(requests_per_minute=1), [1], 1)
+    gate.admit(caller(), [1], 1)
+    assert gate.account(caller()).headers == {}
+    ticket.news(0, 1, True)
+
+
+def test_accounts_of_names_that_are_gone_are_forgotten(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MAX_ACCOUNTS", 10)
+    gate = admission(clock)
+    held = gate.admit(caller("held", max_requests=1), [1], 1)
+    for number in range(100):
+        gate.admit(caller(f"name{number}"), [1], 1).close()
+        assert len(gate._accounts) <= 10
+    refused("queue_full", gate, caller("held", max_requests=1), [1], 1)
+    held.close()
+
+
+def test_deadlines(clock: FakeClock) -> None:
+    gate = admission(clock, queue_seconds=5, total_seconds=20)
+    ticket = gate.admit(ANYBODY, [1], 2)
+    assert ticket.seconds_left == 5
+    queue = ticket.overdue()
+    assert (queue.code, queue.retry_after) == ("queue_timeout", 5)
+    clock.now += 2
+    ticket.news(0, 1, False)
+    assert ticket.seconds_left == 18
+    total = ticket.overdue()
+    assert (total.code, total.retry_after) == ("deadline_exceeded", None)
+    clock.now += 18
+    assert ticket.seconds_left == 0
+    unbounded = admission(clock, queue_seconds=0).admit(ANYBODY, [1], 1)
+    assert unbounded.seconds_left == float("inf")
+
+
+NAMES = ("", "alice", "bob")
+LIMITS = {
+    "": KeyLimits(),
+    "alice": KeyLimits(max_requests=4, max_queued_tokens=50),
+    "bob": KeyLimits(max_requests=6, tokens_per_minute=100, requests_per_minute=20),
+}
+
+
+class Requests(RuleBasedStateMachine):
+    """Requests that come, go on, finish, fail and leave, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = FakeClock()
+        self.gate = admission(self.clock, max_requests=8, max_queued_tokens=80)
+        self.open: list[tuple[str, Ticket, list[int], int]] = []
+
+    @rule(
+        name=st.sampled_from(NAMES),
+        prompts=st.lists(st.integers(0, 60), min_size=1, max_size=3),
+        choices=st.integers(1, 3),
+    )
+    def comes(self, name: str, prompts: list[int], choices: int) -> None:
+        try:
+            ticket = self.gate.admit(Caller(name, "user", LIMITS[name]), prompts, choices)
+        except Refusal as error:
+            known = error.retry_after
+            self.refused(error, known)
+        else:
+            self.open.append((name, ticket, prompts, choices))
+
+    def refused(self, error: Refusal, wait: float | None) -> None:
+        assert error.code in ("invalid_value", "queue_full", "rate_limit_exceeded")
+        assert (wait is None) == (error.code == "invalid_value")
+        assert wait is None or wait > 0
+        assert error.code != "queue_full" or (wait is not None and 1 <= wait <= 120)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), tokens=st.integers(0, 50), is_finished=st.booleans())
+    def goes_on(self, data: st.DataObject, tokens: int, is_finished: bool) -> None:
+        _, ticket, prompts, choices = data.draw(st.sampled_from(self.open))
+        choice = data.draw(st.integers(0, len(prompts) * choices - 1))
+        ticket.news(choice, tokens, is_finished)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), withdraw=st.booleans(), again=st.booleans())
+    def leaves(self, data: st.DataObject, withdraw: bool, again: bool) -> None:
+        number = data.draw(st.integers(0, len(self.open) - 1))
+        ticket = self.open.pop(number)[1]
+        if withdraw:
+            ticket.withdraw()
+        else:
+            ticket.close()
+        if again:
+            ticket.close()
+
+    @rule(seconds=st.floats(0, 100))
+    def waits(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    @invariant()
+    def counts_are_within_bounds(self) -> None:
+        loads = {name: self.gate.account(Caller(name, "user", LIMITS[name])).load for name in NAMES}
+        bounds = {
+            name: (LIMITS[name].max_requests, LIMITS[name].max_queued_tokens) for name in NAMES
+        }
+        for load, (requests, tokens) in [
+            (self.gate.total, (8, 80)),
+            *((loads[name], bounds[name]) for name in NAMES),
+        ]:
+            assert 0 <= load.waiting <= load.requests
+            assert load.requests <= (requests or 8)
+            # A single one may be larger than the bound.
+            assert 0 <= load.queued_tokens <= max(tokens or 80, 180)
+        assert sum(load.requests for load in loads.values()) == self.gate.total.requests
+        assert sum(load.queued_tokens for load in loads.values()) == self.gate.total.queued_tokens
+
+    def teardown(self) -> None:
+        for _, ticket, *_ in self.open:
+            ticket.close()
+        total = self.gate.total
+        assert (total.requests, total.waiting, total.queued_tokens) == (0, 0, 0)
+
+
+Requests.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+TestRequests = Requests.TestCase
