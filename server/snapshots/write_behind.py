@@ -226,6 +226,8 @@ class WriteBehind:
         if not is_stored:
             with self._changed:
                 self._known.pop(key, None)
+        if not self._queue:
+            self._refresh_usage()
 
     def _prepare(self) -> None:
         for store in self._stores:
