@@ -49,12 +49,14 @@ def test_what_is_stored_is_not_written_again(disk):
     assert writes == 0
 
 
-def test_what_an_earlier_process_left_is_counted_from_the_start(disk):
+def test_what_an_earlier_process_left_is_counted_and_what_is_written_since(disk):
     write_to(disk, 200)
     with tiers_over(disk) as tiers:
-        put(tiers, 300)
         assert tiers.flush(10)
         assert of(tiers).entries == 1
+        put(tiers, 300)
+        assert tiers.flush(10)
+        assert of(tiers).entries == 2
 
 
 def test_writes_wait_for_an_idle_engine(disk, monkeypatch):
