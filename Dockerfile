@@ -11,20 +11,22 @@ RUN pip install --no-cache-dir --no-deps .
 
 FROM python:3.13-slim
 RUN useradd --uid 10001 --create-home rwkv \
-    && install -d -o rwkv -g rwkv /var/cache/rwkv-server /models
+    && install -d -o rwkv -g rwkv /var/cache/rwkv-server /var/lib/rwkv-server /models
 COPY --from=build /opt/rwkv-server /opt/rwkv-server
 COPY config/server.toml /etc/rwkv-server/server.toml
 # It listens on all addresses of the container, so it wants RWKV_SERVER_HTTP_API_KEY, a keys file, or
 # RWKV_SERVER_HTTP_ALLOW_NO_KEYS=true.
-# Kernels are compiled for the CPU that runs them, and weights packed: keep the cache in a volume.
+# Kernels are compiled for the CPU that runs them, weights packed, states cached: keep the cache in a
+# volume. What clients keep as named states is in another one.
 ENV PATH=/opt/rwkv-server/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     RWKV_SERVER_CONFIG=/etc/rwkv-server/server.toml \
     RWKV_SERVER_HTTP_HOST=0.0.0.0 \
-    RWKV_SERVER_ENGINE_CACHE_DIR=/var/cache/rwkv-server
+    RWKV_SERVER_ENGINE_CACHE_DIR=/var/cache/rwkv-server \
+    RWKV_SERVER_STATES_DIRECTORY=/var/lib/rwkv-server
 USER rwkv
 WORKDIR /models
-VOLUME /var/cache/rwkv-server
+VOLUME /var/cache/rwkv-server /var/lib/rwkv-server
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/ready', timeout=2)"]
