@@ -17,12 +17,6 @@ from tests.model.random_models import load_model, random_tensors, write_model
 MAX_BATCH = 4
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    tensors = random_tensors(layers=2, dim=48, vocab_size=256, head_size=16)
-    return write_model(tmp_path_factory.mktemp("model") / "random.safetensors", tensors)
-
-
 def build(
     checkpoint,
     threads=1,

@@ -9,17 +9,10 @@ from server.engine.state_cache import StateCache
 from server.engine.task import Task
 from server.snapshots.encoding import SnapshotError, decode_snapshot, encode_snapshot
 from tests.engine.test_engine import build, params
-from tests.model.random_models import random_tensors, write_model
 
 ROOM = 64 << 20
 TEXT = [int(t) for t in np.random.default_rng(5).integers(1, 256, 60)]
 READS_NOTHING = CacheUse(reads=False, writes=False)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    tensors = random_tensors(layers=2, dim=48, vocab_size=256, head_size=16)
-    return write_model(tmp_path_factory.mktemp("model") / "random.safetensors", tensors)
 
 
 def run(engine, **tasks):

@@ -11,16 +11,9 @@ from server.engine.cache_use import CacheUse
 from server.engine.state_cache import JUNCTION_TOKENS, StateCache
 from server.engine.task import Task
 from tests.engine.test_engine import build, params
-from tests.model.random_models import random_tensors, write_model
 
 RUNS = itertools.count()  # the cold engine keeps the answers of all
 ROOM = 64 << 20
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    tensors = random_tensors(layers=2, dim=48, vocab_size=256, head_size=16)
-    return write_model(tmp_path_factory.mktemp("model") / "random.safetensors", tensors)
 
 
 class Served:

@@ -3,7 +3,6 @@
 import threading
 
 import numpy as np
-import pytest
 
 from server.engine.cache_use import CacheUse
 from server.engine.state_cache import StateCache
@@ -11,18 +10,11 @@ from server.engine.task import Task
 from server.snapshots.disk_store import DiskStore
 from server.snapshots.tiers import SnapshotTiers
 from tests.engine.test_engine import build, params
-from tests.model.random_models import random_tensors, write_model
 
 ROOM = 64 << 20
 SHAPES = {"shift": (2, 2, 48), "wkv": (2, 3, 16, 16)}
 TEXT = [int(t) for t in np.random.default_rng(5).integers(1, 256, 300)]
 NO_CACHE = CacheUse(reads=False, writes=False)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    tensors = random_tensors(layers=2, dim=48, vocab_size=256, head_size=16)
-    return write_model(tmp_path_factory.mktemp("model") / "random.safetensors", tensors)
 
 
 class Served:

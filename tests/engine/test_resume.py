@@ -10,18 +10,11 @@ from server.engine.cache_use import CacheUse
 from server.engine.state_cache import StateCache
 from server.engine.task import Task
 from tests.engine.test_engine import build, params
-from tests.model.random_models import random_tensors, write_model
 
 ROOM = 64 << 20
 PROMPT = [int(t) for t in np.random.default_rng(8).integers(1, 256, 90)]
 # The bytes of é and 語: their text comes with the last one only.
 CHARACTERS = [*"é語é".encode()]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    tensors = random_tensors(layers=2, dim=48, vocab_size=256, head_size=16)
-    return write_model(tmp_path_factory.mktemp("model") / "random.safetensors", tensors)
 
 
 @pytest.fixture(scope="module")

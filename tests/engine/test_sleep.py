@@ -7,13 +7,6 @@ from hypothesis import strategies as st
 from server.engine.state_cache import StateCache
 from server.engine.task import Task
 from tests.engine.test_engine import PARAMS, PROMPTS, build, params, run
-from tests.model.random_models import random_tensors, write_model
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    tensors = random_tensors(layers=2, dim=48, vocab_size=256, head_size=16)
-    return write_model(tmp_path_factory.mktemp("model") / "random.safetensors", tensors)
 
 
 @pytest.fixture(scope="module")
