@@ -186,7 +186,7 @@ def within(found: Found) -> dict[str, dict[str, float]]:
 
 def _connected(server: ServerProcess) -> httpx.Client:
     server.wait_until_ready()
-    # llama-server now and then closes a connection that is about to be used again.
+    # On connections that were used again llama-server twice sent no answer; why was not found.
     limits = httpx.Limits(max_keepalive_connections=0)
     return httpx.Client(base_url=server.url, timeout=600, trust_env=False, limits=limits)
 
