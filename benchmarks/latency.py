@@ -28,7 +28,7 @@ PROMPT, ALONE, FIRST = 4000, 150, 10
 
 def measure(bench: Bench, streams: int, step_seconds: float) -> dict[str, float]:
     """One round; milliseconds, but for seconds where a name says so."""
-    engine = bench.engine(0, step_seconds)
+    engine = bench.engine(0, step_seconds=step_seconds)
     for number in range(streams):
         params = SamplingParams(max_tokens=10**6, seed=number, ignore_eos=True)
         engine.add(str(number), Task(bench.ids(FIRST), params))
@@ -39,7 +39,9 @@ def measure(bench: Bench, streams: int, step_seconds: float) -> dict[str, float]
     started = time.perf_counter()
     beside = _inter_token(engine, PROMPT)
     seconds_beside = time.perf_counter() - started
-    seconds_alone = bench.first_token(bench.engine(0, step_seconds), prompt.prompt_ids) / 1000
+    seconds_alone = (
+        bench.first_token(bench.engine(0, step_seconds=step_seconds), prompt.prompt_ids) / 1000
+    )
     found = {"prefill_alone_s": seconds_alone, "prefill_beside_s": seconds_beside}
     for percent in (50, 95):
         found[f"p{percent}_alone_ms"] = float(np.percentile(alone, percent))

@@ -4,24 +4,27 @@
 
 The engine without HTTP, random weights of a published shape, random token ids. Times are from the
 arrival of a request to its first token, in milliseconds; medians of --rounds, of which each has an
-empty cache and other ids.
+empty cache and other ids. The disk tier is in the folder for temporary files.
 """
 
 import argparse
 import json
 import statistics
+import tempfile
 import time
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from server.bench.random_weights import VOCABULARY, random_weights
+from server.config import CacheSettings
+from server.engine.build_cache import build_cache
 from server.engine.engine import Engine
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
-from server.engine.prefix_cache import PrefixCache
 from server.engine.scheduler import Scheduler
-from server.engine.state_cache import StateCache
 from server.engine.task import Task
 from server.kernels.team import Team
 from server.model.initial_state import empty_state
@@ -34,13 +37,20 @@ from server.tokenizer.world import WorldTokenizer, load_world_vocabulary
 from server.workers.cores import usable_cores
 
 HISTORY, DOCUMENT, SHARED, NEW, QUESTION = 20_000, 10_000, 2_000, 60, 40
-AT_ONCE, STEP_TOKENS, ROOM, PAIRS = 16, 256, 4 << 30, 6
+AT_ONCE, STEP_TOKENS, ROOM = 16, 256, 4 << 30
+TURNS, IN_A_ROW = 4, 3
+"""Cold prompts are measured so often, so many after another: write-behind begins after a second."""
+HITS = 7
+CLOSE_SECONDS = 60.0
 
 
 class Bench:
-    """An engine for each measurement around one model; it counts the tokens that are computed."""
+    """An engine for each measurement around one model; it counts the tokens that are computed.
 
-    def __init__(self, shape: str, dtype: str) -> None:
+    Disk tiers are in `folder`.
+    """
+
+    def __init__(self, shape: str, dtype: str, folder: Path) -> None:
         self.config, weights = random_weights(shape, "rwkv7", dtype)
         self.team = Team(usable_cores())
         self.model = Model(self.config, weights, self.team, STEP_TOKENS, AT_ONCE)
@@ -48,6 +58,7 @@ class Bench:
         self.tokenizer = WorldTokenizer(load_world_vocabulary())
         self.rng = np.random.default_rng(0)
         self.computed = 0
+        self._folders = (folder / str(number) for number in count())
         forward = self.model.forward
 
         def counted(batch: Any, state: Any) -> Any:
@@ -56,14 +67,21 @@ class Bench:
 
         self.model.forward = counted  # type: ignore[method-assign]
 
-    def engine(self, room: int = ROOM, step_seconds: float = 0.005) -> Engine:
-        """A fresh one with its cache."""
-        prefixes = PrefixCache(StateCache(room) if room else None)
+    def engine(
+        self, room: int = ROOM, disk: Path | None = None, step_seconds: float = 0.005
+    ) -> Engine:
+        """A fresh one with its cache in memory, and on disk if a folder is given."""
+        codec = SnapshotCodec("", self.config.state_shapes, VOCABULARY)
+        settings = CacheSettings(directory=str(disk or ""), disk_bytes=ROOM if disk else 0)
+        prefixes = build_cache(codec, settings, room)
         states = {"": empty_state(self.config)}
         runner = ModelRunner(self.model, self.sampler, states, prefixes)
         scheduler = Scheduler(AT_ONCE, STEP_TOKENS, prefixes, step_seconds)
-        codec = SnapshotCodec("", self.config.state_shapes, VOCABULARY)
         return Engine(scheduler, runner, OutputProcessor(self.tokenizer), prefixes, codec)
+
+    def empty_folder(self) -> Path:
+        """One for a disk tier that nobody has used."""
+        return next(self._folders)
 
     def ids(self, count: int) -> list[int]:
         """Random token ids."""
@@ -101,21 +119,45 @@ def measure(bench: Bench) -> dict[str, float]:
     found["at_once_ms"] = bench.first_token(bench.engine(), *prompts)
     found["at_once_tokens"] = bench.computed - before
 
-    return found | _cold(bench) | _restore(bench)
+    return found | _cold(bench) | _hits(bench) | _restore(bench)
 
 
 def _cold(bench: Bench) -> dict[str, float]:
-    """A prompt that nobody has sent, with a cache and without, in turn."""
-    times: dict[int, list[float]] = {ROOM: [], 0: []}
-    for number in range(PAIRS):
-        prompt = bench.ids(SHARED)
-        for room in (ROOM, 0) if number % 2 else (0, ROOM):
-            times[room].append(bench.first_token(bench.engine(room), prompt))
-    ratios = [a / b for a, b in zip(times[ROOM], times[0], strict=True)]
+    """Prompts that nobody has sent, with a cache, with its disk tier too, and without, in turn."""
+    times: dict[str, list[float]] = {"memory": [], "disk": [], "none": []}
+    for number in range(TURNS):
+        prompts = [bench.ids(SHARED) for _ in range(IN_A_ROW)]
+        for kind in sorted(times, reverse=bool(number % 2)):
+            disk = bench.empty_folder() if kind == "disk" else None
+            engine = bench.engine(0 if kind == "none" else ROOM, disk)
+            times[kind].append(sum(bench.first_token(engine, prompt) for prompt in prompts))
+            engine.close(CLOSE_SECONDS)  # what is still to be written must not disturb the next
+
+    def ratio(kind: str) -> float:
+        pairs = zip(times[kind], times["none"], strict=True)
+        return statistics.median(a / b for a, b in pairs)
+
     return {
-        "cold_ms": statistics.median(times[ROOM]),
-        "cold_to_without_cache": statistics.median(ratios),
+        "cold_ms": statistics.median(times["memory"]) / IN_A_ROW,
+        "cold_to_without_cache": ratio("memory"),
+        "cold_with_disk_to_without_cache": ratio("disk"),
     }
+
+
+def _hits(bench: Bench) -> dict[str, float]:
+    """Prompts that were answered before: by the same engine, and by one before a restart."""
+    folder = bench.empty_folder()
+    prompts = [bench.ids(SHARED) for _ in range(HITS)]
+    engine = bench.engine(disk=folder)
+    for prompt in prompts:
+        bench.first_token(engine, prompt)
+    memory = [bench.first_token(engine, prompt) for prompt in prompts]
+    engine.close(CLOSE_SECONDS)
+    engine, before = bench.engine(disk=folder), bench.computed
+    disk = [bench.first_token(engine, prompt) for prompt in prompts]
+    engine.close(CLOSE_SECONDS)
+    assert bench.computed == before, "what was written was not found"
+    return {"memory_hit_ms": statistics.median(memory), "disk_hit_ms": statistics.median(disk)}
 
 
 def _restore(bench: Bench) -> dict[str, float]:
@@ -140,9 +182,10 @@ def main() -> None:
     parser.add_argument("--dtype", default="int8")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    bench = Bench(arguments.shape, arguments.dtype)
-    bench.first_token(bench.engine(), bench.ids(STEP_TOKENS + 3))  # compiles, warms up
-    rounds = [measure(bench) for _ in range(arguments.rounds)]
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(arguments.shape, arguments.dtype, Path(folder))
+        bench.first_token(bench.engine(), bench.ids(STEP_TOKENS + 3))  # compiles, warms up
+        rounds = [measure(bench) for _ in range(arguments.rounds)]
     report = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
     one = SHARED + QUESTION
 

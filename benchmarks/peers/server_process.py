@@ -1,11 +1,12 @@
 """A server to be compared: ours or llama.cpp's, on a free loopback port."""
 
+import os
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,7 +22,9 @@ STOP_SECONDS = 40.0
 class ServerProcess:
     """Runs a command with `--host` and `--port` added; a context that ends what it started."""
 
-    def __init__(self, command: Sequence[object]) -> None:
+    def __init__(
+        self, command: Sequence[object], environment: Mapping[str, str] | None = None
+    ) -> None:
         with socket.socket() as probe:  # llama-server cannot choose a port and tell it
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -31,6 +34,7 @@ class ServerProcess:
         self._process = subprocess.Popen(
             [*map(str, command), "--host", "127.0.0.1", "--port", str(port)],
             cwd=ROOT,
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -70,17 +74,31 @@ class ServerProcess:
         self._log.close()
 
 
-def our_server(model: Path, dtype: str, threads: int) -> ServerProcess:
-    """`rwkv-server serve` on a checkpoint."""
+def our_server(
+    model: Path, dtype: str, threads: int, cache_folder: Path | None = None
+) -> ServerProcess:
+    """`rwkv-server serve` on a checkpoint, with a state cache only if there is a folder for it."""
     command = [sys.executable, "-m", "server", "serve", model]
-    return ServerProcess([*command, "--dtype", dtype, "--threads", threads])
+    cache = {"DIRECTORY": str(cache_folder)} if cache_folder else {"MEMORY_BYTES": "0"}
+    environment = {f"RWKV_SERVER_CACHE_{key}": value for key, value in cache.items()}
+    return ServerProcess([*command, "--dtype", dtype, "--threads", threads], environment)
 
 
 def llama_server(
     program: Path, model: Path, threads: int, slots: int, context: int
 ) -> ServerProcess:
-    """llama-server on a GGUF file: `slots` sequences at once, each of up to `context` tokens."""
+    """llama-server on a GGUF file: `slots` sequences at once, each of up to `context` tokens.
+
+    It computes every prompt, as ours does without a state cache.
+    """
     command = [program, "--model", model, "--threads", threads]
     command += ["--parallel", slots, "--ctx-size", slots * context]
-    # Ours computes every prompt, so nothing is kept for later ones here either.
     return ServerProcess([*command, "--no-cache-prompt", "--cache-ram", 0, "--ctx-checkpoints", 0])
+
+
+def caching_llama_server(
+    program: Path, model: Path, threads: int, context: int, slot_folder: Path
+) -> ServerProcess:
+    """llama-server with its caches, slots and checkpoints at their defaults."""
+    command = [program, "--model", model, "--threads", threads, "--ctx-size", context]
+    return ServerProcess([*command, "--slot-save-path", slot_folder])

@@ -59,7 +59,7 @@ class SnapshotTiers:
     ) -> None:
         """Let the snapshot after these ids be written soon, if it is worth that.
 
-        It is for every kind but "prompt", "message" and "spaced": these have to be 128 tokens
+        It is for every kind but "prompt", "message" and "spaced": these have to be 512 tokens
         beyond the nearest one that this process has put or fetched. Raises ValueError for a
         snapshot of another number of tokens.
         """

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 QUEUE_BYTES = 256 << 20
 DELAY_SECONDS = 1.0
 """A snapshot waits so long at most for the engine to be idle."""
-WORTH_TOKENS = 128
+WORTH_TOKENS = 512
 """A chat turn leaves several snapshots a few tokens apart. Of those that are not the likely place
 to go on from, one is written only if it is so many tokens beyond what is stored."""
 _LESS_LIKELY: frozenset[SnapshotKind] = frozenset({"prompt", "message", "spaced"})

@@ -18,6 +18,7 @@ time.sleep(60)
 COMMANDS = {
     "benchmarks.peers": ["--llama-bench"],
     "benchmarks.peers.serving": ["--dtype", "bfloat16", "--llama-server"],
+    "benchmarks.peers.conversation": ["--llama-quantize", sys.executable, "--llama-server"],
 }
 SMALL = "from server.model.initialize import SHAPES; SHAPES['0.1b'] = (2, 64)\n"
 # Rounds begin with ours, which is not what is tested here.
@@ -34,6 +35,7 @@ def test_sigterm_ends_the_peer_too(tmp_path, module):
     peer = tmp_path / "peer"
     peer.write_text(PEER)
     peer.chmod(0o755)
+    (tmp_path / "rwkv7-0.1b-Q8_0.gguf").touch()  # so that llama-quantize has nothing to do
     run = f"import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     options = [*COMMANDS[module], str(peer), "--work", str(tmp_path), "--rounds", "1"]
     command = [sys.executable, "-c", SMALL + PEER_ONLY + run, *options]

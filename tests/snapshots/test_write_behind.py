@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from server.snapshots import write_behind
+from server.snapshots.write_behind import WORTH_TOKENS
 from tests.snapshots.stored import ids, key_of, snapshot
 from tests.snapshots.tiering import IDS, FailingStore, depth, fetch, of, put, tiers_over, write_to
 
@@ -11,15 +12,15 @@ from tests.snapshots.tiering import IDS, FailingStore, depth, fetch, of, put, ti
 def test_a_chat_turn_is_written_once_or_twice(disk):
     with tiers_over(disk) as tiers:
         put(tiers, 20, kind="system")
-        put(tiers, 150, kind="message")
-        put(tiers, 155, logits=True, kind="prompt")
-        put(tiers, 200, kind="reply")
-        put(tiers, 230, kind="message")
-        put(tiers, 235, logits=True, kind="prompt")
-        put(tiers, 290, kind="reply")
+        put(tiers, 550, kind="message")
+        put(tiers, 555, logits=True, kind="prompt")
+        put(tiers, 600, kind="reply")
+        put(tiers, 630, kind="message")
+        put(tiers, 635, logits=True, kind="prompt")
+        put(tiers, 690, kind="reply")
         assert tiers.flush(10)
-        # 150 is 130 beyond the system message; what follows is near to what is stored.
-        assert disk.lengths(key_of(IDS)[0], 0, 600) == [290, 200, 150, 20]
+        # 550 is far beyond the system message; what follows is near to what is stored.
+        assert disk.lengths(key_of(IDS)[0], 0, 800) == [690, 600, 550, 20]
 
 
 @pytest.mark.parametrize("kind", ["prompt", "message", "spaced"])
@@ -27,12 +28,12 @@ def test_what_is_fetched_counts_as_stored(disk, kind):
     write_to(disk, 200)
     with tiers_over(disk) as tiers:
         assert depth(fetch(tiers)) == 200
-        put(tiers, 327, kind=kind)
-        put(tiers, 100, kind=kind, token_ids=ids(600, seed=2))
+        put(tiers, 199 + WORTH_TOKENS, kind=kind)
+        put(tiers, WORTH_TOKENS - 1, kind=kind, token_ids=ids(800, seed=2))
         assert tiers.flush(10)
         assert of(tiers).writes == 0
-        put(tiers, 328, kind=kind)
-        put(tiers, 128, kind=kind, token_ids=ids(600, seed=2))
+        put(tiers, 200 + WORTH_TOKENS, kind=kind)
+        put(tiers, WORTH_TOKENS, kind=kind, token_ids=ids(800, seed=2))
         assert tiers.flush(10)
         assert of(tiers).writes == 2
 

@@ -9,7 +9,7 @@ from server.snapshots.store import StoreUnavailable
 from server.snapshots.tiers import SnapshotTiers
 from tests.snapshots.stored import FINGERPRINT, SHAPES, VOCABULARY, ids, key_of, same, snapshot
 
-IDS = ids(600)
+IDS = ids(800)
 
 
 @contextmanager
