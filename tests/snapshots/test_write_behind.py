@@ -103,15 +103,15 @@ def test_flushing_takes_only_so_long():
 def test_clearing_drops_what_is_queued_and_leaves_the_shared_tier_alone(disk, shared, monkeypatch):
     monkeypatch.setattr(write_behind, "DELAY_SECONDS", 1000)
     with tiers_over(disk, shared) as tiers:
-        put(tiers, 300)
+        put(tiers, 600)
         assert tiers.flush(10)
-        put(tiers, 400)
+        put(tiers, 700)
         assert tiers.clear(shared=False)
         assert tiers.flush(10)
         found = fetch(tiers)
-        assert (depth(found), found.tier) == (300, "shared")
+        assert (depth(found), found.tier) == (600, "shared")
         assert tiers.clear(shared=True)
-        put(tiers, 310, kind="prompt")  # near to what was stored, but that is forgotten
+        put(tiers, 610, kind="prompt")  # near to what was stored, but that is forgotten
         assert tiers.flush(10)
         assert fetch(tiers).tier == "disk"
         assert tiers.clear(shared=True)

@@ -26,7 +26,7 @@ def put(tiers, tokens, logits=False, kind="reply", namespace="", token_ids=IDS):
     tiers.put(namespace, token_ids[:tokens], snapshot(tokens, logits), kind)
 
 
-def fetch(tiers, tokens=600, beyond=0, namespace="", token_ids=IDS):
+def fetch(tiers, tokens=800, beyond=0, namespace="", token_ids=IDS):
     found = tiers.fetch(namespace, token_ids[:tokens], beyond)
     while not found.done:
         tiers.wait(10)
