@@ -13,7 +13,7 @@ from tests.engine.test_engine import build, params
 
 ROOM = 64 << 20
 SHAPES = {"shift": (2, 2, 48), "wkv": (2, 3, 16, 16)}
-TEXT = [int(t) for t in np.random.default_rng(5).integers(1, 256, 300)]
+TEXT = [int(t) for t in np.random.default_rng(5).integers(1, 256, 700)]
 NO_CACHE = CacheUse(reads=False, writes=False)
 
 
@@ -81,12 +81,12 @@ def test_a_conversation_goes_on_after_a_restart(checkpoint, tmp_path):
 
 def test_many_at_once_after_a_restart_fetch_and_read_once(checkpoint, tmp_path):
     before = Served(checkpoint, DiskStore(tmp_path, ROOM))
-    before.ask(TEXT[:200])
+    before.ask(TEXT[:600])
     before.stop()
     served = Served(checkpoint, DiskStore(tmp_path, ROOM))
-    prompts = [TEXT[:200] + [7 + n] * 20 for n in range(8)]
+    prompts = [TEXT[:600] + [7 + n] * 20 for n in range(8)]
     answers = served.ask(*prompts)
-    assert [cached for _, cached in answers] == [200] * 8
+    assert [cached for _, cached in answers] == [600] * 8
     assert served.tiers.counters()["disk"].hits == 1
     cold = served.ask(*prompts, use=NO_CACHE)
     assert [ids for ids, _ in answers] == [ids for ids, _ in cold]

@@ -20,7 +20,8 @@ from server.snapshots.store import StoreUnavailable
 from tests.snapshots.stored import SHAPES, VOCABULARY
 
 SPACE = space_of("model", "")
-LIMIT = 4 << 20
+LIMIT = 16 << 20
+SIZE = 1_200_000
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def opened(folder, limit=LIMIT, **options):
         store.close()
 
 
-def write(store, number, size=300_000):
+def write(store, number, size=SIZE):
     return store.write(
         SPACE, number.to_bytes(16, "big"), number, False, bytes([number % 256]) * size
     )
@@ -119,7 +120,7 @@ def test_the_file_stays_within_its_limit(tmp_path):
     rng = random.Random(1)
     with opened(tmp_path) as store:
         for number in range(1, 150):
-            assert write(store, number, rng.choice([10, 5_000, 200_000, 1_500_000]))
+            assert write(store, number, rng.choice([10, 20_000, 800_000, 6_000_000]))
             assert (tmp_path / "cache.sqlite").stat().st_size <= LIMIT
             assert (tmp_path / "cache.sqlite-wal").stat().st_size <= WAL_BYTES
             assert store.usage()[1] <= LIMIT
@@ -229,7 +230,7 @@ def test_a_file_that_somebody_deletes_is_made_anew(tmp_path):
 @contextmanager
 def small_disk(folder):
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder]
+    command = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder]
     if subprocess.run(command, capture_output=True).returncode:
         pytest.skip("only root can mount a small disk")
     try:
@@ -245,9 +246,9 @@ def test_a_full_disk_ends_writing_with_one_warning_and_reading_goes_on(tmp_path,
         with pytest.raises(StoreUnavailable, match="full"):
             fill(store)
         with pytest.raises(StoreUnavailable, match="full"):
-            write(store, 99, 2_000_000)
+            write(store, 99, 8_000_000)
         assert len(caplog.records) == 1
-        assert store.read(SPACE, (1).to_bytes(16, "big"), 1) == bytes([1]) * 300_000
+        assert store.read(SPACE, (1).to_bytes(16, "big"), 1) == bytes([1]) * SIZE
         store.clear()
         assert write(store, 1)
         assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
@@ -271,7 +272,7 @@ def test_a_read_only_disk_is_read(tmp_path, caplog):
             write(store, 1)
         subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
         with opened(folder) as store:
-            assert store.read(SPACE, (1).to_bytes(16, "big"), 1) == bytes([1]) * 300_000
+            assert store.read(SPACE, (1).to_bytes(16, "big"), 1) == bytes([1]) * SIZE
             with pytest.raises(StoreUnavailable):
                 write(store, 2)
             assert store.lengths(SPACE, 0, 9) == [1]
