@@ -15,12 +15,13 @@ from server.snapshots.tiers import SnapshotTiers
 def build_cache(codec: SnapshotCodec, settings: CacheSettings, memory_bytes: int) -> PrefixCache:
     """A cache in memory with the tiers below it; none at all without memory.
 
-    Of the settings, `directory` and `disk_bytes` say what they stand for.
+    Of the settings, `directory` and `disk_bytes` say what they stand for: with a default that was not
+    looked up there is no disk tier.
     """
     if not memory_bytes:
         return PrefixCache(None)
     stores: list[SnapshotStore] = []
-    if settings.disk_bytes:
+    if settings.disk_bytes > 0:
         stores.append(DiskStore(Path(settings.directory), settings.disk_bytes))
     if settings.shared_url:
         stores.append(SharedStore(settings.shared_url, settings.shared_ttl_seconds))
