@@ -10,6 +10,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from server.api.middleware import RequestContext
+from server.api.request_metrics import RequestMetrics
 from tests.api.harness import CHAT, COMPLETIONS, Harness, assert_error, serving
 
 pytestmark = pytest.mark.anyio
@@ -129,7 +130,7 @@ async def test_a_bug_after_the_start_does_not_start_a_second_answer(
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    await RequestContext(breaks)(scope, receive, send)
+    await RequestContext(breaks, RequestMetrics())(scope, receive, send)
     assert [message["type"] for message in sent] == ["http.response.start"]
     assert "ZeroDivisionError" in caplog.text
 
