@@ -31,6 +31,8 @@ class TokenCount:
     """Of the prompts' tokens, how many came from the state cache; of each prompt's first choice."""
     written: int = 0
     """And how many more are in the state cache now."""
+    finish_reasons: list[str] = field(default_factory=list)
+    """Of the choices that have finished, in the order in which they did."""
 
     def usage(self) -> Usage:
         """As the API reports it."""
@@ -183,6 +185,8 @@ class Generation:
         choice.pieces.append(output.text)
         choice.token_ids += output.token_ids
         choice.finish_reason = finish
+        if finish is not None:
+            self.tokens.finish_reasons.append(finish)
         choice.state = output.state
         if finish is None:
             self._await_output(index)

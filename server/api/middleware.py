@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from time import perf_counter
+from typing import Any
 from uuid import uuid4
 
 from starlette.datastructures import Headers
@@ -116,4 +117,21 @@ def _log_access(scope: Scope, status: int, seconds: float) -> None:
         line += f" by {caller.name}"
     # Probes come every few seconds for ever.
     level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
-    access_log.log(level, "%s", line)
+    access_log.log(level, "%s", line, extra={"fields": _access_fields(scope, status, seconds)})
+
+
+def _access_fields(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
+    """The same for programs, and more of it; nothing of what was asked or answered."""
+    state = scope.get("state", {})
+    fields: dict[str, Any] = {"method": scope["method"], "path": scope["path"], "status": status}
+    fields["ms"] = round(seconds * 1000, 1)
+    if tokens := state.get("tokens"):
+        fields["prompt_tokens"] = tokens.prompt
+        fields["completion_tokens"] = tokens.completion
+        fields["cached_tokens"] = tokens.cached
+        fields["finish_reasons"] = tokens.finish_reasons
+    if (caller := state.get("caller")) and caller.name:
+        fields["key"] = caller.name
+    if "error_code" in state:
+        fields["error_code"] = state["error_code"]
+    return fields
