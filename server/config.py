@@ -51,6 +51,11 @@ class HttpSettings(Section):
         ge=0,
         description="When the server stops, or a model is unloaded, running streams have so long.",
     )
+    drain_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="On SIGTERM, /ready is red for so long before the server stops accepting.",
+    )
     slow_reader_seconds: float = Field(
         60.0,
         gt=0,
@@ -191,8 +196,7 @@ class CacheSettings(Section):
         86_400, ge=1, le=1 << 30, description="States there are kept so long after their last use."
     )
     read_ahead: bool = Field(
-        True,
-        description="After an answer, read it as the next turn of a chat will have it.",
+        True, description="After an answer, read it as the next turn of a chat will have it."
     )
 
 

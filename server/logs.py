@@ -5,6 +5,7 @@ import logging
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import Any
 
 from server.config import LoggingSettings
 
@@ -27,10 +28,13 @@ class HumanFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, request_id?, exception?."""
+    """One JSON object a line: time, level, logger, message, request_id?, exception?.
+
+    The dictionary `fields` of a record, given as `extra`, is added to that.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        entry = {
+        entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -38,6 +42,7 @@ class JsonFormatter(logging.Formatter):
         }
         if ident := request_id.get():
             entry["request_id"] = ident
+        entry |= getattr(record, "fields", {})
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)

@@ -135,19 +135,39 @@ class _Server(uvicorn.Server):
     def __init__(self, settings: Settings, app: FastAPI, manager: ModelManager) -> None:
         super().__init__(_uvicorn_config(settings, app))
         self._grace_seconds = settings.http.shutdown_seconds
+        self._drain_seconds = settings.http.drain_seconds
         self._manager = manager
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop accepting, give running requests their time; a second SIGINT gives them none."""
+    def handle_exit(self, sig: int, _: FrameType | None) -> None:
+        """Be unready, then stop accepting and let requests finish; a second signal waits for none.
+
+        While models load no load balancer sends requests here, so there is nothing to drain.
+        """
         name = signal.Signals(sig).name
-        log.info("stopping on %s; running requests have %g s", name, self._grace_seconds)
+        loop = asyncio.get_running_loop()
+        if self._manager.closed:
+            log.info("stopping at once on %s", name)
+            self._end_requests()
+            self.should_exit = True
+            loop.call_later(_CLOSING_SECONDS, setattr, self, "force_exit", True)
+            return
+        drain = self._drain_seconds if self._manager.started else 0.0
         self._manager.close()
+        log.info(
+            "stopping on %s in %g s; requests have %g s then", name, drain, self._grace_seconds
+        )
+        if drain:
+            loop.call_later(drain, self._stop_accepting)
+        else:
+            self._stop_accepting()
+
+    def _stop_accepting(self) -> None:
         asyncio.get_running_loop().call_later(self._grace_seconds, self._end_requests)
-        super().handle_exit(sig, frame)
+        self.should_exit = True
 
     def _end_requests(self) -> None:
         self._manager.deployments.fail_all("the server is shutting down")

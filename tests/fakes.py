@@ -14,6 +14,8 @@ from server.workers.messages import (
     Abort,
     CacheQuery,
     CacheReport,
+    EngineQuery,
+    EngineReport,
     FinishReason,
     Generate,
     ModelSpec,
@@ -24,7 +26,7 @@ from server.workers.messages import (
     Wake,
 )
 from server.workers.process import WorkerError
-from server.workers.records import WorkerLink
+from server.workers.records import WorkerLink, WorkerStatus
 
 PATIENCE = 20.0  # seconds until a test that waits for something gives up
 
@@ -117,6 +119,7 @@ class FakeWorker:
         self.queries: list[CacheQuery] = []
         self.report: CacheReport | None = None
         """The answer to queries; without one there is none."""
+        self.engine_report = EngineReport()
         self.asleep: set[str] = set()
         self.pieces_sent = 0
         self.finished = 0
@@ -153,6 +156,8 @@ class FakeWorker:
             self.queries.append(message)
             if self.report is not None:
                 self.client.inquiries.answer(message.query_id, self.report)
+        elif isinstance(message, EngineQuery):
+            self.client.engine_inquiries.answer(message.query_id, self.engine_report)
         elif isinstance(message, Abort):
             self.aborted.append(message.request_id)
             self._tasks[message.request_id].cancel()
@@ -233,6 +238,10 @@ class FakeWorkers:
         self.worker.client.add(self.worker.link)
         self.worker.client.open()
         return [Ready("float32", 1, 0.0, 0.0, fingerprint=FINGERPRINT)]
+
+    def status(self) -> list[WorkerStatus]:
+        """One worker, which has been started again twice."""
+        return [WorkerStatus("fake", True, 2, 12_345)]
 
     async def stop(self) -> None:
         """Keeps that it was called."""

@@ -48,7 +48,8 @@ ALLOWED = {
 }
 API_PROCESS = "server.cli"
 PLAIN_ENGINE_DATA = {
-    f"server.engine.{name}" for name in ("cache_view", "outputs", "cache_use", "task")
+    f"server.engine.{name}"
+    for name in ("cache_view", "engine_report", "outputs", "cache_use", "task")
 }
 MAX_LINES, MAX_FUNCTION, MAX_KERNEL = 300, 40, 100
 

@@ -9,6 +9,7 @@ from server.api.dependencies import Service
 from server.api.errors import install_error_handlers
 from server.api.middleware import BodyLimit, RequestContext
 from server.api.read_ahead import ReadAhead
+from server.api.request_metrics import RequestMetrics
 from server.api.routes import admin, cache, chat, completions, health, metrics, models, states
 from server.api.states import States
 from server.config import Settings
@@ -22,7 +23,9 @@ def create_app(
     # No documentation pages: they load their scripts from elsewhere. No redirects of trailing
     # slashes: behind a proxy they would point to the wrong place.
     app = FastAPI(title="rwkv-server", docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.service = Service(settings, manager, named_states, ReadAhead(settings.cache))
+    request_metrics = RequestMetrics()
+    read_ahead = ReadAhead(settings.cache)
+    app.state.service = Service(settings, manager, named_states, read_ahead, request_metrics)
     install_error_handlers(app)
     for module in (models, completions, chat, states, health):
         app.include_router(module.router)
@@ -38,5 +41,6 @@ def create_app(
     app.add_middleware(BodyLimit, max_bytes=max_bytes)
     # Before the limit of bodies: strangers' bodies are not read at all.
     app.add_middleware(Authentication, keys=keys, admission=Admission(settings.limits))
-    app.add_middleware(RequestContext)  # the last one added is the outermost
+    # The last one added is the outermost.
+    app.add_middleware(RequestContext, metrics=request_metrics)
     return app

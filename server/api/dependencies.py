@@ -9,6 +9,7 @@ from server.api.access import caller_of
 from server.api.errors import ApiError, not_ready
 from server.api.plan import Plan
 from server.api.read_ahead import ReadAhead
+from server.api.request_metrics import RequestMetrics
 from server.api.schemas.generation import PromptRequest
 from server.api.states import States
 from server.config import Settings
@@ -24,6 +25,7 @@ class Service:
     models: ModelManager
     states: States
     read_ahead: ReadAhead
+    metrics: RequestMetrics
 
     def settings_for(self, request: Request) -> Settings:
         """The settings, with the caller's own limits of tokens."""

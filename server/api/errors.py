@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from server.workers.client import NotReadyError
 
@@ -78,6 +79,7 @@ class ApiError(HTTPException):
         if kind.permanent:
             headers["x-should-retry"] = "false"
         super().__init__(kind.status, message, headers)
+        self.code = code
         self.body: dict[str, Any] = {
             "error": {"message": message, "type": kind.type, "param": param, "code": code}
         }
@@ -101,9 +103,24 @@ def internal_error() -> ApiError:
     return ApiError("internal_error", "The server had an internal error; its log says more.")
 
 
+class _ErrorResponse(JSONResponse):
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.body, error.status_code, error.headers)
+        self._code = error.code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        note_error(scope, self._code)
+        await super().__call__(scope, receive, send)
+
+
 def error_response(error: ApiError) -> Response:
     """An error as an HTTP response in OpenAI's shape."""
-    return JSONResponse(error.body, error.status_code, error.headers)
+    return _ErrorResponse(error)
+
+
+def note_error(scope: Scope, code: str) -> None:
+    """Let the log and the metrics know what the request is answered with."""
+    scope.setdefault("state", {})["error_code"] = code
 
 
 def install_error_handlers(app: FastAPI) -> None:

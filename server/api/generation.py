@@ -12,6 +12,7 @@ from server.access.admission import Ticket
 from server.api.access import admit, refusal
 from server.api.errors import ApiError, ClientGoneError, not_ready
 from server.api.plan import Plan
+from server.api.request_metrics import RequestMetrics, RequestRecord
 from server.api.schemas.usage import PromptTokensDetails, Usage
 from server.registry.manager import Route
 from server.workers.client import NotReadyError, OutputStream, QueueFullError
@@ -30,6 +31,8 @@ class TokenCount:
     """Of the prompts' tokens, how many came from the state cache; of each prompt's first choice."""
     written: int = 0
     """And how many more are in the state cache now."""
+    finish_reasons: list[str] = field(default_factory=list)
+    """Of the choices that have finished, in the order in which they did."""
 
     def usage(self) -> Usage:
         """As the API reports it."""
@@ -91,6 +94,7 @@ class Generation:
         self._scope = scope
         self._receive = receive
         self._ticket: Ticket | None = None
+        self._records: list[RequestRecord] = []
         self._streams: list[OutputStream] = []
         self._waits: dict[asyncio.Task[RequestOutput], int] = {}
         self._gone: asyncio.Task[None] | None = None
@@ -111,6 +115,7 @@ class Generation:
             if isinstance(error, NotReadyError):
                 raise not_ready(error) from None
             raise
+        self._records = self._begin_records()
         for index in range(len(self._streams)):
             self._await_output(index)
         self._gone = asyncio.create_task(_disconnected(self._receive))
@@ -171,6 +176,7 @@ class Generation:
     def _take_in(self, index: int, output: RequestOutput) -> News:
         assert self._ticket is not None
         self._ticket.news(index, len(output.token_ids), output.finish_reason is not None)
+        self._records[index].news(output)
         self.tokens.completion += len(output.token_ids)
         if index % self._plan.choices_per_prompt == 0:
             self.tokens.cached += output.cached_tokens
@@ -179,6 +185,8 @@ class Generation:
         choice.pieces.append(output.text)
         choice.token_ids += output.token_ids
         choice.finish_reason = finish
+        if finish is not None:
+            self.tokens.finish_reasons.append(finish)
         choice.state = output.state
         if finish is None:
             self._await_output(index)
@@ -201,12 +209,23 @@ class Generation:
             raise refusal(self._ticket.overdue())
         return done
 
+    def _begin_records(self) -> list[RequestRecord]:
+        state = self._scope["state"]
+        metrics: RequestMetrics = state["metrics"]
+        model, operation = self._route.served.spec.id, self._plan.operation
+        return [
+            metrics.begin(model, operation, len(task.prompt_ids), state["started"])
+            for task in self._plan.choices
+        ]
+
     def _await_output(self, index: int) -> None:
         self._waits[asyncio.create_task(self._streams[index].get())] = index
 
     def _abort(self) -> None:
         if self._ticket is not None:
             self._ticket.close()
+        for record in self._records:
+            record.abort()
         for wait in self._waits:
             wait.cancel()
         if self._gone is not None:

@@ -1,5 +1,6 @@
 """The metrics of /metrics, in the text format of Prometheus."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry
@@ -7,7 +8,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from server.registry.deployments import CacheReports
+from server.api.request_metrics import RequestMetrics
+from server.api.worker_metrics import EngineCollector, WorkerCollector
+from server.registry.deployments import CacheReports, Deployments
 from server.snapshots.tier_view import TierCounters
 from server.workers.messages import CacheCounters, CacheReport
 
@@ -15,11 +18,17 @@ Row = tuple[tuple[str, ...], float]
 """Values of further labels, and a number."""
 
 
-def cache_metrics(reports: CacheReports) -> bytes:
-    """What the caches of all workers have done since these were started."""
+async def all_metrics(requests: RequestMetrics, deployments: Deployments) -> bytes:
+    """What this process knows, and what the workers answer now; of some, since they started."""
+    caches, engines = await asyncio.gather(
+        deployments.cache_reports(), deployments.engine_reports()
+    )
+    active = {model: deployments.active_requests_of(model) for model in engines}
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_CacheCollector(reports))
-    return generate_latest(registry)
+    registry.register(EngineCollector(engines, caches, active))
+    registry.register(WorkerCollector(deployments.worker_status()))
+    registry.register(_CacheCollector(caches))
+    return generate_latest(requests.registry) + generate_latest(registry)
 
 
 class _CacheCollector(Collector):

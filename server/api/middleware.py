@@ -5,18 +5,20 @@ import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from time import perf_counter
+from typing import Any
 from uuid import uuid4
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.errors import ApiError, error_response, internal_error
+from server.api.request_metrics import RequestMetrics
 from server.logs import request_id
 
 logger = logging.getLogger(__name__)
 access_log = logging.getLogger("server.api.access")
 
-PROBES = ("/health", "/ready", "/metrics")
+PROBES = ("/health", "/live", "/ready", "/metrics")
 SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -24,19 +26,24 @@ class RequestContext:
     """Gives a request its id, answers for unexpected exceptions, and writes the access log.
 
     What a request holds until its answer is sent goes into the ExitStack `exits` of its state.
+    There are also `metrics`, and `started`, when it came; `error_code` is put there by whatever
+    answers with an error.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         ident = _request_id(scope)
-        exits = scope.setdefault("state", {})["exits"] = ExitStack()
+        state = scope.setdefault("state", {})
+        exits = state["exits"] = ExitStack()
+        started = state["started"] = perf_counter()
+        state["metrics"] = self._metrics
         token = request_id.set(ident)
-        started = perf_counter()
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -55,6 +62,8 @@ class RequestContext:
                 await error_response(internal_error())(scope, receive, send_with_id)
         finally:
             exits.close()
+            if "error_code" in state and scope["path"] not in PROBES:
+                self._metrics.refuse(state["error_code"])
             _log_access(scope, status, perf_counter() - started)
             request_id.reset(token)
 
@@ -108,4 +117,21 @@ def _log_access(scope: Scope, status: int, seconds: float) -> None:
         line += f" by {caller.name}"
     # Probes come every few seconds for ever.
     level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
-    access_log.log(level, "%s", line)
+    access_log.log(level, "%s", line, extra={"fields": _access_fields(scope, status, seconds)})
+
+
+def _access_fields(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
+    """The same for programs, and more of it; nothing of what was asked or answered."""
+    state = scope.get("state", {})
+    fields: dict[str, Any] = {"method": scope["method"], "path": scope["path"], "status": status}
+    fields["ms"] = round(seconds * 1000, 1)
+    if tokens := state.get("tokens"):
+        fields["prompt_tokens"] = tokens.prompt
+        fields["completion_tokens"] = tokens.completion
+        fields["cached_tokens"] = tokens.cached
+        fields["finish_reasons"] = tokens.finish_reasons
+    if (caller := state.get("caller")) and caller.name:
+        fields["key"] = caller.name
+    if "error_code" in state:
+        fields["error_code"] = state["error_code"]
+    return fields

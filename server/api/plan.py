@@ -11,6 +11,7 @@ import msgspec
 
 from server.api.boundaries import chat_boundaries
 from server.api.errors import ApiError
+from server.api.request_metrics import Operation
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.completions import CompletionRequest
 from server.api.schemas.generation import GenerationRequest, PromptRequest
@@ -47,6 +48,7 @@ class Plan:
     """Requests with the same one should go to the same worker."""
     base_tokens: int = 0
     """How many tokens the state has read that all prompts go on from."""
+    operation: Operation = "text_completion"
 
     @property
     def choices_per_prompt(self) -> int:
@@ -87,7 +89,8 @@ async def plan_chat(
         max_tokens = _max_tokens(wanted, "max_tokens", limits)
     ids, boundaries = await _encode_messages(body, model, limits, add_generation_prompt=True)
     stop = model.chat_template.stop
-    return _plan(body, [ids], max_tokens, stop, boundaries, model, settings.sampling, owner)
+    plan = _plan(body, [ids], max_tokens, stop, boundaries, model, settings.sampling, owner)
+    return replace(plan, operation="chat")
 
 
 async def plan_state(
@@ -103,7 +106,7 @@ async def plan_state(
         )
     use = _cache_use(body, boundaries, owner.tenant)
     task = Task(ids, READS_ONLY, use=use, keeps_state=True, tenant=owner.tenant)
-    return Plan([ids], [task], body.prompt_cache_key)
+    return Plan([ids], [task], body.prompt_cache_key, operation="create_state")
 
 
 def template_of(body: PromptRequest, model: ServedModel) -> Renderer:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from server.api.chunks import Chunks
-from server.api.errors import ApiError, ClientGoneError, internal_error
+from server.api.errors import ApiError, ClientGoneError, internal_error, note_error
 from server.api.generation import GeneratedChoice, Generation
 from server.api.plan import Plan
 from server.api.saving import Saving
@@ -76,11 +76,14 @@ class EventStream(Response):
                 if self._on_end is not None:
                     self._on_end(generation.choices)
             except (ClientGoneError, OSError):
+                note_error(scope, ClientGoneError().code)
                 logger.info("the client left during the stream")
             except ApiError as error:
+                note_error(scope, error.code)
                 await _send_body(send, _event(error.body), last=True)
             except Exception:
                 logger.exception("unexpected error during a stream")
+                note_error(scope, internal_error().code)
                 await _send_body(send, _event(internal_error().body), last=True)
 
     async def _next_events(self, generation: Generation) -> bytes:

@@ -25,6 +25,8 @@ class Batch:
     chunks: list[Chunk] = field(default_factory=list)
     parked: list[Request] = field(default_factory=list)
     """Before it, their states are taken out of their slots, which the chunks may need."""
+    admitted: list[Request] = field(default_factory=list)
+    """Those that have got a slot for the first time."""
 
     @property
     def tokens(self) -> int:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from server.engine.batch import Batch
+from server.engine.engine_report import EngineReport
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.outputs import RequestOutput
@@ -28,13 +30,14 @@ class Engine:
         codec: SnapshotCodec,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`clock` gives seconds: the scheduler is told how long each step takes."""
+        """`clock` gives seconds: for how long steps take and requests wait."""
         self._scheduler = scheduler
         self._runner = runner
         self._processor = processor
         self._cache = cache
         self._codec = codec
         self._clock = clock
+        self._report = EngineReport()
 
     @property
     def has_work(self) -> bool:
@@ -50,7 +53,7 @@ class Engine:
         base = self._codec.decode(task.base) if task.base else None
         if not task.prompt_ids and (base is None or base.snapshot.logits is None):
             raise SnapshotError("state: it has no logits, so a prompt must follow it")
-        request = Request(request_id, task, base)
+        request = Request(request_id, task, base, added_at=self._clock())
         self._processor.add(request)
         self._scheduler.add(request)
 
@@ -79,6 +82,8 @@ class Engine:
         """Compute one batch; return the news of its requests."""
         started = self._clock()
         batch = self._scheduler.schedule()
+        for request in batch.admitted:
+            request.queued_seconds = started - request.added_at
         if not batch.chunks and not batch.parked:
             self._cache.wait()
             return []
@@ -88,7 +93,7 @@ class Engine:
         for request in finished:
             self._runner.keep_reply(request)
             self._runner.release(request)
-        self._scheduler.observe(batch, self._clock() - started)
+        self._observe(batch, self._clock() - started)
         kept = {request.request_id: request.kept for request in finished if request.kept}
         return [self._with_state(output, kept.get(output.request_id)) for output in outputs]
 
@@ -97,6 +102,12 @@ class Engine:
         """For operators."""
         return self._cache
 
+    @property
+    def report(self) -> EngineReport:
+        """For operators."""
+        running = [request for request in self._scheduler.running if not request.background]
+        return msgspec.structs.replace(self._report, running=len(running))
+
     def idle(self) -> None:
         """Tell that there is nothing to compute until something is added."""
         self._cache.idle()
@@ -104,6 +115,13 @@ class Engine:
     def close(self, seconds: float) -> None:
         """Keep what is to be kept, for at most so long. Nothing may follow."""
         self._cache.close(seconds)
+
+    def _observe(self, batch: Batch, seconds: float) -> None:
+        self._scheduler.observe(batch, seconds)
+        self._report.steps += 1
+        self._report.rows += len(batch.chunks)
+        self._report.tokens += batch.tokens
+        self._report.seconds += seconds
 
     def _with_state(self, output: RequestOutput, kept: Snapshot | None) -> RequestOutput:
         if kept is None:

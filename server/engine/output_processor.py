@@ -128,4 +128,5 @@ def _news(
         *(request.request_id, text, token_ids, reason),
         cached_tokens=request.cached,
         written_tokens=request.written,
+        queued_seconds=request.queued_seconds,
     )

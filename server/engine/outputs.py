@@ -25,5 +25,7 @@ class RequestOutput(msgspec.Struct, frozen=True):
     """With the first token: how many of the prompt's came from the state cache."""
     written_tokens: int = 0
     """With the first token: how many more of the prompt's are in the state cache now."""
+    queued_seconds: float = 0.0
+    """With the first token: how long the request waited for a slot."""
     state: bytes = b""
     """With the finish reason, if the task asked for it: the state after the prompt, encoded."""

@@ -52,6 +52,10 @@ class Request:
     """Whether they have been asked."""
     written: int = 0
     """How many more tokens of the prompt the cache stands for by now."""
+    added_at: float = 0.0
+    """When it came, by the engine's clock."""
+    queued_seconds: float = 0.0
+    """How long it then waited for its first slot."""
     kept: Snapshot | None = None
     """The state after the prompt, if the task keeps it."""
     background: bool = field(init=False)

@@ -67,7 +67,7 @@ class Scheduler:
 
     def schedule(self) -> Batch:
         """Admit what fits and cut the next step's chunks."""
-        parked = self._admit() if self._can_admit else []
+        parked, admitted = self._admit() if self._can_admit else ([], [])
         awake = [request for request in self.running if not request.asleep]
         prefilling = [request for request in awake if request.uncomputed > 1]
         budget = self._prompt_tokens(len(awake) - len(prefilling))
@@ -78,7 +78,7 @@ class Scheduler:
                 chunks.append(Chunk(request, request.uncomputed))
             elif request in lengths:
                 chunks.append(Chunk(request, lengths[request]))
-        return Batch(chunks, parked)
+        return Batch(chunks, parked, admitted)
 
     def update(self, batch: Batch, result: BatchResult, finished: list[Request]) -> None:
         """Note what was computed, append sampled tokens, and drop what has finished."""
@@ -140,9 +140,9 @@ class Scheduler:
         can_park = bool(self._asleep) and len(self._parked) < self._max_batch
         return len(self.waiting) > 0 and (len(self.running) < self._max_batch or can_park)
 
-    def _admit(self) -> list[Request]:
-        """Give slots to waiting requests; return those that were parked for it."""
-        parked = []
+    def _admit(self) -> tuple[list[Request], list[Request]]:
+        """Give slots to waiting requests; return who was parked for it, and who never had one."""
+        parked, admitted = [], []
         awake = [request for request in self.running if not request.asleep]
         self.waiting.bring_back(_SECOND_LOOKS)
         for _ in range(_LOOK_AHEAD):
@@ -157,11 +157,12 @@ class Scheduler:
             self.waiting.take(request)
             if not request.begun:
                 self._cache.begin(request)
+                admitted.append(request)
             request.begun = True
             request.status = Status.RUNNING
             self.running.append(request)
             awake.append(request)
-        return parked
+        return parked, admitted
 
     def _park(self) -> Request:
         """Take the slot of the one that has slept longest."""

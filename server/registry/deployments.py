@@ -11,10 +11,13 @@ from server.registry.catalogue import ModelEntry
 from server.registry.served_model import ServedModel, stamp_files
 from server.snapshots.encoding import SnapshotCodec
 from server.workers.client import EngineClient
-from server.workers.messages import CacheReport, ModelSpec, Ready
+from server.workers.messages import CacheReport, EngineReport, ModelSpec, Ready
+from server.workers.records import WorkerStatus
 
 CacheReports = dict[str, dict[str, CacheReport | None]]
 """Model → worker → its state cache; None of a worker that does not answer in time."""
+EngineReports = dict[str, dict[str, EngineReport | None]]
+"""The same of its engine."""
 
 
 class Workers(Protocol):
@@ -25,6 +28,9 @@ class Workers(Protocol):
 
     async def stop(self) -> None:
         """End all."""
+
+    def status(self) -> list[WorkerStatus]:
+        """Of all that there should be."""
 
 
 MakeWorkers = Callable[[ModelSpec, int, EngineClient], Workers]
@@ -131,6 +137,16 @@ class Deployments:
         serving = {each.entry.id: each.client for each in self._alive if each.client.ready}
         waits = (client.cache_reports(clear, clear_shared) for client in serving.values())
         return dict(zip(serving, await asyncio.gather(*waits), strict=True))
+
+    async def engine_reports(self) -> EngineReports:
+        """The engines of all workers of the models that take requests."""
+        serving = {each.entry.id: each.client for each in self._alive if each.client.ready}
+        waits = (client.engine_reports() for client in serving.values())
+        return dict(zip(serving, await asyncio.gather(*waits), strict=True))
+
+    def worker_status(self) -> dict[str, list[WorkerStatus]]:
+        """Model → its workers; after a reload, those that took over."""
+        return {each.entry.id: each.workers.status() for each in self._alive if each.ready}
 
     def fail_all(self, error: str) -> None:
         """End every request: the server is about to."""

@@ -110,8 +110,15 @@ class ModelManager:
         await self._started.wait()
 
     @property
+    def closed(self) -> bool:
+        """Whether the server is about to stop."""
+        return self._closed
+
+    @property
     def waiting_for(self) -> str:
         """Why the server takes no requests; empty when it does."""
+        if self._closed:
+            return "the server is shutting down"
         deployments = [m.deployment for m in self.models.values() if m.deployment]
         closed = [each for each in deployments if not each.client.ready]
         if self.started and deployments and not closed:

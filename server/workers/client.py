@@ -4,8 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from server.workers.dispatcher import Dispatcher, Loss
-from server.workers.inquiries import Inquiries
-from server.workers.messages import CacheReport, RequestOutput, Task
+from server.workers.inquiries import Inquiries, Send
+from server.workers.messages import (
+    CacheQuery,
+    CacheReport,
+    EngineQuery,
+    EngineReport,
+    RequestOutput,
+    Task,
+)
 from server.workers.records import WorkerLink
 
 STREAM_TOKENS = 512
@@ -97,6 +104,7 @@ def _merge(outputs: list[RequestOutput]) -> RequestOutput:
         error_code=outputs[-1].error_code,
         cached_tokens=sum(output.cached_tokens for output in outputs),
         written_tokens=sum(output.written_tokens for output in outputs),
+        queued_seconds=sum(output.queued_seconds for output in outputs),
         state=outputs[-1].state,
     )
 
@@ -120,7 +128,8 @@ class EngineClient:
         self.detail = "starting"
         """Why not."""
         self._ended = False
-        self.inquiries = Inquiries()
+        self.inquiries: Inquiries[CacheReport] = Inquiries()
+        self.engine_inquiries: Inquiries[EngineReport] = Inquiries()
         self._dispatcher = Dispatcher(slots)
         self._max_requests = max_requests
         self._held = held or (lambda: self.active_requests)
@@ -185,10 +194,13 @@ class EngineClient:
         self, clear: bool = False, clear_shared: bool = False
     ) -> dict[str, CacheReport | None]:
         """Of each worker by name; None of one that does not answer in time."""
-        links = self._dispatcher.links
         return await self.inquiries.ask(
-            {link.name: link.send for link in links}, clear, clear_shared
+            self._senders, lambda number: CacheQuery(number, clear, clear_shared)
         )
+
+    async def engine_reports(self) -> dict[str, EngineReport | None]:
+        """Of each worker by name; None of one that does not answer in time."""
+        return await self.engine_inquiries.ask(self._senders, EngineQuery)
 
     def add(self, link: WorkerLink) -> None:
         """A worker is ready."""
@@ -210,3 +222,7 @@ class EngineClient:
         self._ended = True
         self.close(error)
         self._dispatcher.fail_all(error)
+
+    @property
+    def _senders(self) -> dict[str, Send]:
+        return {link.name: link.send for link in self._dispatcher.links}

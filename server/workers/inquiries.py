@@ -3,36 +3,38 @@
 import asyncio
 import itertools
 from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
 
-from server.workers.messages import CacheQuery, CacheReport, ToWorker
+from server.workers.messages import ToWorker
 
 ANSWER_SECONDS = 5.0
 """Longer than a step."""
 
 Send = Callable[[ToWorker], None]
+Report = TypeVar("Report")
 
 
-class Inquiries:
-    """Matches answers to questions; one that comes too late is dropped."""
+class Inquiries(Generic[Report]):
+    """Matches answers to questions of one kind; one that comes too late is dropped."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[CacheReport]] = {}
+        self._waiting: dict[int, asyncio.Future[Report]] = {}
 
-    def answer(self, query_id: int, report: CacheReport) -> None:
+    def answer(self, query_id: int, report: Report) -> None:
         """An answer has come."""
         waiting = self._waiting.get(query_id)
         if waiting is not None and not waiting.done():
             waiting.set_result(report)
 
     async def ask(
-        self, workers: Mapping[str, Send], clear: bool, clear_shared: bool
-    ) -> dict[str, CacheReport | None]:
-        """Ask all at once; None of those that do not answer in time."""
+        self, workers: Mapping[str, Send], question: Callable[[int], ToWorker]
+    ) -> dict[str, Report | None]:
+        """Ask all at once, each with a number; None of those that do not answer in time."""
         numbers = {name: next(self._numbers) for name in workers}
         for name, number in numbers.items():
             self._waiting[number] = asyncio.get_running_loop().create_future()
-            workers[name](CacheQuery(number, clear, clear_shared))
+            workers[name](question(number))
         waits = {name: self._waiting[number] for name, number in numbers.items()}
         try:
             if waits:

@@ -1,5 +1,6 @@
-"""How much memory there is for a cache."""
+"""How much memory there is for a cache, and how much a process has."""
 
+import os
 from pathlib import Path
 
 _MEMINFO = Path("/proc/meminfo")
@@ -20,6 +21,15 @@ def available_bytes() -> int:
     except (OSError, ValueError):
         pass
     return min(found)
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Of a process, with what it maps or shares; None where the system does not tell."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _available_of_machine() -> int:

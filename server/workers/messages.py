@@ -1,7 +1,7 @@
 """Everything that crosses a process boundary, as tagged msgpack structs.
 
-API → worker: Generate, Abort, Sleep, Wake, CacheQuery, Ping, Shutdown.
-Worker → API: Progress, Ready, Failed, Outputs, CacheAnswer, Pong.
+API → worker: Generate, Abort, Sleep, Wake, CacheQuery, EngineQuery, Ping, Shutdown.
+Worker → API: Progress, Ready, Failed, Outputs, CacheAnswer, EngineAnswer, Pong.
 """
 
 import msgspec
@@ -10,6 +10,7 @@ from server.engine.cache_use import READS_AND_WRITES as READS_AND_WRITES
 from server.engine.cache_use import CacheUse as CacheUse
 from server.engine.cache_view import CacheCounters as CacheCounters
 from server.engine.cache_view import CacheReport as CacheReport
+from server.engine.engine_report import EngineReport as EngineReport
 from server.engine.outputs import ErrorCode as ErrorCode
 from server.engine.outputs import FinishReason as FinishReason
 from server.engine.outputs import RequestOutput as RequestOutput
@@ -68,6 +69,12 @@ class CacheQuery(msgspec.Struct, frozen=True, tag=True):
     clear: bool = False
     clear_shared: bool = False
     """Also what several nodes share."""
+
+
+class EngineQuery(msgspec.Struct, frozen=True, tag=True):
+    """Report on the engine; answered with EngineAnswer."""
+
+    query_id: int
 
 
 class Ping(msgspec.Struct, frozen=True, tag=True):
@@ -134,8 +141,15 @@ class CacheAnswer(msgspec.Struct, frozen=True, tag=True):
     report: CacheReport
 
 
-ToWorker = Generate | Abort | Sleep | Wake | CacheQuery | Ping | Shutdown
-FromWorker = Progress | Ready | Failed | Outputs | CacheAnswer | Pong
+class EngineAnswer(msgspec.Struct, frozen=True, tag=True):
+    """The answer to an EngineQuery."""
+
+    query_id: int
+    report: EngineReport
+
+
+ToWorker = Generate | Abort | Sleep | Wake | CacheQuery | EngineQuery | Ping | Shutdown
+FromWorker = Progress | Ready | Failed | Outputs | CacheAnswer | EngineAnswer | Pong
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode

@@ -15,10 +15,11 @@ import zmq.asyncio
 from server.config import Settings
 from server.workers.client import EngineClient
 from server.workers.cores import cpu_sets, usable_cores
-from server.workers.memory import available_bytes
+from server.workers.memory import available_bytes, resident_bytes
 from server.workers.messages import (
     Assignment,
     CacheAnswer,
+    EngineAnswer,
     Failed,
     FromWorker,
     ModelSpec,
@@ -32,7 +33,7 @@ from server.workers.messages import (
     encode,
 )
 from server.workers.process import WorkerError, WorkerProcess
-from server.workers.records import WorkerLink
+from server.workers.records import WorkerLink, WorkerStatus
 from server.workers.restarts import Restarts
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,18 @@ class WorkerPool:
         await _cancel(self._tasks)
         self._context.destroy(linger=0)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def status(self) -> list[WorkerStatus]:
+        """Of all workers, also of those that are away."""
+        found = []
+        processes = {process.index: process for process in self._processes.values()}
+        for index in range(len(self._cpu_sets)):
+            process = processes.get(index)
+            ready = process is not None and process.is_ready
+            memory = resident_bytes(process.pid) if process else None
+            restarts = self._restarts.deaths(index)
+            found.append(WorkerStatus(f"worker-{index}", ready, restarts, memory))
+        return found
 
     async def _launch(self, index: int) -> WorkerProcess:
         """Start the worker of a place. Raises WorkerError, and it has ended then."""
@@ -251,6 +264,8 @@ class WorkerPool:
                 self._client.deliver(worker.link, outputs)
             case CacheAnswer(query_id, report):
                 self._client.inquiries.answer(query_id, report)
+            case EngineAnswer(query_id, report):
+                self._client.engine_inquiries.answer(query_id, report)
             case Progress():
                 if not self._started:
                     self._client.detail = message.stage

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from server.workers.messages import Abort, ErrorCode, RequestOutput, Sleep, Task, ToWorker, Wake
 
@@ -35,6 +36,17 @@ class Record:
     def fail(self, error: str, code: ErrorCode) -> None:
         """Answer that it has failed; no worker has it."""
         self.put(RequestOutput(self.request_id, "", [], "error", error, error_code=code))
+
+
+class WorkerStatus(NamedTuple):
+    """A worker as operators see it, whatever process takes its place."""
+
+    name: str
+    ready: bool
+    restarts: int
+    """How often it was started again, or was to be."""
+    resident_bytes: int | None
+    """None when there is no process, or the system does not tell."""
 
 
 @dataclass(eq=False)

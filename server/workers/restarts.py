@@ -18,6 +18,8 @@ HEALTHY_SECONDS = 10.0
 class _Worker:
     failures: int = 0
     """In a row."""
+    deaths: int = 0
+    """In all."""
     ready_since: float | None = None
 
 
@@ -41,12 +43,17 @@ class Restarts:
             worker.failures = 0
         worker.ready_since = None
         worker.failures += 1
+        worker.deaths += 1
         self._deaths.append(now)
         if len(self._deaths) == LOOP_DEATHS and now - self._deaths[0] <= LOOP_SECONDS:
             self._looping = True
         if worker.failures == 1:
             return 0.0
         return min(LONGEST_DELAY, 2.0 ** min(worker.failures - 2, 10))
+
+    def deaths(self, index: int) -> int:
+        """How often the worker has ended, or could not be started again."""
+        return self._workers[index].deaths
 
     def forgive(self) -> None:
         """A request was to blame, and is gone."""

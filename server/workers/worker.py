@@ -27,6 +27,8 @@ from server.workers.messages import (
     Assignment,
     CacheAnswer,
     CacheQuery,
+    EngineAnswer,
+    EngineQuery,
     Failed,
     FromWorker,
     Generate,
@@ -125,6 +127,8 @@ def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
                 if message.clear:
                     engine.cache.clear(message.clear_shared)
                 socket.send(encode(CacheAnswer(message.query_id, engine.cache.report())))
+            elif isinstance(message, EngineQuery):
+                socket.send(encode(EngineAnswer(message.query_id, engine.report)))
             elif isinstance(message, Ping):
                 socket.send(encode(Pong()))
             elif isinstance(message, Sleep):

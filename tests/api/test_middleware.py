@@ -10,6 +10,8 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from server.api.middleware import RequestContext
+from server.api.request_metrics import RequestMetrics
+from server.logs import JsonFormatter
 from tests.api.harness import CHAT, COMPLETIONS, Harness, assert_error, serving
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +53,28 @@ async def test_the_access_log(caplog: pytest.LogCaptureFixture) -> None:
     assert parts[0][0] == parts[1][0] == "POST /v1/completions 200"
     assert parts[0][2:] == parts[1][2:] == ["ms", "4+3", "tokens"]
     assert lines[2].startswith("POST '/v1/no\\nthing' 404 ")
+
+
+async def test_the_access_log_has_its_parts_as_fields_and_no_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    api = Harness()
+    await api.post(COMPLETIONS, prompt="a secret", n=2, stream=True)
+    await api.post(COMPLETIONS, prompt="a secret", temperature=-1)
+    lines = [record for record in caplog.records if record.name == "server.api.access"]
+    first, second = (json.loads(JsonFormatter().format(line)) for line in lines)
+    assert first.pop("ms") > 0
+    assert {key: first[key] for key in ("method", "path", "status")} == {
+        "method": "POST",
+        "path": COMPLETIONS,
+        "status": 200,
+    }
+    assert (first["prompt_tokens"], first["completion_tokens"], first["cached_tokens"]) == (8, 6, 0)
+    assert first["finish_reasons"] == ["stop", "stop"]
+    assert (second["status"], second["error_code"]) == (400, "invalid_value")
+    formatted = [JsonFormatter().format(record) for record in caplog.records]
+    assert not any("secret" in line or "Hello" in line for line in formatted)
 
 
 def body_of(size: int) -> bytes:
@@ -129,7 +153,7 @@ async def test_a_bug_after_the_start_does_not_start_a_second_answer(
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    await RequestContext(breaks)(scope, receive, send)
+    await RequestContext(breaks, RequestMetrics())(scope, receive, send)
     assert [message["type"] for message in sent] == ["http.response.start"]
     assert "ZeroDivisionError" in caplog.text
 

@@ -47,6 +47,15 @@ async def test_health_and_readiness_while_loading() -> None:
     assert int(ready.headers["retry-after"]) >= 1
 
 
+async def test_a_server_that_stops_lives_and_is_not_ready() -> None:
+    api = Harness()
+    api.manager.close()
+    async with api.http() as http:
+        assert (await http.get("/live")).json() == {"status": "alive"}
+        assert_error(await http.get("/ready"), 503, "stopping")
+        assert (await http.get("/health")).json()["ready"] is False
+
+
 async def test_the_root_says_where_to_look() -> None:
     async with Harness().http() as http:
         root = (await http.get("/")).json()

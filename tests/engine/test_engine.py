@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from server.engine.engine import Engine
+from server.engine.engine_report import EngineReport
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.prefix_cache import PrefixCache
@@ -178,3 +179,36 @@ def test_requests_begin_with_the_state_that_they_name(checkpoint):
     assert texts("", "tuned", "tuned", "") == [plain, other, other, plain]
     # A slot that another request has used begins anew.
     assert texts("tuned", "", "tuned", "", "tuned", "") == [other, plain] * 3
+
+
+def test_the_first_output_says_how_long_a_request_has_waited_for_a_slot(checkpoint):
+    now = [0.0]
+    engine, _ = build(checkpoint, max_batch=1, clock=lambda: now[0])
+    for name in ("a", "b"):
+        engine.add(name, Task(PROMPTS[0], params(max_tokens=2)))
+    outputs = []
+    while engine.has_work:
+        now[0] += 1
+        outputs += engine.step()
+    waited = [(output.request_id, output.queued_seconds) for output in outputs]
+    assert waited == [("a", 1), ("a", 0), ("b", 3), ("b", 0)]
+
+
+def test_the_report_counts_steps_rows_and_tokens(checkpoint):
+    now = [0.0]
+
+    def clock():
+        now[0] += 0.5
+        return now[0]
+
+    engine, _ = build(checkpoint, clock=clock)
+    for name in ("a", "b"):
+        engine.add(name, Task(PROMPTS[0], params(max_tokens=3)))
+    assert engine.report == EngineReport()
+    engine.step()
+    assert engine.report.running == 2
+    while engine.has_work:
+        engine.step()
+    report = engine.report
+    assert (report.rows, report.tokens) == (6, 2 * (len(PROMPTS[0]) + 2))
+    assert (report.steps, report.seconds, report.running) == (3, 1.5, 0)

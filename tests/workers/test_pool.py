@@ -69,8 +69,12 @@ def test_a_crash_loop_closes_the_model_until_a_worker_lives(monkeypatch):
             await running.until(lambda: client.workers == 0)
             assert client.ready  # it waits for the restart
             await running.until(lambda: client.workers == 1)
+            (status,) = running.pool.status()
+            assert status[:3] == ("worker-0", True, 1)
+            assert status.resident_bytes > 1_000_000
             running.kill()
             await running.until(lambda: not client.ready)
+            assert running.pool.status()[0].restarts == 2
             while (last := await news(stream)).finish_reason is None:
                 pass
             assert (last.error_code, last.error) == ("engine_error", client.detail)

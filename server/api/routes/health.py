@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from server.api.dependencies import ServiceDependency
-from server.api.errors import not_ready
+from server.api.errors import ApiError, not_ready
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.workers.client import NotReadyError
 
@@ -34,6 +34,12 @@ class Health(BaseModel):
     active_requests: int
     reading_ahead: int
     """Answers that are read for the next turn, in the background."""
+
+
+class Liveness(BaseModel):
+    """The process lives."""
+
+    status: Literal["alive"] = "alive"
 
 
 class Readiness(BaseModel):
@@ -64,9 +70,17 @@ async def health(service: ServiceDependency) -> Health:
     )
 
 
+@router.get("/live")
+async def live() -> Liveness:
+    """200 as long as requests can be answered at all, also while models load or it stops."""
+    return Liveness()
+
+
 @router.get("/ready", responses=ERROR_RESPONSES)
 async def ready(service: ServiceDependency) -> Readiness:
     """200 when requests are taken, else 503 with what the server is waiting for."""
+    if service.models.closed:
+        raise ApiError("stopping", "The server is shutting down")
     if service.models.waiting_for:
         raise not_ready(NotReadyError(service.models.waiting_for))
     return Readiness(model=service.models.default)

@@ -1,0 +1,76 @@
+"""What operators do with a real server: scrape it, watch it start and stop."""
+
+import json
+import signal
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.e2e.server_process import ServerProcess
+
+MODEL = "rwkv-embedded"
+
+
+def samples(text):
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_metrics_of_real_workers(server):
+    body = {"prompt": "Once upon a time", "max_tokens": 5, "ignore_eos": True, "stream": True}
+    with server.client() as client:
+        before = samples(client.get("/metrics").text)
+        with server.streaming(body) as events:
+            assert list(events)[-1] == "[DONE]"
+        after = samples(client.get("/metrics").text)
+
+    def added(*key):
+        return after[key] - before.get(key, 0)
+
+    assert added("vllm:generation_tokens_total", MODEL) == 5
+    assert added("vllm:request_queue_time_seconds_count", MODEL) == 1
+    assert 0 < added("vllm:request_queue_time_seconds_sum", MODEL) < 60
+    assert added("rwkv_engine_rows_total", MODEL, "worker-0") >= 5
+    assert added("rwkv_engine_step_seconds_total", MODEL, "worker-0") > 0
+    assert after["vllm:num_requests_running", MODEL] == 0
+    assert 0 <= after["vllm:kv_cache_usage_perc", MODEL] <= 1
+    (worker,) = server.workers()
+    resident = after["rwkv_worker_resident_bytes", MODEL, "worker-0"]
+    assert resident > psutil.Process(worker.pid).memory_info().rss / 2
+    assert after["rwkv_worker_ready", MODEL, "worker-0"] == 1
+
+
+def test_a_server_that_drains_is_unready_and_still_serves():
+    body = {"prompt": "Once", "max_tokens": 300, "ignore_eos": True, "stream": True}
+    with ServerProcess(RWKV_SERVER_HTTP_DRAIN_SECONDS=5) as server:
+        server.wait_until_ready()
+        with server.streaming(body) as events:
+            before = len(server.lines)
+            server.send_signal(signal.SIGTERM)
+            server.wait_for_line("stopping on SIGTERM", before)
+            with server.client() as client:  # a new connection
+                ready = client.get("/ready")
+                assert (ready.status_code, ready.json()["error"]["code"]) == (503, "stopping")
+                assert client.get("/live").status_code == 200
+                served = client.post("/v1/completions", json={"prompt": "x", "max_tokens": 2})
+                assert served.status_code == 200
+            assert list(events)[-1] == "[DONE]"
+        assert server.wait() == 0
+
+
+def test_a_second_signal_ends_running_streams_at_once():
+    body = {"prompt": "Once", "max_tokens": 60000, "ignore_eos": True, "stream": True}
+    patience = {"RWKV_SERVER_HTTP_DRAIN_SECONDS": 9999, "RWKV_SERVER_HTTP_SHUTDOWN_SECONDS": 9999}
+    with ServerProcess(**patience) as server:
+        server.wait_until_ready()
+        with server.streaming(body) as events:
+            before = len(server.lines)
+            server.send_signal(signal.SIGTERM)
+            server.wait_for_line("stopping on SIGTERM", before)
+            server.send_signal(signal.SIGTERM)
+            *_, last = events
+        assert "shutting down" in json.loads(last)["error"]["message"]
+        assert server.wait() == 0
