@@ -15,8 +15,8 @@ from server.snapshots.tiers import SnapshotTiers
 def build_cache(codec: SnapshotCodec, settings: CacheSettings, memory_bytes: int) -> PrefixCache:
     """A cache in memory with the tiers below it; none at all without memory.
 
-    Of the settings, `directory` and `disk_bytes` say what they stand for: there is no disk tier with
-    a default that was not looked up.
+    Of the settings, `directory` and `disk_bytes` say what they stand for: with a default that was
+    not looked up there is no disk tier.
     """
     if not memory_bytes:
         return PrefixCache(None)
