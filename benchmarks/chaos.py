@@ -17,6 +17,7 @@ import random
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections import Counter
 from typing import Any
@@ -132,9 +133,10 @@ class Chaos:
                 await asyncio.sleep(0.2)
 
 
-def start(workers: int) -> ServerProcess:
-    """A server whose limits are reached in a run."""
-    settings = {f"RWKV_SERVER_{name}": value for name, value in SETTINGS.items()}
+def start(workers: int, states: str) -> ServerProcess:
+    """A server whose limits are reached in a run; `states` is a folder for named states."""
+    settings: dict[str, object] = {f"RWKV_SERVER_{name}": value for name, value in SETTINGS.items()}
+    settings["RWKV_SERVER_STATES_DIRECTORY"] = states
     return ServerProcess("--workers", str(workers), **settings)
 
 
@@ -199,7 +201,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", action="store_true", help="show what the server says")
     arguments = parser.parse_args()
-    with start(arguments.workers) as server:
+    with (
+        tempfile.TemporaryDirectory() as states,
+        start(arguments.workers, states) as server,
+    ):
         server.wait_until_ready()
         options = arguments.seconds, arguments.interval, arguments.seed
         result = asyncio.run(run(server, *options))

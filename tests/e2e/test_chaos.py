@@ -9,8 +9,8 @@ from benchmarks.chaos import run, start
 pytestmark = pytest.mark.slow
 
 
-def test_no_answer_differs_while_workers_die_and_clients_leave():
-    with start(workers=2) as server:
+def test_no_answer_differs_while_workers_die_and_clients_leave(tmp_path):
+    with start(2, str(tmp_path)) as server:
         server.wait_until_ready()
         result = asyncio.run(run(server, seconds=12, interval=3, seed=1))
     assert result["answers"] > 0
