@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 STOP_SECONDS = 5.0
 _CACHE_SHARE = 10
 _PING_SECONDS = 1.0
+_START_PATIENCE = 5  # times engine.hang_seconds: a worker that starts may compile in silence
 _REFUSED = 2  # the exit code of a worker that has said why it cannot start
 
 
@@ -224,9 +225,9 @@ class WorkerPool:
         self._client.close(detail)
 
     async def _watch(self) -> None:
-        """Ping the workers that are ready, and kill those that hang."""
-        limit = self._settings.engine.hang_seconds
-        interval = min(_PING_SECONDS, limit / 4)
+        """Ping the workers that are ready, and kill those that hang, also while they start."""
+        hang_seconds = self._settings.engine.hang_seconds
+        interval = min(_PING_SECONDS, hang_seconds / 4)
         last = time.monotonic()
         while True:
             await asyncio.sleep(interval)
@@ -234,12 +235,11 @@ class WorkerPool:
             # While this process stood still, it could not hear anything.
             passed, last = min(now - last, 2 * interval), now
             for name, worker in self._processes.items():
-                if not worker.is_ready:
-                    continue
+                limit = hang_seconds * (1 if worker.is_ready else _START_PATIENCE)
                 silence = worker.add_silence(passed)
                 if silence > limit:
                     worker.kill(f"it has said nothing for {limit:g} s")
-                elif silence == passed:  # it has answered the ping before
+                elif worker.is_ready and silence == passed:  # it has answered the ping before
                     self._outbox.put_nowait((name, Ping()))
             self._judge()
 

@@ -72,6 +72,11 @@ class ServerProcess:
         with self._more_lines:
             assert self._more_lines.wait_for(is_there, START_SECONDS), self.lines
 
+    @property
+    def pid(self):
+        """Of the API process."""
+        return self._process.pid
+
     def workers(self):
         """The worker processes."""
         return psutil.Process(self._process.pid).children()

@@ -22,12 +22,14 @@ ENDLESS = Task([1, 2, 3], SamplingParams(max_tokens=60_000, seed=1, ignore_eos=T
 class Running:
     """A pool of one worker, a context; `children` are the processes that it started."""
 
+    def __init__(self, **engine):
+        self._settings = Settings.model_validate({"engine": {"threads": 1, **engine}})
+
     async def __aenter__(self):
         self._before = set(psutil.Process().children())
         self.client = EngineClient(9)
-        settings = Settings.model_validate({"engine": {"threads": 1}})
         model = ModelSpec("tiny", "")
-        self.pool = WorkerPool(settings, model, 1, self.client, lambda _: None)
+        self.pool = WorkerPool(self._settings, model, 1, self.client, lambda _: None)
         await self.pool.start()
         return self
 
@@ -99,5 +101,23 @@ def test_stopping_during_a_restart_leaves_nothing(starting):
             await running.until(lambda: running.client.workers == 0)
             if starting:
                 await running.until(lambda: running.children - {worker})
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_that_hangs_while_it_starts_is_started_again():
+    async def scenario():
+        async with Running(hang_seconds=1) as running:
+            stream = running.client.submit(ENDLESS)
+            await news(stream)
+            first = running.kill()
+            await running.until(lambda: running.children - {first})
+            (second,) = running.children - {first}
+            second.suspend()
+            await running.until(lambda: running.children - {first, second})
+            await running.until(lambda: running.client.workers == 1)
+            # What was there before them goes on.
+            assert (await news(stream)).token_ids
+            assert (await news(stream)).token_ids
 
     asyncio.run(scenario())
