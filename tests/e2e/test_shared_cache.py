@@ -4,17 +4,13 @@ import pytest
 
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.test_state_cache import NEW_TOKENS, SYSTEM, chat
-from tests.snapshots.redis_server import PROGRAM, RedisServer
+from tests.snapshots.redis_server import running_redis
 
 
 @pytest.fixture
 def redis():
-    if PROGRAM is None:
-        pytest.skip("neither redis-server nor valkey-server is installed")
-    server = RedisServer()
-    server.start()
-    yield server
-    server.remove()
+    with running_redis() as server:
+        yield server
 
 
 def test_a_conversation_moves_between_servers_and_outlives_redis(redis):

@@ -4,29 +4,21 @@ import pytest
 
 from server.snapshots.disk_store import DiskStore
 from server.snapshots.shared_store import SharedStore
-from tests.snapshots.redis_server import PROGRAM, RedisServer
+from tests.snapshots.redis_server import running_redis
 
 
 @pytest.fixture(scope="session")
 def shared_redis():
     """A running server for tests that leave it running; the fixture `shared` empties it."""
-    if PROGRAM is None:
-        pytest.skip("neither redis-server nor valkey-server is installed")
-    server = RedisServer()
-    server.start()
-    yield server
-    server.remove()
+    with running_redis() as server:
+        yield server
 
 
 @pytest.fixture
 def redis_server():
     """A running server that the test may stop."""
-    if PROGRAM is None:
-        pytest.skip("neither redis-server nor valkey-server is installed")
-    server = RedisServer()
-    server.start()
-    yield server
-    server.remove()
+    with running_redis() as server:
+        yield server
 
 
 @pytest.fixture

@@ -4,7 +4,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
 
@@ -42,3 +45,16 @@ class RedisServer:
         if self._process.poll() is None:
             self.stop()
         shutil.rmtree(self._folder)
+
+
+@contextmanager
+def running_redis():
+    """A server, started; skips the test where there is no program for it."""
+    if PROGRAM is None:
+        pytest.skip("neither redis-server nor valkey-server is installed")
+    server = RedisServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.remove()
