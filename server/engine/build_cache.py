@@ -27,6 +27,5 @@ def build_cache(codec: SnapshotCodec, settings: CacheSettings, memory_bytes: int
         stores.append(SharedStore(settings.shared_url, settings.shared_ttl_seconds))
     tiers = None
     if stores:
-        model = codec.fingerprint, codec.shapes, codec.vocab_size
-        tiers = SnapshotTiers(stores, *model, settings.disk_format)
+        tiers = SnapshotTiers(stores, codec, settings.disk_format)
     return PrefixCache(StateCache(memory_bytes), tiers)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.snapshots.encoding import (
-    StateShapes,
+    SnapshotCodec,
     StoredSnapshot,
     StoredType,
     decode_snapshot,
@@ -25,21 +25,18 @@ class ForeignSnapshotError(ValueError):
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Encodes and decodes the snapshots of one model."""
+    """Encodes and decodes the snapshots of one model with what led to them."""
 
-    fingerprint: str
-    """Of the model and its arithmetic."""
-    shapes: StateShapes
-    vocab_size: int
+    codec: SnapshotCodec
     dtype: StoredType
 
     def space(self, namespace: str) -> str:
         """See space_of()."""
-        return space_of(self.fingerprint, namespace, self.dtype)
+        return space_of(self.codec.fingerprint, namespace, self.dtype)
 
     def encode(self, namespace: str, token_ids: TokenArray, snapshot: Snapshot) -> bytes:
         """Raises SnapshotError for values that float16 cannot hold."""
-        stored = StoredSnapshot(snapshot, self.fingerprint, namespace, token_ids)
+        stored = StoredSnapshot(snapshot, self.codec.fingerprint, namespace, token_ids)
         return encode_snapshot(stored, self.dtype)
 
     def decode(self, payload: bytes, namespace: str, token_ids: TokenArray) -> StoredSnapshot:
@@ -47,9 +44,9 @@ class ModelIdentity:
 
         Raises SnapshotError for what is damaged, ForeignSnapshotError for what is something else.
         """
-        stored = decode_snapshot(payload, self.shapes, self.vocab_size)
+        stored = decode_snapshot(payload, self.codec.shapes, self.codec.vocab_size)
         found = stored.fingerprint, stored.namespace
-        if found != (self.fingerprint, namespace) or stored.token_ids is None:
+        if found != (self.codec.fingerprint, namespace) or stored.token_ids is None:
             raise ForeignSnapshotError("state: of another model or namespace")
         if not np.array_equal(stored.token_ids, token_ids):
             raise ForeignSnapshotError("state: of other token ids")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from server.snapshots.encoding import StateShapes, StoredType
+from server.snapshots.encoding import SnapshotCodec, StoredType
 from server.snapshots.fetching import FETCH_SECONDS, Fetch, Fetcher
 from server.snapshots.identity import ModelIdentity, TokenArray
 from server.snapshots.lookup import Lookup, Query
@@ -18,9 +18,8 @@ _CLOSE_SECONDS = 3.0
 class SnapshotTiers:
     """Fetches snapshots from the stores and writes them there, both in threads of their own.
 
-    `stores` are in order of preference where they have the same: disk, then shared. `fingerprint`
-    is of the model and its arithmetic, `shapes` and `vocab_size` those of its states and logits.
-    With the dtype "float16" snapshots are rounded, and kept apart from exact ones.
+    `stores` are in order of preference where they have the same: disk, then shared. `codec` is
+    the model's. With the dtype "float16" snapshots are rounded, and kept apart from exact ones.
 
     For one thread, the engine's. Nothing that happens to a store is raised here.
     """
@@ -28,15 +27,13 @@ class SnapshotTiers:
     def __init__(
         self,
         stores: Sequence[SnapshotStore],
-        fingerprint: str,
-        shapes: StateShapes,
-        vocab_size: int,
+        codec: SnapshotCodec,
         dtype: StoredType = "float32",
         queue_bytes: int = QUEUE_BYTES,
         fetch_seconds: float = FETCH_SECONDS,
     ) -> None:
         self._stores = tuple(stores)
-        identity = ModelIdentity(fingerprint, dict(shapes), vocab_size, dtype)
+        identity = ModelIdentity(codec, dtype)
         self._counters: dict[TierName, TierCounters] = {
             store.name: TierCounters() for store in self._stores
         }

@@ -8,6 +8,7 @@ from server.engine.cache_use import CacheUse
 from server.engine.state_cache import StateCache
 from server.engine.task import Task
 from server.snapshots.disk_store import DiskStore
+from server.snapshots.encoding import SnapshotCodec
 from server.snapshots.tiers import SnapshotTiers
 from tests.engine.test_engine import build, params
 
@@ -21,7 +22,7 @@ class Served:
     """An engine with an empty memory over stores that others have used."""
 
     def __init__(self, checkpoint, *stores, fingerprint="random"):
-        self.tiers = SnapshotTiers(stores, fingerprint, SHAPES, 256)
+        self.tiers = SnapshotTiers(stores, SnapshotCodec(fingerprint, SHAPES, 256))
         self.cache = StateCache(ROOM)
         self.engine, _ = build(checkpoint, cache=self.cache, tiers=self.tiers)
 

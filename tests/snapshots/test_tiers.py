@@ -13,8 +13,18 @@ from hypothesis import strategies as st
 from server.snapshots.disk_store import DiskStore
 from server.snapshots.store import StoreUnavailable
 from server.snapshots.tiers import SnapshotTiers
-from tests.snapshots.stored import FINGERPRINT, SHAPES, VOCABULARY, ids, key_of, snapshot
-from tests.snapshots.tiering import IDS, FailingStore, depth, fetch, of, put, tiers_over, write_to
+from tests.snapshots.stored import ids, key_of, snapshot
+from tests.snapshots.tiering import (
+    CODEC,
+    IDS,
+    FailingStore,
+    depth,
+    fetch,
+    of,
+    put,
+    tiers_over,
+    write_to,
+)
 
 
 def test_the_deepest_prefix_is_found(store):
@@ -180,7 +190,7 @@ OTHER = np.concatenate([IDS[:300], ids(300, seed=2)])
 def test_random_operations_find_what_a_dict_does(tmp_path_factory, operations):
     store = DiskStore(tmp_path_factory.mktemp("states"), 64 << 20)
     kept = {}  # (namespace, ids) → whether with logits
-    world = SimpleNamespace(tiers=SnapshotTiers([store], FINGERPRINT, SHAPES, VOCABULARY))
+    world = SimpleNamespace(tiers=SnapshotTiers([store], CODEC))
     for operation, which, tokens, flag, namespace in operations:
         token_ids = IDS if which == 1 else OTHER
         path = namespace, token_ids[:tokens].tobytes()
@@ -193,7 +203,7 @@ def test_random_operations_find_what_a_dict_does(tmp_path_factory, operations):
         elif operation == "restart":
             assert world.tiers.flush(10)
             world.tiers.close()
-            world.tiers = SnapshotTiers([store], FINGERPRINT, SHAPES, VOCABULARY)
+            world.tiers = SnapshotTiers([store], CODEC)
         elif operation == "fetch":
             assert world.tiers.flush(10)
             prefixes = {n: kept.get((namespace, token_ids[:n].tobytes())) for n in range(1, tokens)}

@@ -4,18 +4,18 @@ import threading
 from contextlib import contextmanager
 from dataclasses import replace
 
-from server.snapshots.encoding import StoredSnapshot, encode_snapshot
+from server.snapshots.encoding import SnapshotCodec, StoredSnapshot, encode_snapshot
 from server.snapshots.store import StoreUnavailable
 from server.snapshots.tiers import SnapshotTiers
 from tests.snapshots.stored import FINGERPRINT, SHAPES, VOCABULARY, ids, key_of, same, snapshot
 
+CODEC = SnapshotCodec(FINGERPRINT, SHAPES, VOCABULARY)
 IDS = ids(800)
 
 
 @contextmanager
 def tiers_over(*stores, **options):
-    given = {"fingerprint": FINGERPRINT, "shapes": SHAPES, "vocab_size": VOCABULARY}
-    tiers = SnapshotTiers(stores, **given | options)
+    tiers = SnapshotTiers(stores, CODEC, **options)
     try:
         yield tiers
     finally:
