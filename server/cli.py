@@ -19,7 +19,8 @@ from server.checkpoints.checkpoint import CheckpointError, float32_to_bfloat16
 from server.checkpoints.hub import DEFAULT_REVISION, PULL_COMMAND
 from server.checkpoints.locate import locate
 from server.checkpoints.writer import stream_safetensors
-from server.config import LogLevel, SettingsError, WeightChoice
+from server.config import LogLevel, SettingsError
+from server.config_models import WeightChoice
 from server.config_sources import load_settings
 from server.inspection import look_at
 from server.logs import setup_logging

@@ -2,14 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from server.model_names import AdapterText, ModelName, StateName
+from server.config_models import ModelSettings, NamedModelSettings, Section
+from server.model_names import ModelName
 
 ENV_PREFIX = "RWKV_SERVER_"
 
-WeightChoice = Literal["auto", "float32", "bfloat16", "int8", "int4"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -27,12 +27,6 @@ def _check_key(key: SecretStr) -> SecretStr:
 # Not part of dumps: workers get the settings as JSON, and have no use for it.
 PlainKey = Annotated[SecretStr, AfterValidator(_check_key), Field(exclude=True)]
 """A key in plain text, from the environment only; empty: none."""
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values are immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class HttpSettings(Section):
@@ -74,57 +68,6 @@ class HttpSettings(Section):
     )
     api_key: PlainKey = SecretStr("")
     admin_key: PlainKey = SecretStr("")
-
-
-class ModelOptions(Section):
-    """What can be said of any model."""
-
-    path: str = Field(
-        "",
-        description="A checkpoint file or folder, or hf:OWNER/NAME[/FILE]; empty is the embedded "
-        "model.",
-    )
-    tokenizer: str = Field(
-        "",
-        description="A tokenizer.json, `world` or `bytes`; empty finds it beside the checkpoint.",
-    )
-    dtype: WeightChoice = Field(
-        "auto",
-        description="How weights are kept; auto: int8 from 50 M parameters on, else as stored.",
-    )
-    aliases: list[ModelName] = Field(
-        default_factory=list, description="Further names that requests may use."
-    )
-    states: dict[StateName, str] = Field(
-        default_factory=dict,
-        description="Files with tuned initial states by name; a request names ID:NAME.",
-    )
-    adapters: list[AdapterText] = Field(
-        default_factory=list,
-        description="Adapters to merge: FILE, a PEFT folder, or FILE:ALPHA for a LoRA that does "
-        "not say its alpha.",
-    )
-
-
-class ModelSettings(ModelOptions):
-    """The default model, which requests get that do not name one."""
-
-    name: ModelName | Literal[""] = Field(
-        "", description="The id in the API; empty takes the name of file or folder."
-    )
-    directories: list[str] = Field(
-        default_factory=list,
-        description="Folders whose checkpoints can be loaded through /v1/admin.",
-    )
-
-
-class NamedModelSettings(ModelOptions):
-    """A further model; its id is the key of its table."""
-
-    workers: int = Field(0, ge=0, le=64, description="Worker processes; 0 takes engine.workers.")
-    preload: bool = Field(
-        True, description="Load it at the start; if not, /v1/admin/models/load does."
-    )
 
 
 class EngineSettings(Section):

@@ -15,11 +15,12 @@ FILES = {
 }
 
 # Each layer may import itself and what its set names.
-LEAVES = {"config", "logs", "version", "model_names", "cache_root"}
+LEAVES = {"config", "config_models", "logs", "version", "model_names", "cache_root"}
 ALLOWED = {
     "version": set(),
     "model_names": set(),
-    "config": {"model_names"},
+    "config_models": {"model_names"},
+    "config": {"config_models", "model_names"},
     "logs": {"config"},
     "cache_root": set(),
     "kernels": {"cache_root"},
@@ -41,7 +42,7 @@ ALLOWED = {
     "convert": {"model", "checkpoints", "kernels", "tokenizer", "workers", "model_names"},
     "inspection": {"checkpoints", "model"},
     "config_sources": {"config"},
-    "access": {"config"},
+    "access": {"config", "config_models"},
     "cli": LEAVES
     | {"config_sources", "access", "serve", "inspection", "checkpoints", "model", "tokenizer"},
     "__main__": {"cli"},

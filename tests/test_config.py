@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from server.config import NamedModelSettings, Settings, SettingsError
+from server.config import Settings, SettingsError
+from server.config_models import NamedModelSettings
 from server.config_sources import load_settings
 
 DOCUMENTED = Path(__file__).parent.parent / "config" / "server.toml"

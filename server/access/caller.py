@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from server.config import Section
+from server.config_models import Section
 
 Role = Literal["user", "admin"]
 

@@ -10,7 +10,7 @@ from server.api.errors import ApiError, not_ready
 from server.api.plan import Plan
 from server.api.read_ahead import ReadAhead
 from server.api.request_metrics import RequestMetrics
-from server.api.schemas.generation import PromptRequest
+from server.api.schemas.prompt import PromptRequest
 from server.api.states import States
 from server.config import Settings
 from server.registry.manager import ModelManager, NotLoadedError, Route, UnknownModelError

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.locate import SUFFIXES, locate
-from server.config import NamedModelSettings, Settings, SettingsError
+from server.config import Settings, SettingsError
+from server.config_models import NamedModelSettings
 from server.model_names import split_adapter
 from server.workers.messages import ModelSpec
 

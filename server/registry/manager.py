@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from server.checkpoints.checkpoint import CheckpointError
-from server.config import NamedModelSettings, Settings, SettingsError
+from server.config import Settings, SettingsError
+from server.config_models import NamedModelSettings
 from server.registry.catalogue import ModelEntry, check_names, read_catalogue
 from server.registry.deployments import Deployments, MakeWorkers
 from server.registry.hosted_model import HostedModel, ModelConflictError, OpenModel

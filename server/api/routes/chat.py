@@ -8,8 +8,9 @@ from fastapi import APIRouter, Request, Response
 
 from server.api.chunks import ChatChunks
 from server.api.dependencies import ServiceDependency
+from server.api.encoding import template_of
 from server.api.generation import GeneratedChoice, Generation
-from server.api.plan import plan_chat, template_of
+from server.api.plan import plan_chat
 from server.api.saving import ChatEnding, open_saving
 from server.api.schemas.chat import (
     AssistantMessage,

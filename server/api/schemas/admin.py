@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.config import ModelOptions
+from server.config_models import ModelOptions
 from server.model_names import ModelName
 from server.registry.hosted_model import ModelState
 

@@ -14,7 +14,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from server.api.schemas.generation import UNSUPPORTED, GenerationRequest, Unsupported
+from server.api.schemas.generation import UNSUPPORTED, GenerationRequest
+from server.api.schemas.prompt import Unsupported
 from server.api.schemas.usage import Usage
 from server.api.schemas.validation import Text, invalid
 

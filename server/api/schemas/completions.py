@@ -4,7 +4,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, PlainValidator, ValidationInfo, model_validator
 
-from server.api.schemas.generation import UNSUPPORTED, GenerationRequest, Unsupported
+from server.api.schemas.generation import UNSUPPORTED, GenerationRequest
+from server.api.schemas.prompt import Unsupported
 from server.api.schemas.usage import Usage
 from server.api.schemas.validation import check_unicode, invalid
 

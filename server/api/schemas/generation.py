@@ -1,14 +1,12 @@
 """What requests for generated text have in common: sampling fields, and fields we must refuse."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, FailFast, Field, model_validator
 
+from server.api.schemas.prompt import Fields, PromptRequest, Unsupported, unsupported_parameter
 from server.api.schemas.validation import Text, invalid
-
-Fields = dict[str, Any]
 
 
 def _as_list(value: Any) -> Any:
@@ -29,9 +27,6 @@ StopStrings = Annotated[
 ]
 TokenId = Annotated[int, Field(ge=0)]
 
-# A field that would change the answer's meaning must not be ignored: name → is it in use?
-Unsupported = dict[str, Callable[[Fields], bool]]
-
 
 def _in_use(name: str, neutral: float = 0) -> Callable[[Fields], bool]:
     """Whether a field has a value other than null, the neutral one and empty ones."""
@@ -50,54 +45,6 @@ UNSUPPORTED: Unsupported = {
         *("structured_outputs", "grammar", "json_schema"),
     )
 }
-
-
-class PromptCacheOptions(BaseModel):
-    """Which states a request leaves behind."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
-
-    mode: Literal["implicit", "explicit"] = Field(
-        "implicit",
-        description="`explicit`: only at `prompt_cache_breakpoint`s; without one, none is used.",
-    )
-    ttl: Literal["30m"] = Field(
-        "30m", description="No promise: states stay for as long as there is room for them."
-    )
-
-
-class PromptRequest(BaseModel):
-    """Fields of all that has a prompt. Null means the default; unknown fields are ignored."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
-
-    unsupported: ClassVar[Unsupported] = {}
-
-    model: str = Field("", description="The id of a served model; the only one if absent.")
-    state_id: Text = Field("", description="The named state that the prompt goes on from.")
-    no_cache: bool = Field(
-        False, description="Neither begin with a cached state nor leave one behind."
-    )
-    cache_salt: Text = Field(
-        "", max_length=256, description="States are shared only by requests with the same one."
-    )
-    prompt_cache_key: Text = Field(
-        "", max_length=256, description="Requests with the same one go to the same worker."
-    )
-    prompt_cache_options: PromptCacheOptions = PromptCacheOptions()
-    prompt_cache_retention: Literal["in_memory", "24h"] | None = Field(
-        None, description="Without effect: states stay for as long as there is room for them."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unsupported(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict):
-            return fields
-        for name, is_used in cls.unsupported.items():
-            if is_used(fields):
-                raise _unsupported(name)
-        return {name: value for name, value in fields.items() if value is not None}
 
 
 class GenerationRequest(PromptRequest):
@@ -141,7 +88,7 @@ class GenerationRequest(PromptRequest):
     @model_validator(mode="after")
     def _check_best_of(self) -> Self:
         if self.best_of is not None and self.best_of > self.n:
-            raise _unsupported("best_of")
+            raise unsupported_parameter("best_of")
         if self.best_of is not None and self.best_of < self.n:
             raise invalid("should not be less than n", "best_of")
         return self
@@ -151,9 +98,3 @@ class GenerationRequest(PromptRequest):
         """Whether the stream ends with a chunk that has the usage."""
         options = self.stream_options
         return isinstance(options, dict) and options.get("include_usage") is True
-
-
-def _unsupported(name: str) -> PydanticCustomError:
-    return PydanticCustomError(
-        "unsupported_parameter", "is not supported yet by this server", {"param": name}
-    )

@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from server.api.schemas.chat import Messages
 from server.api.schemas.completions import as_one_prompt
-from server.api.schemas.generation import PromptRequest
+from server.api.schemas.prompt import PromptRequest
 from server.api.schemas.validation import Text, invalid
 
 
