@@ -13,7 +13,9 @@ import argparse
 import itertools
 import json
 import statistics
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -70,11 +72,13 @@ def main() -> None:
     parser.add_argument("--step-seconds", type=float, default=0.005)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    bench = Bench(arguments.shape, arguments.dtype)
-    bench.first_token(bench.engine(0), bench.ids(STEP_TOKENS + 3))  # compiles, warms up
-    rounds = [
-        measure(bench, arguments.streams, arguments.step_seconds) for _ in range(arguments.rounds)
-    ]
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(arguments.shape, arguments.dtype, Path(folder))
+        bench.first_token(bench.engine(0), bench.ids(STEP_TOKENS + 3))  # compiles, warms up
+        rounds = [
+            measure(bench, arguments.streams, arguments.step_seconds)
+            for _ in range(arguments.rounds)
+        ]
     report: dict[str, object] = {"benchmark": "latency", **vars(arguments)}
     report |= {k: round(statistics.median(each[k] for each in rounds), 2) for k in rounds[0]}
     for name in ("p50_{}_ms", "p95_{}_ms", "prefill_{}_s"):

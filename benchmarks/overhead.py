@@ -1,11 +1,12 @@
 """What the server costs beside the engine alone: one JSON line with ratios of one run.
 
-    python -m benchmarks.overhead MODEL [--dtype int8] [--threads 2] [--rounds 3]
+    python -m benchmarks.overhead MODEL [--threads 2] [--engine-threads 2] [--rounds 3]
 
 16 sequences decode: in an engine of this process, and as 16 streams of the real server, in turn.
-Only decode counts: from the moment when all have their first token until the first one ends. The
-engine always has all cores; --threads are those of the server's worker. The clients are one thread
-that does little more than read; what they take of the cores counts as well, and is reported.
+Only decode counts: from the moment when all have their first token until the first one ends. Both
+have all cores unless told otherwise; with one thread less than there are cores for each, the API
+process has a core that the kernels leave alone. The clients are one thread that does little more
+than read; what they take of the cores counts as well, and is reported.
 """
 
 import argparse
@@ -33,11 +34,11 @@ PROMPT = [11, 22, 33, 44]
 EVENT = b'data: {"'
 
 
-def engine_alone(model: str, dtype: str) -> Engine:
+def engine_alone(model: str, dtype: str, threads: int) -> Engine:
     """An engine as a worker has it, without a state cache."""
     settings = Settings.model_validate({"engine": {"max_batch": STREAMS}})
     built = build_engine(
-        *(locate(model, ""), dtype, settings.engine, usable_cores(), lambda *_: None, [], {}),
+        *(locate(model, ""), dtype, settings.engine, threads, lambda *_: None, [], {}),
         lambda codec: build_cache(codec, settings.cache, 0),
     )
     return built.engine
@@ -135,10 +136,11 @@ def main() -> None:
     parser.add_argument("model", help="a checkpoint")
     parser.add_argument("--dtype", default="int8")
     parser.add_argument("--threads", type=int, default=usable_cores(), help="of the worker")
+    parser.add_argument("--engine-threads", type=int, default=usable_cores(), help="of it alone")
     parser.add_argument("--tokens", type=int, default=200, help="of each stream")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    engine = engine_alone(arguments.model, arguments.dtype)
+    engine = engine_alone(arguments.model, arguments.dtype, arguments.engine_threads)
     options = "--dtype", arguments.dtype, "--threads", str(arguments.threads), "--workers", "1"
     with ServerProcess(arguments.model, *options) as server:
         server.wait_until_ready()

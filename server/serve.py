@@ -63,7 +63,8 @@ def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
     ):
         server = _Server(settings, create_app(settings, manager, states, keys), manager)
         rereader = Rereader(manager, settings, read_settings)
-        return asyncio.run(_run(server, manager, rereader, keys, display, listener, started))
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            return runner.run(_run(server, manager, rereader, keys, display, listener, started))
 
 
 async def _run(

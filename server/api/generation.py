@@ -1,10 +1,11 @@
 """A request's choices while the engine generates them: submitted, awaited together, aborted."""
 
 import asyncio
+import contextlib
 import math
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from starlette.types import Receive, Scope
 
@@ -96,7 +97,10 @@ class Generation:
         self._ticket: Ticket | None = None
         self._records: list[RequestRecord] = []
         self._streams: list[OutputStream] = []
-        self._waits: dict[asyncio.Task[RequestOutput], int] = {}
+        self._running: dict[int, OutputStream] = {}
+        """By the index of their choices."""
+        self._arrived = asyncio.Event()
+        """Set when a running choice has news or the client has left."""
         self._gone: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
@@ -116,9 +120,11 @@ class Generation:
                 raise not_ready(error) from None
             raise
         self._records = self._begin_records()
-        for index in range(len(self._streams)):
-            self._await_output(index)
+        self._running = dict(enumerate(self._streams))
+        for stream in self._streams:
+            stream.announce_to(self._arrived)
         self._gone = asyncio.create_task(_disconnected(self._receive))
+        self._gone.add_done_callback(lambda _: self._arrived.set())
         return self
 
     def __exit__(
@@ -132,7 +138,7 @@ class Generation:
     @property
     def running(self) -> bool:
         """Whether some choice has not finished."""
-        return bool(self._waits)
+        return bool(self._running)
 
     async def news(self, silence: float | None = None) -> list[News]:
         """Wait for outputs; [] after so many seconds without any.
@@ -140,9 +146,10 @@ class Generation:
         Raises ClientGoneError when the client left, and ApiError when the engine failed or a
         deadline has passed.
         """
-        done = await self._wait(silence)
-        ready = [wait for wait in self._waits if wait in done]
-        return [self._take_in(self._waits.pop(wait), wait.result()) for wait in ready]
+        await self._wait(silence)
+        self._arrived.clear()
+        ready = [(index, stream) for index, stream in self._running.items() if stream.has_news]
+        return [self._take_in(index, stream.take()) for index, stream in ready]
 
     async def collect(self) -> list[GeneratedChoice]:
         """Wait for all choices to finish; raises like news()."""
@@ -188,26 +195,25 @@ class Generation:
         if finish is not None:
             self.tokens.finish_reasons.append(finish)
         choice.state = output.state
-        if finish is None:
-            self._await_output(index)
+        if finish is not None:
+            del self._running[index]
         return News(index, output.text, finish)
 
-    async def _wait(self, silence: float | None) -> set[asyncio.Task[Any]]:
+    async def _wait(self, silence: float | None) -> None:
+        """Until there are news, or for so many seconds."""
         assert self._gone is not None
         assert self._ticket is not None
         left = self._ticket.seconds_left
         is_last_chance = left <= (math.inf if silence is None else silence)
         seconds = left if is_last_chance else silence
-        done, _ = await asyncio.wait(
-            [*self._waits, self._gone],
-            timeout=None if seconds == math.inf else seconds,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        if self._gone in done:
+        if not self._arrived.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if seconds == math.inf else seconds):
+                    await self._arrived.wait()
+        if self._gone.done():
             raise ClientGoneError
-        if left <= 0 or (is_last_chance and not done):
+        if left <= 0 or (is_last_chance and not self._arrived.is_set()):
             raise refusal(self._ticket.overdue())
-        return done
 
     def _begin_records(self) -> list[RequestRecord]:
         state = self._scope["state"]
@@ -218,16 +224,11 @@ class Generation:
             for task in self._plan.choices
         ]
 
-    def _await_output(self, index: int) -> None:
-        self._waits[asyncio.create_task(self._streams[index].get())] = index
-
     def _abort(self) -> None:
         if self._ticket is not None:
             self._ticket.close()
         for record in self._records:
             record.abort()
-        for wait in self._waits:
-            wait.cancel()
         if self._gone is not None:
             self._gone.cancel()
         for stream in self._streams:

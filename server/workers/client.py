@@ -64,6 +64,22 @@ class OutputStream:
     async def get(self) -> RequestOutput:
         """Wait for news; cancelling the wait loses nothing."""
         await self._arrived.wait()
+        return self.take()
+
+    def announce_to(self, arrived: asyncio.Event) -> None:
+        """Set this event from now on when news arrive; it may serve several streams."""
+        arrived_before = self._arrived
+        self._arrived = arrived
+        if arrived_before.is_set():
+            arrived.set()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether take() would return something."""
+        return bool(self._pending)
+
+    def take(self) -> RequestOutput:
+        """All news since the last time as one output; there must be some."""
         output = _merge(self._pending)
         self._pending = []
         if output.finish_reason is None:
