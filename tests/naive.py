@@ -70,6 +70,12 @@ def filtered(logits, temperature, top_k, top_p):
     return weights / weights.sum()
 
 
+def log_softmax(logits):
+    """Log-probabilities [..., V]."""
+    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
 def penalized(logits, counts, presence, frequency, repetition):
     """Logits [V] after the penalties; counts: token → count."""
     result = logits.astype(np.float64)

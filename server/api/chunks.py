@@ -1,9 +1,13 @@
 """The chunks of a stream, as OpenAI shapes them: one class per endpoint."""
 
+from collections import defaultdict
 from typing import Any, Protocol
 
+from server.api.completion_form import PLAIN, CompletionForm
 from server.api.generation import News
+from server.api.logprobs import LogprobEntry, chat_logprobs
 from server.api.schemas.usage import Usage
+from server.tokenizer.base import Tokenizer
 
 Chunk = dict[str, Any]
 
@@ -46,8 +50,10 @@ class ChunkHead:
 class CompletionChunks:
     """Chunks of /v1/completions."""
 
-    def __init__(self, head: Chunk, include_usage: bool) -> None:
+    def __init__(self, head: Chunk, include_usage: bool, form: CompletionForm = PLAIN) -> None:
         self._head = ChunkHead(head | {"object": "text_completion"}, include_usage)
+        self._form = form
+        self._begun: set[int] = set()
 
     def opening(self) -> list[Chunk]:
         """Nothing: the first chunk has text."""
@@ -55,12 +61,16 @@ class CompletionChunks:
 
     def news(self, news: News) -> list[Chunk]:
         """Text and finish reason in one chunk; none while text is held back."""
-        if not news.text and news.finish_reason is None:
+        text = news.text
+        if news.index not in self._begun:
+            self._begun.add(news.index)
+            text = self._form.echo(news.index) + text
+        if not text and news.finish_reason is None:
             return []
         choice = {
             "index": news.index,
-            "text": news.text,
-            "logprobs": None,
+            "text": text,
+            "logprobs": self._form.logprobs(news.index, news.prompt_logprobs, news.logprobs),
             "finish_reason": news.finish_reason,
         }
         return [self._head.chunk(choice)]
@@ -71,12 +81,17 @@ class CompletionChunks:
 
 
 class ChatChunks:
-    """Chunks of /v1/chat/completions for `count` choices."""
+    """Chunks of /v1/chat/completions for `count` choices; with a tokenizer, with logprobs."""
 
-    def __init__(self, head: Chunk, include_usage: bool, count: int) -> None:
+    def __init__(
+        self, head: Chunk, include_usage: bool, count: int, tokenizer: Tokenizer | None = None
+    ) -> None:
         fields = head | {"object": "chat.completion.chunk", "service_tier": "default"}
         self._head = ChunkHead(fields, include_usage)
         self._count = count
+        self._tokenizer = tokenizer
+        # Of text that no chunk has had: they go with the next one.
+        self._logprobs: dict[int, list[LogprobEntry]] = defaultdict(list)
         self._begun: set[int] = set()
 
     def opening(self) -> list[Chunk]:
@@ -87,20 +102,27 @@ class ChatChunks:
     def news(self, news: News) -> list[Chunk]:
         """A chunk with text, then one with the finish reason and an empty delta."""
         chunks = []
+        self._logprobs[news.index] += news.logprobs
         # Like the whole answer: without the space between "Assistant:" and the first word.
         text = news.text if news.index in self._begun else news.text.lstrip()
         if text:
             self._begun.add(news.index)
-            chunks.append(self._choice(news.index, {"content": text}, None))
+            delta = {"content": text}
+            chunks.append(self._choice(news.index, delta, None, self._take_logprobs(news.index)))
         if news.finish_reason is not None:
-            chunks.append(self._choice(news.index, {}, news.finish_reason))
+            held = self._take_logprobs(news.index) if self._logprobs[news.index] else None
+            chunks.append(self._choice(news.index, {}, news.finish_reason, held))
         return chunks
 
     def closing(self, usage: Usage, state_id: str = "") -> list[Chunk]:
         """The usage and the saved state, if they were asked for."""
         return self._head.closing(usage, state_id)
 
-    def _choice(self, index: int, delta: Chunk, finish_reason: str | None) -> Chunk:
-        return self._head.chunk(
-            {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        )
+    def _take_logprobs(self, index: int) -> Chunk | None:
+        return chat_logprobs(self._logprobs.pop(index, []), self._tokenizer)
+
+    def _choice(
+        self, index: int, delta: Chunk, finish_reason: str | None, logprobs: Chunk | None = None
+    ) -> Chunk:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs}
+        return self._head.chunk(choice | {"finish_reason": finish_reason})

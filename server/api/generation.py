@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope
 from server.access.admission import Ticket
 from server.api.access import admit, refusal
 from server.api.errors import ApiError, ClientGoneError, not_ready
+from server.api.logprobs import LogprobEntry, LogprobText, prompt_entries
 from server.api.plan import Plan
 from server.api.request_metrics import RequestMetrics, RequestRecord
 from server.api.schemas.usage import PromptTokensDetails, Usage
@@ -57,6 +58,11 @@ class GeneratedChoice:
     finish_reason: Finish | None = None
     state: bytes = b""
     """At the end, if its task keeps the state."""
+    logprobs: list[LogprobEntry] = field(default_factory=list)
+    """Of the tokens of the text, and of the token that ended it."""
+    prompt_logprobs: list[LogprobEntry] = field(default_factory=list)
+    logprob_sum: float = 0.0
+    """Of all token_ids."""
 
     @property
     def text(self) -> str:
@@ -68,6 +74,11 @@ class GeneratedChoice:
         """The text as a message, without the space between "Assistant:" and the first word."""
         return self.text.lstrip()
 
+    @property
+    def mean_logprob(self) -> float:
+        """Of a token."""
+        return self.logprob_sum / max(1, len(self.token_ids))
+
 
 @dataclass(frozen=True)
 class News:
@@ -76,6 +87,10 @@ class News:
     index: int
     text: str
     finish_reason: Finish | None
+    logprobs: list[LogprobEntry] = field(default_factory=list)
+    """Of the text's tokens, if they were asked for."""
+    prompt_logprobs: list[LogprobEntry] = field(default_factory=list)
+    """The first time, if they were asked for."""
 
 
 class Generation:
@@ -97,6 +112,8 @@ class Generation:
         self._ticket: Ticket | None = None
         self._records: list[RequestRecord] = []
         self._streams: list[OutputStream] = []
+        tokenizer = route.served.tokenizer
+        self._logprobs = [LogprobText(tokenizer, task.params) for task in plan.choices]
         self._running: dict[int, OutputStream] = {}
         """By the index of their choices."""
         self._arrived = asyncio.Event()
@@ -192,12 +209,29 @@ class Generation:
         choice.pieces.append(output.text)
         choice.token_ids += output.token_ids
         choice.finish_reason = finish
+        logprobs, of_prompt = self._take_in_logprobs(index, output)
         if finish is not None:
             self.tokens.finish_reasons.append(finish)
         choice.state = output.state
         if finish is not None:
             del self._running[index]
-        return News(index, output.text, finish)
+        return News(index, output.text, finish, logprobs, of_prompt)
+
+    def _take_in_logprobs(
+        self, index: int, output: RequestOutput
+    ) -> tuple[list[LogprobEntry], list[LogprobEntry]]:
+        """Those that go with the output's text, and of the prompt."""
+        task, choice = self._plan.choices[index], self.choices[index]
+        if task.params.logprobs < 0:
+            return [], []
+        choice.logprob_sum += sum(each.logprob for each in output.logprobs)
+        logprobs, of_prompt = self._logprobs[index].push(output), []
+        if output.prompt_logprobs:
+            ids, tokenizer = task.prompt_ids, self._route.served.tokenizer
+            of_prompt = prompt_entries(ids, output.prompt_logprobs, tokenizer)
+        choice.logprobs += logprobs
+        choice.prompt_logprobs += of_prompt
+        return logprobs, of_prompt
 
     async def _wait(self, silence: float | None) -> None:
         """Until there are news, or for so many seconds."""

@@ -1,7 +1,7 @@
 """From a validated request to what the engine is asked: token ids and sampling parameters."""
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -21,6 +21,9 @@ from server.registry.served_model import ServedModel
 from server.sampling.params import SamplingParams
 from server.workers.messages import CacheUse, Task
 
+MOST_LOGPROBS = 1 << 20
+"""That a request may ask for; each takes some 100 bytes until the answer is sent."""
+
 READS_ONLY = SamplingParams(max_tokens=0, seed=0)
 """For a task that takes its prompt in, and no more."""
 
@@ -31,6 +34,10 @@ class Plan:
 
     prompts: list[list[int]]
     choices: list[Task]
+    returned: int = 1
+    """Of the choices of each prompt, so many are returned: the best ones."""
+    echoes: list[str] = field(default_factory=list)
+    """The texts of the prompts, if they are to begin the answers; else none."""
     key: str = ""
     """Requests with the same one should go to the same worker."""
     base_tokens: int = 0
@@ -39,7 +46,7 @@ class Plan:
 
     @property
     def choices_per_prompt(self) -> int:
-        """n."""
+        """How many are generated, of which n are returned."""
         return len(self.choices) // len(self.prompts)
 
     def after(self, state: StateContent) -> "Plan":
@@ -60,7 +67,14 @@ async def plan_completion(
     _check_choices(body, len(body.prompt), limits)
     max_tokens = _max_tokens(body.max_tokens, "max_tokens", limits)
     prompts = await encode_prompts(body.prompt, model, limits)
-    return _plan(body, prompts, max_tokens, (), {}, model, settings.sampling, owner)
+    plan = _plan(body, prompts, max_tokens, (), {}, model, settings.sampling, owner)
+    if not body.echo:
+        return plan
+    texts = [
+        prompt if isinstance(prompt, str) else model.tokenizer.decode(prompt)
+        for prompt in body.prompt
+    ]
+    return replace(plan, echoes=texts)
 
 
 async def plan_chat(
@@ -93,7 +107,7 @@ async def plan_state(
         )
     use = _cache_use(body, boundaries, owner.tenant)
     task = Task(ids, READS_ONLY, use=use, keeps_state=True, tenant=owner.tenant)
-    return Plan([ids], [task], body.prompt_cache_key, operation="create_state")
+    return Plan([ids], [task], key=body.prompt_cache_key, operation="create_state")
 
 
 def _plan(
@@ -107,6 +121,7 @@ def _plan(
     owner: Owner,
 ) -> Plan:
     check_ids(body.stop_token_ids, "stop_token_ids", model.tokenizer)
+    _check_logprobs(body, prompts, max_tokens)
     shared = sampling_params(body, max_tokens, template_stop, model.tokenizer, defaults)
     choices = []
     use = _cache_use(body, boundaries, owner.tenant)
@@ -115,10 +130,10 @@ def _plan(
         # Without a seed equal prompts should differ; with one, a prompt's result must not depend
         # on the prompts beside it.
         seed = secrets.randbits(64) if body.seed is None else body.seed
-        for number in range(body.n):
+        for number in range(body.choices):
             params = msgspec.structs.replace(shared, seed=(seed + number) % 2**64)
             choices.append(Task(ids, params, use=use, tenant=owner.tenant, priority=priority))
-    return Plan(prompts, choices, body.prompt_cache_key)
+    return Plan(prompts, choices, body.n, key=body.prompt_cache_key)
 
 
 def _cache_use(body: PromptRequest, boundaries: Boundaries, tenant: str) -> CacheUse:
@@ -130,11 +145,26 @@ def _cache_use(body: PromptRequest, boundaries: Boundaries, tenant: str) -> Cach
 
 
 def _check_choices(body: GenerationRequest, prompts: int, limits: LimitsSettings) -> None:
-    if prompts * body.n > limits.max_choices:
+    name = "best_of" if body.choices > body.n else "n"
+    if prompts * body.choices > limits.max_choices:
         raise ApiError(
             "invalid_value",
-            f"n times the number of prompts is over this server's limit of {limits.max_choices}",
-            "n",
+            f"{name} times the number of prompts is over this server's limit of "
+            f"{limits.max_choices}",
+            name,
+        )
+
+
+def _check_logprobs(body: GenerationRequest, prompts: list[list[int]], max_tokens: int) -> None:
+    """All of them are kept until the answer is sent."""
+    count = len(prompts) * max_tokens * (1 + body.wanted_logprobs)
+    count += sum(map(len, prompts)) * (1 + body.wanted_prompt_logprobs)
+    if count * body.choices > MOST_LOGPROBS:
+        raise ApiError(
+            "invalid_value",
+            f"the tokens of all choices may have {MOST_LOGPROBS} log-probabilities in all, and "
+            f"could have {count * body.choices}: ask for fewer, or lower max_tokens",
+            "logprobs",
         )
 
 

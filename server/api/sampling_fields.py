@@ -28,6 +28,9 @@ def sampling_params(
         stop=tuple(dict.fromkeys((*template_stop, *body.stop))),
         stop_token_ids=tuple(body.stop_token_ids),
         ignore_eos=body.ignore_eos,
+        # The best of several choices are found by their tokens' log-probabilities.
+        logprobs=max(body.wanted_logprobs, 0 if body.choices > body.n else -1),
+        prompt_logprobs=body.wanted_prompt_logprobs,
     )
 
 

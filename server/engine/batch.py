@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from server.engine.request import Request
+from server.sampling.token_logprobs import TokenLogprobs
 
 
 @dataclass(frozen=True)
@@ -42,3 +43,5 @@ class BatchResult:
     """
 
     sampled: dict[str, int]
+    logprobs: dict[str, TokenLogprobs] = field(default_factory=dict)
+    """Of those of them whose requests want them."""

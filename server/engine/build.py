@@ -83,10 +83,11 @@ def _assemble(
     codec: SnapshotCodec,
 ) -> Engine:
     sampler = Sampler(model.config.vocab_size, model.team)
-    sampler.compile()
+    runner = ModelRunner(model, sampler, initial_states, prefixes)
+    runner.compile()
     return Engine(
         scheduler,
-        ModelRunner(model, sampler, initial_states, prefixes),
+        runner,
         OutputProcessor(tokenizer),
         prefixes,
         codec,

@@ -8,9 +8,11 @@ import numpy.typing as npt
 from server.engine.batch import Batch, BatchResult, Chunk
 from server.engine.prefix_cache import PrefixCache
 from server.engine.request import Request
+from server.engine.scoring import SampledLogprobs, score_prompts
 from server.model.initial_state import StateArrays
 from server.model.model import Model, pack_batch
 from server.model.state import StatePool
+from server.sampling.log_softmax import LogSoftmax
 from server.sampling.penalties import PenaltyCounts
 from server.sampling.sampler import Sampler, SampleRow, needs_counts
 from server.snapshots.snapshot import Snapshot
@@ -30,6 +32,7 @@ class ModelRunner:
     ) -> None:
         self._model = model
         self._sampler = sampler
+        self._log_softmax = LogSoftmax(model.config.vocab_size, model.team)
         self._states = StatePool(model.config, model.max_rows)
         self._initial_states = initial_states
         self._cache = cache
@@ -42,22 +45,14 @@ class ModelRunner:
         for chunk in batch.chunks:
             if chunk.request.slot < 0:
                 self._start(chunk.request)
-        logits = self._forward(batch)
-        sampling = [chunk.request for chunk in batch.chunks if chunk.samples]
-        if not sampling:
-            return BatchResult({})
-        rows = [
-            SampleRow(request.params, request.position, self._counts.get(request.request_id))
-            for request in sampling
-        ]
-        sampled = {}
-        for request, token in zip(sampling, self._sampler.sample(logits, rows), strict=True):
-            if request.known_ids:
-                continue
-            sampled[request.request_id] = token
-            if request.request_id in self._counts and token >= 0:
-                self._counts[request.request_id].add(token)
-        return BatchResult(sampled)
+        result = self._sample(batch, self._forward(batch))
+        score_prompts(self._model, self._log_softmax, batch)
+        return result
+
+    def compile(self) -> None:
+        """Compile or load what is not the model's, on the calling thread."""
+        self._sampler.compile()
+        self._log_softmax.compile()
 
     def keep_reply(self, request: Request) -> None:
         """Let what a request has generated so far be begun with."""
@@ -99,6 +94,25 @@ class ModelRunner:
             counts = self._counts[request.request_id] = PenaltyCounts(request.params.penalty_decay)
             for token in request.task.generated_ids:
                 counts.add(token)
+
+    def _sample(self, batch: Batch, logits: Floats) -> BatchResult:
+        """A token of each chunk that samples, by its row of logits, which are overwritten."""
+        sampling = [chunk.request for chunk in batch.chunks if chunk.samples]
+        if not sampling:
+            return BatchResult({})
+        logprobs = SampledLogprobs(self._log_softmax, logits, sampling)
+        rows = [
+            SampleRow(request.params, request.position, self._counts.get(request.request_id))
+            for request in sampling
+        ]
+        sampled = {}
+        for request, token in zip(sampling, self._sampler.sample(logits, rows), strict=True):
+            if request.known_ids:
+                continue
+            sampled[request.request_id] = token
+            if request.request_id in self._counts and token >= 0:
+                self._counts[request.request_id].add(token)
+        return BatchResult(sampled, logprobs.of(sampled))
 
     def _forward(self, batch: Batch) -> Floats:
         """The logits [R, ≥ V] of the chunks that sample: computed, or from their snapshots."""

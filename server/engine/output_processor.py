@@ -1,5 +1,7 @@
 """From sampled tokens to text and finish reasons, of which it is the only judge."""
 
+from msgspec.structs import replace
+
 from server.engine.batch import Batch, BatchResult
 from server.engine.outputs import FinishReason, RequestOutput
 from server.engine.request import Request
@@ -90,6 +92,9 @@ class OutputProcessor:
             if request.request_id not in result.sampled:
                 continue
             output = self._advance(request, result.sampled[request.request_id])
+            logprobs = result.logprobs.get(request.request_id)
+            if logprobs is not None and output.token_ids:
+                output = replace(output, logprobs=[logprobs])
             outputs.append(output)
             if output.finish_reason is not None:
                 finished.append(request)
@@ -129,4 +134,5 @@ def _news(
         cached_tokens=request.cached,
         written_tokens=request.written,
         queued_seconds=request.queued_seconds,
+        prompt_logprobs=request.prompt_logprobs.as_list() if request.prompt_logprobs else [],
     )

@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from server.sampling.token_logprobs import TokenLogprobs
+
 FinishReason = Literal["stop", "length", "abort", "error"]
 ErrorCode = Literal["engine_error", "poison_request"]
 
@@ -27,5 +29,10 @@ class RequestOutput(msgspec.Struct, frozen=True):
     """With the first token: how many more of the prompt's are in the state cache now."""
     queued_seconds: float = 0.0
     """With the first token: how long the request waited for a slot."""
+    logprobs: list[TokenLogprobs] = []
+    """Of the token_ids, if the task asked for them; else empty."""
+    prompt_logprobs: list[TokenLogprobs | None] = []
+    """With the first token, or at the end without one: of the prompt's tokens, if the task asked
+    for them; None for the first one."""
     state: bytes = b""
     """With the finish reason, if the task asked for it: the state after the prompt, encoded."""

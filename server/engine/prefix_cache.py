@@ -7,6 +7,7 @@ from hashlib import blake2b
 import numpy as np
 
 from server.engine.cache_view import RECENT_ENTRIES, CacheCounters, CacheReport
+from server.engine.prompt_logprobs import PromptLogprobsCache
 from server.engine.request import Request
 from server.engine.restoring import Restorer
 from server.engine.state_cache import JUNCTION_TOKENS, StateCache
@@ -27,6 +28,7 @@ class PrefixCache:
         """Without a cache the tiers are of no use."""
         self._cache = cache
         self._not_asked = 0
+        self._logprobs = PromptLogprobsCache()
         self._tiers = tiers if cache is not None else None
         self._restorer = Restorer(cache, tiers) if cache is not None and tiers else None
 
@@ -39,10 +41,11 @@ class PrefixCache:
         """
         if self._cache is None or not request.use.reads:
             return False
-        if self._restorer is not None and self._restorer.is_busy_for(request):
+        scores = request.prompt_logprobs is not None
+        if self._restorer is not None and not scores and self._restorer.is_busy_for(request):
             return True
         for other in running:
-            if other.in_prefill and other.use.writes and other.namespace == request.namespace:
+            if other.in_prefill and other.use.writes and _can_follow(request, other):
                 shared = _usable_prefix(request, other)
                 if not other.use.implicit:
                     shared = max((stop for stop in other.stops if stop <= shared), default=0)
@@ -57,13 +60,27 @@ class PrefixCache:
         if self._cache is None or not request.prompt_ids:
             return
         self._not_asked += not request.use.reads
+        known = self._begin_scoring(request)
         junction = 0
         if request.use.reads:
-            match = self._cache.match(request.namespace, request.prompt_array)
+            match = self._cache.match(request.namespace, request.prompt_array, known)
             request.snapshot, request.computed = match.snapshot, match.tokens
-            request.cached, junction = match.tokens, match.junction
+            request.cached = match.tokens
+            junction = match.junction if known is None else known
         if request.use.writes:
             request.stops = _stops(request, junction)
+
+    def _begin_scoring(self, request: Request) -> int | None:
+        """After how many tokens at most a request may begin, if it wants logprobs of its prompt.
+
+        To begin there is to compute those of the token after the next one, and so on. After the
+        last token nothing is left to be computed.
+        """
+        scores = request.prompt_logprobs
+        if scores is None:
+            return None
+        self._logprobs.begin(request.namespace, scores, request.use.reads, request.use.writes)
+        return scores.known if scores.complete else scores.known - 1
 
     def store(self, request: Request, snapshot: Snapshot, kind: SnapshotKind) -> None:
         """Keep what a request was after some of its tokens."""
@@ -93,6 +110,7 @@ class PrefixCache:
 
     def clear(self, shared: bool) -> None:
         """Forget everything in memory and on disk, and if asked for what nodes share."""
+        self._logprobs.clear()
         if self._cache is not None:
             self._cache.clear()
         if self._tiers is not None:
@@ -124,17 +142,32 @@ class PrefixCache:
         return request.computed > max(len(request.prompt_ids), request.cached)
 
 
+def _can_follow(request: Request, other: Request) -> bool:
+    """Whether a snapshot of the other one is of use; to who wants logprobs, only with these."""
+    if request.prompt_logprobs is not None and (
+        other.prompt_logprobs is None
+        or other.prompt_logprobs.count != request.prompt_logprobs.count
+    ):
+        return False
+    return other.namespace == request.namespace
+
+
 def _stops(request: Request, junction: int) -> dict[int, SnapshotKind]:
     """After how many tokens of a prompt snapshots are taken, beyond what it begins with."""
     length = len(request.prompt_ids)
     stops: dict[int, SnapshotKind] = {}
     if request.use.implicit:
-        stops[junction] = "junction"
+        # Prompts are scored in great numbers; few of these states are worth the disk.
+        scores = request.prompt_logprobs is not None
+        stops[junction] = "spaced" if scores else "junction"
         distance = SPACING
         while distance < length:
             stops[length - distance] = "spaced"
             distance *= 2
-        stops[length] = "prompt" if request.params.max_tokens else "breakpoint"
+        if not scores:
+            stops[length] = "prompt" if request.params.max_tokens else "breakpoint"
+        elif request.params.max_tokens > 1:  # else nobody will go on from there
+            stops[length] = "prompt"
     stops |= request.use.boundaries
     # A stop costs a step more, so it has to be worth that; the prompt's end costs none.
     first = request.computed + JUNCTION_TOKENS
@@ -142,8 +175,10 @@ def _stops(request: Request, junction: int) -> dict[int, SnapshotKind]:
 
 
 def _usable_prefix(request: Request, other: Request) -> int:
-    """How many tokens of both prompts are the same and of use: to sample after the last one takes
-    its logits, which are computed at the end of a prompt only.
+    """How many tokens of both prompts are the same and of use.
+
+    To sample after the last one takes its logits, which are computed at the end of a prompt only;
+    and so do the logprobs of the token with which the prompts part.
     """
     shared = request.shared.get(other.request_id)
     if shared is None:
@@ -151,7 +186,9 @@ def _usable_prefix(request: Request, other: Request) -> int:
         mine, theirs = request.prompt_array[:length], other.prompt_array[:length]
         different = np.flatnonzero(mine != theirs)
         shared = int(different[0]) if len(different) else length
-        if shared == len(request.prompt_ids) != len(other.prompt_ids):
+        if shared < max(len(request.prompt_ids), len(other.prompt_ids)) and (
+            shared == len(request.prompt_ids) or request.prompt_logprobs is not None
+        ):
             shared -= 1
         request.shared[other.request_id] = shared
     return shared

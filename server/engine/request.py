@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.cache_use import CacheUse
+from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.task import Task
 from server.sampling.params import SamplingParams
 from server.snapshots.encoding import StoredSnapshot
@@ -62,6 +63,8 @@ class Request:
     """Whether others go first."""
     stops: dict[int, SnapshotKind] = field(default_factory=dict)
     """After how many tokens a chunk ends for a snapshot."""
+    prompt_logprobs: PromptLogprobs | None = None
+    """Those of the prompt's tokens, if they are wanted: one that is resumed has told them."""
     shared: dict[str, int] = field(default_factory=dict)
     """Request id → how much of its prompt is that of another request."""
 
@@ -69,6 +72,9 @@ class Request:
         self.token_ids = list(self.prompt_ids)
         self.background = self.task.background
         self.prompt_array = np.array(self.prompt_ids, dtype=np.int32)
+        count = self.params.prompt_logprobs
+        if count >= 0 and not self.task.generated_ids:
+            self.prompt_logprobs = PromptLogprobs(self.prompt_array, count)
         if self.base is not None and not self.prompt_ids:
             self.snapshot = self.base.snapshot
 

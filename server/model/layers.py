@@ -3,7 +3,8 @@
 import numpy as np
 
 from server.kernels.activation import sigmoid
-from server.kernels.jit import inner_kernel
+from server.kernels.borrow import borrowed
+from server.kernels.jit import inner_kernel, kernel
 from server.kernels.linear import inputs_of, layer_of, multiply, quantize, share_rows
 from server.kernels.norm import layer_norm
 from server.kernels.quantize import GROUP
@@ -31,14 +32,21 @@ def embed(thread, threads, weights, batch, scratch):
         layer_norm(x, weights.norm_weight[0], weights.norm_bias[0], LAYER_NORM_EPSILON, x)
 
 
+@kernel
+def head_step(team, thread, threads, weights, logit_rows, scratch):
+    """Write scratch.logits for some of the tokens that the last step has read, [R] int64."""
+    weights, scratch = borrowed(weights), borrowed(scratch)
+    write_logits(team, thread, threads, weights, logit_rows, scratch)
+
+
 @inner_kernel
-def write_logits(team, thread, threads, weights, batch, scratch):
-    """The logits of batch.logit_rows."""
+def write_logits(team, thread, threads, weights, logit_rows, scratch):
+    """The logits of these tokens."""
     channels = scratch.x.shape[1]
-    rows = batch.logit_rows.shape[0]
+    rows = logit_rows.shape[0]
     begin, end = share(thread, threads, rows)
     for row in range(begin, end):
-        x, out = scratch.x[batch.logit_rows[row]], scratch.last.values[0, row, :channels]
+        x, out = scratch.x[logit_rows[row]], scratch.last.values[0, row, :channels]
         layer_norm(x, weights.norm_weight[1], weights.norm_bias[1], LAYER_NORM_EPSILON, out)
         quantize(weights.head, scratch.last, FIRST, row, 0, channels)
     barrier(team, threads)

@@ -1,5 +1,6 @@
 """A loaded model: weights, a thread team, and the buffers of one step."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,12 @@ from server.kernels.team import Team
 from server.model.arrays import Batch, Buffers, State
 from server.model.config import ModelConfig
 from server.model.generations import GENERATIONS
+from server.model.layers import head_step
 from server.model.state import StatePool
+
+LOGIT_ROWS = 32
+"""The logits of many tokens come for so many at once, or for max_rows if that is more. Fewer would
+read the head's weights too often, more need memory: a quarter MiB each."""
 
 
 class Model:
@@ -25,7 +31,8 @@ class Model:
         self._weights = weights
         generation = GENERATIONS[config.generation]
         self._step = generation.step
-        buffers = Buffers(config, max_tokens, max_rows, team.threads)
+        self._logit_rows = max(max_rows, LOGIT_ROWS)
+        buffers = Buffers(config, max_tokens, self._logit_rows, team.threads)
         self._scratch: Any = generation.allocate(buffers)
 
     def forward(self, batch: Batch, state: State) -> npt.NDArray[np.float32]:
@@ -36,11 +43,24 @@ class Model:
         logits: npt.NDArray[np.float32] = self._scratch.logits[: len(batch.logit_rows)]
         return logits
 
+    def logits_of(self, tokens: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.float32]]:
+        """The logits after any tokens, by their places in the batch that forward() took last.
+
+        They come in pieces [≤ max(LOGIT_ROWS, max_rows), ≥ V], on which no bit depends. A piece is
+        valid until the next one, and what forward() returned no longer is.
+        """
+        for first in range(0, len(tokens), self._logit_rows):
+            piece = tokens[first : first + self._logit_rows]
+            self.team.run(head_step, self._weights, piece, self._scratch)
+            logits: npt.NDArray[np.float32] = self._scratch.logits[: len(piece)]
+            yield logits
+
     def compile(self) -> None:
-        """Compile or load the step for this model's types, on the calling thread."""
+        """Compile or load the kernels for this model's types, on the calling thread."""
         state = StatePool(self.config, 1).state
-        solo = Team(1)
-        solo.run(self._step, self._weights, state, pack_batch([([0], 0, True)]), self._scratch)
+        solo, batch = Team(1), pack_batch([([0], 0, True)])
+        solo.run(self._step, self._weights, state, batch, self._scratch)
+        solo.run(head_step, self._weights, batch.logit_rows, self._scratch)
 
 
 def pack_batch(sequences: list[tuple[list[int], int, bool]]) -> Batch:

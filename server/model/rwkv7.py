@@ -135,7 +135,7 @@ def step(team, thread, threads, weights, state, batch, scratch):
         barrier(team, threads)
         _channel_mixing(team, thread, threads, weights, layer, state, batch, scratch)
         barrier(team, threads)
-    write_logits(team, thread, threads, weights, batch, scratch)
+    write_logits(team, thread, threads, weights, batch.logit_rows, scratch)
 
 
 @inner_kernel

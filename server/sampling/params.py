@@ -34,3 +34,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """Token ids that end the output, besides the model's end-of-document token."""
     ignore_eos: bool = False
     """Go on after the model's end-of-document token."""
+    logprobs: int = -1
+    """k ≥ 0: each token comes with its log-probability and the k most likely tokens; −1: without.
+    These are the model's own, before all of the above."""
+    prompt_logprobs: int = -1
+    """The same for the tokens of the prompt, but for its first one."""

@@ -121,6 +121,8 @@ def _merge(outputs: list[RequestOutput]) -> RequestOutput:
         cached_tokens=sum(output.cached_tokens for output in outputs),
         written_tokens=sum(output.written_tokens for output in outputs),
         queued_seconds=sum(output.queued_seconds for output in outputs),
+        logprobs=[each for output in outputs for each in output.logprobs],
+        prompt_logprobs=[each for output in outputs for each in output.prompt_logprobs],
         state=outputs[-1].state,
     )
 

@@ -6,10 +6,12 @@ from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
 
+from server.api.best_of import best_choices
 from server.api.chunks import ChatChunks
 from server.api.dependencies import ServiceDependency
 from server.api.encoding import template_of
 from server.api.generation import GeneratedChoice, Generation
+from server.api.logprobs import chat_logprobs
 from server.api.plan import plan_chat
 from server.api.saving import ChatEnding, open_saving
 from server.api.schemas.chat import (
@@ -21,6 +23,7 @@ from server.api.schemas.chat import (
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.sse import EventStream
 from server.api.tenant import owner_of
+from server.tokenizer.base import Tokenizer
 
 router = APIRouter(tags=["generation"])
 
@@ -46,16 +49,17 @@ async def create_chat_completion(
         "system_fingerprint": route.served.system_fingerprint,
     }
     read_ahead = partial(service.read_ahead.start, route, plan, template, body.messages)
+    tokenizer = route.served.tokenizer if body.logprobs else None
     if body.stream:
-        chunks = ChatChunks(head, body.include_usage, len(plan.choices))
+        chunks = ChatChunks(head, body.include_usage, len(plan.choices), tokenizer)
         return EventStream(route, plan, chunks, settings.http.ping_seconds, saving, read_ahead)
     with Generation(route, plan, request.scope, request.receive) as generation:
-        choices = await generation.collect()
+        choices = best_choices(plan, await generation.collect())
         state_id = await saving.save(generation) if saving else None
     request.scope["state"]["exits"].callback(read_ahead, choices)  # when the answer is sent
     completion = ChatCompletion(
         **head,
-        choices=[_choice(index, choice) for index, choice in enumerate(choices)],
+        choices=[_choice(index, choice, tokenizer) for index, choice in enumerate(choices)],
         usage=generation.tokens.usage(),
         state_id=state_id,
     )
@@ -63,6 +67,10 @@ async def create_chat_completion(
     return Response(content, media_type="application/json")
 
 
-def _choice(index: int, choice: GeneratedChoice) -> ChatChoice:
-    message = AssistantMessage(content=choice.content)
-    return ChatChoice(index=index, message=message, finish_reason=choice.finish_reason)
+def _choice(index: int, choice: GeneratedChoice, tokenizer: Tokenizer | None) -> ChatChoice:
+    return ChatChoice(
+        index=index,
+        message=AssistantMessage(content=choice.content),
+        logprobs=chat_logprobs(choice.logprobs, tokenizer),
+        finish_reason=choice.finish_reason,
+    )

@@ -18,6 +18,7 @@ from server.api.schemas.generation import UNSUPPORTED, GenerationRequest
 from server.api.schemas.prompt import Unsupported
 from server.api.schemas.usage import Usage
 from server.api.schemas.validation import Text, invalid
+from server.sampling.token_logprobs import MOST_TOP
 
 
 class PromptCacheBreakpoint(BaseModel):
@@ -156,7 +157,6 @@ class ChatCompletionRequest(GenerationRequest):
     """The body of POST /v1/chat/completions."""
 
     unsupported: ClassVar[Unsupported] = UNSUPPORTED | {
-        "top_logprobs": lambda fields: bool(fields.get("top_logprobs")),
         "tools": _uses_tools,
         "functions": _uses_functions,
         "audio": lambda fields: bool(fields.get("audio")),
@@ -164,6 +164,43 @@ class ChatCompletionRequest(GenerationRequest):
 
     messages: Messages = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1, description="Overrides max_tokens.")
+    logprobs: bool = Field(False, description="The log-probability of each token of the answer.")
+    top_logprobs: int = Field(
+        0, ge=0, le=MOST_TOP, description="So many most likely tokens beside it; needs logprobs."
+    )
+
+    @model_validator(mode="after")
+    def _check_top_logprobs(self) -> Self:
+        if self.top_logprobs and not self.logprobs:
+            raise invalid("needs logprobs to be true", "top_logprobs")
+        return self
+
+    @property
+    def wanted_logprobs(self) -> int:
+        """See GenerationRequest."""
+        return self.top_logprobs if self.logprobs else -1
+
+
+class TopLogprob(BaseModel):
+    """A token that could have been there."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+    """None for a special token."""
+
+
+class ContentLogprob(TopLogprob):
+    """A token of the answer, and the most likely ones in its place."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(BaseModel):
+    """The tokens of an answer."""
+
+    content: list[ContentLogprob]
+    refusal: None = None
 
 
 class AssistantMessage(BaseModel):
@@ -179,7 +216,7 @@ class ChatChoice(BaseModel):
 
     index: int
     message: AssistantMessage
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     finish_reason: Literal["stop", "length"]
 
 

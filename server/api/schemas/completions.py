@@ -2,12 +2,20 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, PlainValidator, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    model_validator,
+)
 
 from server.api.schemas.generation import UNSUPPORTED, GenerationRequest
 from server.api.schemas.prompt import Unsupported
 from server.api.schemas.usage import Usage
 from server.api.schemas.validation import check_unicode, invalid
+from server.sampling.token_logprobs import MOST_TOP
 
 PromptInput = str | list[str] | list[int] | list[list[int]]
 PROMPT_EXPECTED = (
@@ -38,6 +46,10 @@ def as_one_prompt(value: Any, info: ValidationInfo) -> list[str] | list[list[int
     return prompts
 
 
+def _none_if_false(value: Any) -> Any:
+    return None if value is False else value
+
+
 def _are_ids(value: Any) -> bool:
     # type() rather than isinstance(): a bool is no token id.
     return isinstance(value, list) and all(type(item) is int for item in value)
@@ -47,7 +59,6 @@ class CompletionRequest(GenerationRequest):
     """The body of POST /v1/completions."""
 
     unsupported: ClassVar[Unsupported] = UNSUPPORTED | {
-        "echo": lambda fields: bool(fields.get("echo")),
         "suffix": lambda fields: bool(fields.get("suffix")),
     }
 
@@ -55,7 +66,14 @@ class CompletionRequest(GenerationRequest):
         list[str] | list[list[int]],
         PlainValidator(_as_prompts, json_schema_input_type=PromptInput),
     ]
-    max_tokens: int = Field(16, ge=1)
+    max_tokens: int = Field(16, ge=0, description="With 0 the prompt is read, and no more.")
+    echo: bool = Field(False, description="Begin the text, and the logprobs, with the prompt.")
+    logprobs: Annotated[int | None, BeforeValidator(_none_if_false)] = Field(
+        None,
+        ge=0,
+        le=MOST_TOP,
+        description="The log-probability of each token, and so many most likely tokens beside it.",
+    )
 
     @model_validator(mode="after")
     def _check_prompts(self) -> Self:
@@ -63,13 +81,32 @@ class CompletionRequest(GenerationRequest):
             raise invalid("needs a single prompt", "save_state")
         return self
 
+    @property
+    def wanted_logprobs(self) -> int:
+        """See GenerationRequest."""
+        return -1 if self.logprobs is None else self.logprobs
+
+    @property
+    def wanted_prompt_logprobs(self) -> int:
+        """See GenerationRequest."""
+        return self.wanted_logprobs if self.echo else -1
+
+
+class CompletionLogprobs(BaseModel):
+    """Parallel lists, one item for each token; None for the first token of a prompt."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
 
 class CompletionChoice(BaseModel):
     """One generated text."""
 
     text: str
     index: int
-    logprobs: None = None
+    logprobs: CompletionLogprobs | None = None
     finish_reason: Literal["stop", "length"]
 
 

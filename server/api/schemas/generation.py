@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, FailFast, Field, model_validator
 
-from server.api.schemas.prompt import Fields, PromptRequest, Unsupported, unsupported_parameter
+from server.api.schemas.prompt import Fields, PromptRequest, Unsupported
 from server.api.schemas.validation import Text, invalid
 
 
@@ -39,7 +39,8 @@ UNSUPPORTED: Unsupported = {
 } | {
     name: _in_use(name)
     for name in (
-        *("logprobs", "logit_bias", "min_p", "mirostat", "mirostat_mode"),
+        *("logit_bias", "min_p", "mirostat", "mirostat_mode"),
+        *("prompt_logprobs", "return_token_ids", "return_tokens_as_token_ids"),
         *("dry_multiplier", "xtc_probability", "continue_final_message"),
         *("guided_json", "guided_regex", "guided_choice", "guided_grammar"),
         *("structured_outputs", "grammar", "json_schema"),
@@ -71,7 +72,12 @@ class GenerationRequest(PromptRequest):
     stop_token_ids: list[TokenId] = Field(default_factory=list, max_length=64)
     ignore_eos: bool = False
     n: int = Field(1, ge=1, description="How many choices to generate for each prompt.")
-    best_of: int | None = Field(None, ge=1, description="Must equal n.")
+    best_of: int | None = Field(
+        None,
+        ge=1,
+        description="How many choices to generate, of which the n with the highest mean "
+        "log-probability of a token are returned; n if absent. Not with a stream.",
+    )
     priority: int = Field(0, ge=0, le=1000, description="Requests of a lower one go first.")
     save_state: bool = Field(
         False, description="Keep the state after the answer as a named state; only with n = 1."
@@ -81,17 +87,32 @@ class GenerationRequest(PromptRequest):
 
     @model_validator(mode="after")
     def _check_save_state(self) -> Self:
-        if self.save_state and self.n > 1:
-            raise invalid("needs n = 1", "save_state")
+        if self.save_state and self.choices > 1:
+            raise invalid("needs n = 1, and no best_of", "save_state")
         return self
 
     @model_validator(mode="after")
     def _check_best_of(self) -> Self:
-        if self.best_of is not None and self.best_of > self.n:
-            raise unsupported_parameter("best_of")
-        if self.best_of is not None and self.best_of < self.n:
+        if self.choices < self.n:
             raise invalid("should not be less than n", "best_of")
+        if self.stream and self.choices > self.n:
+            raise invalid("should equal n in a stream: the best are known at the end", "best_of")
         return self
+
+    @property
+    def choices(self) -> int:
+        """How many are generated for each prompt; the n best are returned."""
+        return self.n if self.best_of is None else self.best_of
+
+    @property
+    def wanted_logprobs(self) -> int:
+        """How many most likely tokens are to come with each token; −1: not even its logprob."""
+        return -1
+
+    @property
+    def wanted_prompt_logprobs(self) -> int:
+        """The same for the tokens of the prompt."""
+        return -1
 
     @property
     def include_usage(self) -> bool:

@@ -1,0 +1,146 @@
+"""Log-probabilities in the API's forms, each with the text of its token."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from server.sampling.params import SamplingParams
+from server.sampling.token_logprobs import TokenLogprobs
+from server.tokenizer.base import Tokenizer
+from server.tokenizer.detokenizer import Detokenizer
+from server.workers.messages import RequestOutput
+
+
+class LogprobEntry(NamedTuple):
+    """A token, its log-probabilities, and where it is in a text."""
+
+    token_id: int
+    logprobs: TokenLogprobs | None
+    """None for the first token of a prompt."""
+    offset: int
+    """How many characters are whole before it."""
+    is_stop: bool = False
+    """Whether it ended the text, and is no part of it."""
+
+
+class LogprobText:
+    """Lets the log-probabilities of a choice out with the text that their tokens begin in.
+
+    Those of a stop string, which never comes out, do not come out either; unless some of the token
+    is text before it.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, params: SamplingParams) -> None:
+        self._detokenizer = Detokenizer(tokenizer)
+        self._stop_ids = set(params.stop_token_ids)
+        if not params.ignore_eos:
+            self._stop_ids.add(tokenizer.eos_id)
+        self._held: deque[LogprobEntry] = deque()
+        self._decoded = 0  # characters
+        self._shown = 0
+
+    def push(self, output: RequestOutput) -> list[LogprobEntry]:
+        """Take in tokens; return what goes with the output's text."""
+        for token, logprobs in zip(output.token_ids, output.logprobs, strict=True):
+            is_stop = token in self._stop_ids
+            self._held.append(LogprobEntry(token, logprobs, self._decoded, is_stop))
+            if not is_stop:
+                self._decoded += len(self._detokenizer.push([token]))
+        self._shown += len(output.text)
+        is_whole = False
+        if output.finish_reason is not None:
+            self._decoded += len(self._detokenizer.flush())
+            is_whole = self._decoded == self._shown
+        entries = []
+        while self._held and (is_whole or self._held[0].offset < self._shown):
+            entries.append(self._held.popleft())
+        return entries
+
+
+def prompt_entries(
+    ids: Sequence[int], logprobs: Sequence[TokenLogprobs | None], tokenizer: Tokenizer
+) -> list[LogprobEntry]:
+    """The same of a prompt, whose text is all there."""
+    detokenizer, entries, length = Detokenizer(tokenizer), [], 0
+    for token, each in zip(ids, logprobs, strict=True):
+        entries.append(LogprobEntry(token, each, length))
+        length += len(detokenizer.push([token]))
+    return entries
+
+
+def completion_logprobs(
+    prompt: Iterable[LogprobEntry],
+    answer: Iterable[LogprobEntry],
+    tokenizer: Tokenizer,
+    answer_begins: int = 0,
+) -> dict[str, Any]:
+    """As /v1/completions has them, of an answer that begins after so many characters."""
+    placed = [(entry, min(entry.offset, answer_begins)) for entry in prompt]
+    placed += [(entry, entry.offset + answer_begins) for entry in answer]
+    entries = [entry for entry, _ in placed]
+    return {
+        "tokens": [token_text(entry.token_id, tokenizer) for entry in entries],
+        "token_logprobs": [
+            None if entry.logprobs is None else entry.logprobs.logprob for entry in entries
+        ],
+        "top_logprobs": [_top_by_text(entry, tokenizer) for entry in entries],
+        "text_offset": [offset for _, offset in placed],
+    }
+
+
+def chat_logprobs(
+    entries: Iterable[LogprobEntry], tokenizer: Tokenizer | None
+) -> dict[str, Any] | None:
+    """As /v1/chat/completions has them: without a token that is no text but ended it.
+
+    None without a tokenizer: they were not asked for.
+    """
+    if tokenizer is None:
+        return None
+    content = [
+        {
+            **_chat_token(entry.token_id, entry.logprobs.logprob, tokenizer),
+            "top_logprobs": [
+                _chat_token(token, logprob, tokenizer) for token, logprob in _top(entry.logprobs)
+            ],
+        }
+        for entry in entries
+        if entry.logprobs is not None and not entry.is_stop
+    ]
+    return {"content": content, "refusal": None}
+
+
+def token_text(token_id: int, tokenizer: Tokenizer) -> str:
+    r"""The text of a token; `bytes:\xe2\x80` if it is not whole characters, else a name."""
+    data = tokenizer.token_bytes(token_id)
+    if not data:
+        return "<|endoftext|>" if token_id == tokenizer.eos_id else f"<|token_{token_id}|>"
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+
+
+def _chat_token(token_id: int, logprob: float, tokenizer: Tokenizer) -> dict[str, Any]:
+    data = tokenizer.token_bytes(token_id)
+    text = token_text(token_id, tokenizer)
+    return {"token": text, "logprob": logprob, "bytes": list(data) or None}
+
+
+def _top_by_text(entry: LogprobEntry, tokenizer: Tokenizer) -> dict[str, float] | None:
+    """The most likely tokens, and the token itself after them if it is not among them."""
+    if entry.logprobs is None:
+        return None
+    own = token_text(entry.token_id, tokenizer)
+    found: dict[str, float] = {}
+    for token, logprob in _top(entry.logprobs):
+        text = token_text(token, tokenizer)
+        if token != entry.token_id and (text in found or text == own):
+            text = f"token_id:{token}"  # another one of the same bytes
+        found[text] = logprob
+    found[own] = entry.logprobs.logprob
+    return found
+
+
+def _top(logprobs: TokenLogprobs) -> Iterable[tuple[int, float]]:
+    return zip(logprobs.top_ids, logprobs.top_logprobs, strict=True)
