@@ -60,6 +60,7 @@ class WorkerProcess:
             *(sys.executable, "-m", "server.workers.worker"),
             stdin=asyncio.subprocess.PIPE,
             env=environment,
+            start_new_session=True,  # Ctrl-C in a terminal is for the API process
         )
         assert process.stdin is not None
         process.stdin.write(msgspec.json.encode(assignment) + b"\n")
