@@ -56,6 +56,8 @@ def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
 
     manager = ModelManager(settings, make_workers)
     manager.open()
+    if settings.logging.prompts:
+        log.warning("logging.prompts is on: prompts and answers are written to the log")
     is_guarded = keys.required or settings.http.allow_no_keys
     with (
         contextlib.closing(_listen(settings.http.host, settings.http.port, is_guarded)) as listener,

@@ -42,5 +42,6 @@ def create_app(
     # Before the limit of bodies: strangers' bodies are not read at all.
     app.add_middleware(Authentication, keys=keys, admission=Admission(settings.limits))
     # The last one added is the outermost.
-    app.add_middleware(RequestContext, metrics=request_metrics)
+    logs_prompts = settings.logging.prompts
+    app.add_middleware(RequestContext, metrics=request_metrics, logs_prompts=logs_prompts)
     return app

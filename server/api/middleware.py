@@ -26,13 +26,14 @@ class RequestContext:
     """Gives a request its id, answers for unexpected exceptions, and writes the access log.
 
     What a request holds until its answer is sent goes into the ExitStack `exits` of its state.
-    There are also `metrics`, and `started`, when it came; `error_code` is put there by whatever
-    answers with an error.
+    There are also `metrics`, `started`, when it came, and `logs_prompts`, whether the log may have
+    prompts and answers; `error_code` is put there by whatever answers with an error.
     """
 
-    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics, logs_prompts: bool) -> None:
         self._app = app
         self._metrics = metrics
+        self._logs_prompts = logs_prompts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,6 +44,7 @@ class RequestContext:
         exits = state["exits"] = ExitStack()
         started = state["started"] = perf_counter()
         state["metrics"] = self._metrics
+        state["logs_prompts"] = self._logs_prompts
         token = request_id.set(ident)
         status = 0
 

@@ -126,7 +126,9 @@ class RequestRecord:
         self._started = started
         self._first_at = self._last_at = started
         self._tokens = 0
-        self._is_read = self._is_over = False
+        self._is_read = False
+        self.finish_reason = ""
+        """As that of the last output; empty until it is over."""
 
     def news(self, output: RequestOutput) -> None:
         """An output has come."""
@@ -142,7 +144,7 @@ class RequestRecord:
 
     def abort(self) -> None:
         """Nobody waits for it any more; without effect when it is over."""
-        if not self._is_over:
+        if not self.finish_reason:
             self._end("abort", perf_counter())
 
     def _add_tokens(self, count: int, now: float) -> None:
@@ -161,7 +163,7 @@ class RequestRecord:
 
     def _end(self, reason: str, now: float) -> None:
         series = self._series
-        self._is_over = True
+        self.finish_reason = reason
         series.finished[reason].inc()
         if reason in ("abort", "error"):
             return

@@ -155,7 +155,7 @@ def test_a_further_model_that_cannot_be_loaded(tmp_path):
 
 
 def start_in_terminal(until):
-    """A server whose terminal has shown a text: its process, the terminal, and what it has shown."""
+    """A server whose terminal has shown a text: its process, the terminal, and all it has shown."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
