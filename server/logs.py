@@ -63,5 +63,5 @@ def setup_logging(settings: LoggingSettings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
-    for noisy in ("numba", "asyncio", "httpx", "httpcore", "gguf"):
+    for noisy in ("numba", "asyncio", "httpx", "httpcore", "gguf", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -14,6 +14,7 @@ from server.api.errors import ApiError, ClientGoneError, not_ready
 from server.api.plan import Plan
 from server.api.request_metrics import RequestMetrics, RequestRecord
 from server.api.schemas.usage import PromptTokensDetails, Usage
+from server.api.tracing import TracedGeneration
 from server.api.transcript import log_answer, log_prompts
 from server.registry.manager import Route
 from server.workers.client import NotReadyError, OutputStream, QueueFullError
@@ -216,10 +217,12 @@ class Generation:
         if state["logs_prompts"]:
             log_prompts(self._plan.prompts, self._route.served.tokenizer)
         model, operation = self._route.served.spec.id, self._plan.operation
-        return [
+        records = [
             metrics.begin(model, operation, len(task.prompt_ids), state["started"])
             for task in self._plan.choices
         ]
+        state["generation"] = TracedGeneration(self._route.id, self._plan, records)
+        return records
 
     def _await_output(self, index: int) -> None:
         self._waits[asyncio.create_task(self._streams[index].get())] = index

@@ -153,7 +153,7 @@ async def test_a_bug_after_the_start_does_not_start_a_second_answer(
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    await RequestContext(breaks, RequestMetrics(), False)(scope, receive, send)
+    await RequestContext(breaks, RequestMetrics())(scope, receive, send)
     assert [message["type"] for message in sent] == ["http.response.start"]
     assert "ZeroDivisionError" in caplog.text
 
