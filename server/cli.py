@@ -234,7 +234,7 @@ def init(
 
 
 def main() -> None:
-    """Run a command; the entry point of the installed program."""
+    """Run a command; what `python -m server` and the installed program call."""
     try:
         app()
     except (CheckpointError, TokenizerError, SettingsError) as error:

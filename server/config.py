@@ -203,6 +203,20 @@ class LoggingSettings(Section):
     format: Literal["human", "json"] = Field(
         "human", description="Lines for people, or one JSON object a line."
     )
+    prompts: bool = Field(
+        False, description="Log the beginning of each prompt and answer, which is off for privacy."
+    )
+
+
+class TracingSettings(Section):
+    """Traces of requests for OpenTelemetry; needs the extra `otel`."""
+
+    endpoint: str = Field(
+        "",
+        pattern="^$|^https?://.",
+        description="An OTLP/HTTP collector, as http://127.0.0.1:4318; empty: no traces. Then "
+        "OTEL_* variables hold too.",
+    )
 
 
 class Settings(BaseSettings):
@@ -228,6 +242,7 @@ class Settings(BaseSettings):
     limits: LimitsSettings = LimitsSettings()
     sampling: SamplingSettings = SamplingSettings()
     logging: LoggingSettings = LoggingSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -45,7 +45,15 @@ class JsonFormatter(logging.Formatter):
         entry |= getattr(record, "fields", {})
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        return json_line(entry)
+
+
+def json_line(value: Any) -> str:
+    """JSON of printable characters only: one line, whatever reads it, and safe in a terminal."""
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def setup_logging(settings: LoggingSettings) -> None:
@@ -55,5 +63,5 @@ def setup_logging(settings: LoggingSettings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
-    for noisy in ("numba", "asyncio", "httpx", "httpcore", "gguf"):
+    for noisy in ("numba", "asyncio", "httpx", "httpcore", "gguf", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

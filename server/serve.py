@@ -18,6 +18,7 @@ from server.access.loopback import is_loopback
 from server.api.app import create_app
 from server.api.slow_readers import protocol_with_deadline
 from server.api.states import open_states
+from server.api.tracing import tracing
 from server.checkpoints.checkpoint import CheckpointError
 from server.config import Settings, SettingsError
 from server.registry.manager import ModelManager
@@ -41,9 +42,9 @@ tokens: then nearly any answer would be computed for a client that does not read
 def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
     """Serve until a signal or a failure. Returns the exit code; raises for what the user can mend.
 
-    CheckpointError, TokenizerError and SettingsError (a port in use, a broken keys file) come
-    before any process starts. On SIGHUP `read_settings` reads the settings again; it raises
-    SettingsError.
+    CheckpointError, TokenizerError and SettingsError (a port in use, a broken keys file, packages
+    that traces need) come before any process starts. On SIGHUP `read_settings` reads the settings
+    again; it raises SettingsError.
     """
     started = time.monotonic()
     keys = Keys(settings.http)
@@ -56,12 +57,16 @@ def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
 
     manager = ModelManager(settings, make_workers)
     manager.open()
+    if settings.logging.prompts:
+        log.warning("logging.prompts is on: prompts and answers are written to the log")
     is_guarded = keys.required or settings.http.allow_no_keys
     with (
         contextlib.closing(_listen(settings.http.host, settings.http.port, is_guarded)) as listener,
         contextlib.closing(open_states(settings.states)) as states,
+        tracing(settings.tracing) as tracer,
     ):
-        server = _Server(settings, create_app(settings, manager, states, keys), manager)
+        app = create_app(settings, manager, states, keys, tracer)
+        server = _Server(settings, app, manager)
         rereader = Rereader(manager, settings, read_settings)
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
             return runner.run(_run(server, manager, rereader, keys, display, listener, started))

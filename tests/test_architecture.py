@@ -23,6 +23,7 @@ ALLOWED = {
     "config": {"config_models", "model_names"},
     "logs": {"config"},
     "cache_root": set(),
+    "launch": set(),
     "kernels": {"cache_root"},
     "checkpoints": set(),
     "assets": set(),
@@ -35,17 +36,18 @@ ALLOWED = {
     "workers": LEAVES | {"snapshots", "engine", "checkpoints", "tokenizer", "sampling"},
     "registry": LEAVES | {"snapshots", "workers", "checkpoints", "model", "tokenizer", "sampling"},
     "api": LEAVES | {"access", "snapshots", "registry", "workers", "tokenizer", "sampling"},
-    "pull": {"checkpoints"},
-    "bench": {"model", "checkpoints", "kernels", "workers"},
+    "pull": {"checkpoints", "launch"},
+    "bench": {"model", "checkpoints", "kernels", "workers", "launch"},
     "startup_display": {"workers"},
     "serve": LEAVES | {"access", "api", "registry", "workers", "checkpoints", "startup_display"},
-    "convert": {"model", "checkpoints", "kernels", "tokenizer", "workers", "model_names"},
+    "convert": {"model", "checkpoints", "kernels", "tokenizer", "workers", "model_names"}
+    | {"launch"},
     "inspection": {"checkpoints", "model"},
     "config_sources": {"config"},
     "access": {"config", "config_models"},
     "cli": LEAVES
     | {"config_sources", "access", "serve", "inspection", "checkpoints", "model", "tokenizer"},
-    "__main__": {"cli"},
+    "__main__": {"launch"},  # which imports cli, by its name
 }
 API_PROCESS = "server.cli"
 PLAIN_ENGINE_DATA = {

@@ -37,3 +37,13 @@ def test_json_lines_keep_one_line_each(capsys):
     assert entry["message"] == "it broke\nhere"
     assert "ValueError: two\nlines" in entry["exception"]
     assert "request_id" not in entry
+
+
+def test_json_lines_hold_nothing_that_others_take_for_a_line_or_a_command(capsys):
+    setup_logging(LoggingSettings(format="json"))
+    text = "a\u2028b\x85c\x1b[31md\U000e0001\ud800"
+    logging.getLogger("server.x").warning("%s", text)
+    (line, end) = capsys.readouterr().err.split("\n")
+    assert end == ""
+    assert line.isprintable()
+    assert json.loads(line)["message"] == text

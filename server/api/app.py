@@ -12,14 +12,19 @@ from server.api.read_ahead import ReadAhead
 from server.api.request_metrics import RequestMetrics
 from server.api.routes import admin, cache, chat, completions, health, metrics, models, states
 from server.api.states import States
+from server.api.tracing import Tracer
 from server.config import Settings
 from server.registry.manager import ModelManager
 
 
 def create_app(
-    settings: Settings, manager: ModelManager, named_states: States, keys: Keys
+    settings: Settings,
+    manager: ModelManager,
+    named_states: States,
+    keys: Keys,
+    tracer: Tracer | None = None,
 ) -> FastAPI:
-    """An ASGI app over models and states that someone else opens and closes."""
+    """An ASGI app over models, states and a tracer that someone else opens and closes."""
     # No documentation pages: they load their scripts from elsewhere. No redirects of trailing
     # slashes: behind a proxy they would point to the wrong place.
     app = FastAPI(title="rwkv-server", docs_url=None, redoc_url=None, redirect_slashes=False)
@@ -42,5 +47,10 @@ def create_app(
     # Before the limit of bodies: strangers' bodies are not read at all.
     app.add_middleware(Authentication, keys=keys, admission=Admission(settings.limits))
     # The last one added is the outermost.
-    app.add_middleware(RequestContext, metrics=request_metrics)
+    app.add_middleware(
+        RequestContext,
+        metrics=request_metrics,
+        logs_prompts=settings.logging.prompts,
+        tracer=tracer,
+    )
     return app

@@ -16,6 +16,8 @@ from server.api.logprobs import LogprobEntry, LogprobText, prompt_entries
 from server.api.plan import Plan
 from server.api.request_metrics import RequestMetrics, RequestRecord
 from server.api.schemas.usage import PromptTokensDetails, Usage
+from server.api.tracing import TracedGeneration
+from server.api.transcript import log_answer, log_prompts
 from server.registry.manager import Route
 from server.workers.client import NotReadyError, OutputStream, QueueFullError
 from server.workers.messages import RequestOutput, Task
@@ -252,17 +254,26 @@ class Generation:
     def _begin_records(self) -> list[RequestRecord]:
         state = self._scope["state"]
         metrics: RequestMetrics = state["metrics"]
+        if state["logs_prompts"]:
+            log_prompts(self._plan.prompts, self._route.served.tokenizer)
         model, operation = self._route.served.spec.id, self._plan.operation
-        return [
+        records = [
             metrics.begin(model, operation, len(task.prompt_ids), state["started"])
             for task in self._plan.choices
         ]
+        state["generation"] = TracedGeneration(self._route.id, self._plan, records)
+        return records
 
     def _abort(self) -> None:
         if self._ticket is not None:
             self._ticket.close()
         for record in self._records:
             record.abort()
+        if self._scope["state"]["logs_prompts"]:
+            for index, (record, choice) in enumerate(
+                zip(self._records, self.choices, strict=False)
+            ):
+                log_answer(index, choice.text, len(choice.token_ids), record.finish_reason)
         if self._gone is not None:
             self._gone.cancel()
         for stream in self._streams:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.errors import ApiError, error_response, internal_error
 from server.api.request_metrics import RequestMetrics
+from server.api.tracing import Tracer
 from server.logs import request_id
 
 logger = logging.getLogger(__name__)
@@ -26,13 +27,21 @@ class RequestContext:
     """Gives a request its id, answers for unexpected exceptions, and writes the access log.
 
     What a request holds until its answer is sent goes into the ExitStack `exits` of its state.
-    There are also `metrics`, and `started`, when it came; `error_code` is put there by whatever
-    answers with an error.
+    There are also `metrics`, `started`, when it came, and `logs_prompts`, whether the log may have
+    prompts and answers; `error_code` is put there by whatever answers with an error.
     """
 
-    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: RequestMetrics,
+        logs_prompts: bool = False,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._logs_prompts = logs_prompts
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,6 +52,7 @@ class RequestContext:
         exits = state["exits"] = ExitStack()
         started = state["started"] = perf_counter()
         state["metrics"] = self._metrics
+        state["logs_prompts"] = self._logs_prompts
         token = request_id.set(ident)
         status = 0
 
@@ -64,6 +74,8 @@ class RequestContext:
             exits.close()
             if "error_code" in state and scope["path"] not in PROBES:
                 self._metrics.refuse(state["error_code"])
+            if self._tracer is not None and scope["path"] not in PROBES:
+                self._tracer.trace(scope, ident, status, started)
             _log_access(scope, status, perf_counter() - started)
             request_id.reset(token)
 

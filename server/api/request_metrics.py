@@ -122,19 +122,24 @@ class RequestRecord:
 
     def __init__(self, series: _Series, prompt_tokens: int, started: float) -> None:
         self._series = series
-        self._prompt = prompt_tokens
-        self._started = started
-        self._first_at = self._last_at = started
-        self._tokens = 0
-        self._is_read = self._is_over = False
+        self._started = self._last_at = started
+        self.prompt_tokens = prompt_tokens
+        self.generated_tokens = 0
+        self.submitted_at = perf_counter()
+        self.admitted_at: float | None = None
+        """When it got its slot; known from the first output on."""
+        self.first_token_at: float | None = None
+        self.ended_at = 0.0
+        self.finish_reason = ""
+        """As that of the last output; empty until it is over."""
 
     def news(self, output: RequestOutput) -> None:
         """An output has come."""
         now = perf_counter()
-        if not self._is_read and output.finish_reason not in ("abort", "error"):
-            self._is_read = True
+        if self.admitted_at is None and output.finish_reason not in ("abort", "error"):
+            self.admitted_at = min(now, self.submitted_at + output.queued_seconds)
             self._series.queue.observe(output.queued_seconds)
-            self._series.prompt.inc(self._prompt)
+            self._series.prompt.inc(self.prompt_tokens)
         if output.token_ids:
             self._add_tokens(len(output.token_ids), now)
         if output.finish_reason is not None:
@@ -142,32 +147,33 @@ class RequestRecord:
 
     def abort(self) -> None:
         """Nobody waits for it any more; without effect when it is over."""
-        if not self._is_over:
+        if not self.finish_reason:
             self._end("abort", perf_counter())
 
     def _add_tokens(self, count: int, now: float) -> None:
         series = self._series
         series.generated.inc(count)
         gaps = count
-        if not self._tokens:
-            self._first_at = self._last_at = now
+        if self.first_token_at is None:
+            self.first_token_at = self._last_at = now
             series.first_token.observe(now - self._started)
             series.server_first_token.observe(now - self._started)
             gaps -= 1
         for _ in range(gaps):  # those that came together share the time
             series.inter_token.observe((now - self._last_at) / gaps)
-        self._tokens += count
+        self.generated_tokens += count
         self._last_at = now
 
     def _end(self, reason: str, now: float) -> None:
         series = self._series
-        self._is_over = True
+        self.finish_reason, self.ended_at = reason, now
         series.finished[reason].inc()
         if reason in ("abort", "error"):
             return
         series.latency.observe(now - self._started)
-        series.prompts.observe(self._prompt)
-        series.answers.observe(self._tokens)
+        series.prompts.observe(self.prompt_tokens)
+        series.answers.observe(self.generated_tokens)
         series.server_duration.observe(now - self._started)
-        if self._tokens > 1:
-            series.server_each_token.observe((now - self._first_at) / (self._tokens - 1))
+        if self.first_token_at is not None and self.generated_tokens > 1:
+            seconds = now - self.first_token_at
+            series.server_each_token.observe(seconds / (self.generated_tokens - 1))

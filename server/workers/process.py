@@ -8,10 +8,16 @@ import sys
 
 import msgspec
 
+from server.config import ENV_PREFIX
 from server.workers.messages import Assignment, Ready
 from server.workers.records import WorkerLink
 
 _LAST_MESSAGE_SECONDS = 0.2
+
+
+_WITHHELD = (ENV_PREFIX, "OTEL_", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+"""What the names of variables begin with that workers do not get: they are told their settings, and
+have no use for keys, nor for tokens: models were downloaded before."""
 
 
 class WorkerError(Exception):
@@ -47,13 +53,14 @@ class WorkerProcess:
         cls, index: int, assignment: Assignment, link: WorkerLink, cache_dir: str
     ) -> "WorkerProcess":
         """Start one; it compiles into `cache_dir`, if that is not empty."""
-        environment = dict(os.environ)
+        environment = _environment()
         if cache_dir:
             environment["NUMBA_CACHE_DIR"] = cache_dir
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "server.workers.worker"),
             stdin=asyncio.subprocess.PIPE,
             env=environment,
+            start_new_session=True,  # Ctrl-C in a terminal is for the API process
         )
         assert process.stdin is not None
         process.stdin.write(msgspec.json.encode(assignment) + b"\n")
@@ -118,3 +125,10 @@ class WorkerProcess:
         if self._process.returncode is None:
             self._killed_for = reason
             self._process.kill()
+
+
+def _environment() -> dict[str, str]:
+    """Of a worker: this one's without secrets. Settings are read from names of any case."""
+    return {
+        name: text for name, text in os.environ.items() if not name.upper().startswith(_WITHHELD)
+    }

@@ -6,25 +6,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 LONGEST_DELAY = 30.0
-RESET_SECONDS = 60.0
-"""A worker that was ready for so long begins with no delay again."""
+HEALTHY_SECONDS = 10.0
+"""A worker that was ready for so long is started again at once, and ends a crash loop."""
 LOOP_DEATHS, LOOP_SECONDS = 5, 60.0
 """So many deaths within such a time are a crash loop."""
-HEALTHY_SECONDS = 10.0
-"""It is over when a worker has been ready for so long."""
 
 
 @dataclass
 class _Worker:
     failures: int = 0
-    """In a row."""
+    """In a row, with less than HEALTHY_SECONDS of readiness before each but the first."""
     deaths: int = 0
     """In all."""
     ready_since: float | None = None
 
 
 class Restarts:
-    """Delays of 0, 1, 2, 4, … LONGEST_DELAY seconds for each worker, and the crash loops of all."""
+    """Delays of 0, 1, 2, 4, … LONGEST_DELAY seconds for each worker, and the crash loops of all.
+
+    They begin again with 0 when the worker that died had been healthy.
+    """
 
     def __init__(self, workers: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -39,8 +40,9 @@ class Restarts:
     def died(self, index: int) -> float:
         """The worker has ended, or could not start. Returns in how many seconds to start it."""
         now, worker = self._clock(), self._workers[index]
-        if worker.ready_since is not None and now - worker.ready_since >= RESET_SECONDS:
+        if self._is_healthy(worker):
             worker.failures = 0
+            self._end_loop()
         worker.ready_since = None
         worker.failures += 1
         worker.deaths += 1
@@ -64,10 +66,14 @@ class Restarts:
     @property
     def looping(self) -> bool:
         """Whether workers die again and again, and none lives."""
-        if self._looping:
-            since = [worker.ready_since for worker in self._workers]
-            limit = self._clock() - HEALTHY_SECONDS
-            if any(start is not None and start <= limit for start in since):
-                self._looping = False
-                self._deaths.clear()
+        if self._looping and any(self._is_healthy(worker) for worker in self._workers):
+            self._end_loop()
         return self._looping
+
+    def _end_loop(self) -> None:
+        self._looping = False
+        self._deaths.clear()
+
+    def _is_healthy(self, worker: _Worker) -> bool:
+        since = worker.ready_since
+        return since is not None and self._clock() - since >= HEALTHY_SECONDS

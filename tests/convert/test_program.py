@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from server.checkpoints.reader import open_checkpoint
-from server.convert.__main__ import main
+from server.convert.program import main
 from tests.model.random_models import random_tensors, write_model
 
 ROOT = Path(__file__).parents[2]

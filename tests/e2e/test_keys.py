@@ -2,6 +2,7 @@
 
 import re
 import signal
+from pathlib import Path
 
 import openai
 import pytest
@@ -100,3 +101,21 @@ def test_what_is_no_loopback_address_is_refused(host):
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
 def test_loopback_needs_no_keys(host):
     serve._listen(host, 0, False).close()
+
+
+def test_keys_and_tokens_in_the_environment_are_not_handed_to_workers():
+    secrets = {
+        "RWKV_SERVER_HTTP_API_KEY": "rk-of-users",
+        "rwkv_server_http_admin_key": "rk-of-admins",  # which is read as well
+        "HF_TOKEN": "hf-token",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=otel-secret",
+    }
+    with ServerProcess(RWKV_ISA_OF_A_TEST="kept", **secrets) as server:
+        server.wait_until_ready()
+        (worker,) = server.workers()
+        known = (Path(f"/proc/{worker.pid}/{of}").read_text() for of in ("environ", "cmdline"))
+        known = "".join(known)
+        assert "RWKV_ISA_OF_A_TEST=kept" in known
+        assert not [name for name, secret in secrets.items() if name in known or secret in known]
+        with server.client(headers={"authorization": "Bearer rk-of-admins"}) as http:
+            assert http.get("/metrics").status_code == 200

@@ -4,6 +4,7 @@ import json
 import signal
 
 import psutil
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.server_process import ServerProcess
@@ -41,6 +42,32 @@ def test_metrics_of_real_workers(server):
     resident = after["rwkv_worker_resident_bytes", MODEL, "worker-0"]
     assert resident > psutil.Process(worker.pid).memory_info().rss / 2
     assert after["rwkv_worker_ready", MODEL, "worker-0"] == 1
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_what_clients_ask_is_logged_only_if_the_operator_says_so(on):
+    secret = "The password is swordfish."
+    body = {"prompt": secret, "max_tokens": 2000, "ignore_eos": True, "stream": True, "seed": 1}
+    settings = {"RWKV_SERVER_LOGGING_PROMPTS": on, "RWKV_SERVER_LOGGING_LEVEL": "debug"}
+    with ServerProcess(**settings) as server:
+        server.wait_until_ready()
+        with server.streaming(body) as events:
+            if not on:  # what is said of a worker that dies must not say it either
+                server.workers()[0].send_signal(signal.SIGKILL)
+            answer = "".join(
+                json.loads(event)["choices"][0]["text"] for event in events if event != "[DONE]"
+            )
+        server.wait_for_line("2000 tokens", 0)
+        refused = server.client().post("/v1/completions", json={"prompt": {"text": secret}})
+        assert refused.status_code == 400
+        metrics = server.client().get("/metrics").text
+        server.send_signal(signal.SIGTERM)
+        assert server.wait() == 0
+    log = "\n".join(server.lines)
+    assert secret not in refused.text + metrics
+    assert (json.dumps(secret) in log) == on
+    assert (json.dumps(answer[:30], ensure_ascii=False)[1:-1] in log) == on
+    assert any("logging.prompts is on" in line for line in server.lines) == on
 
 
 def test_a_server_that_drains_is_unready_and_still_serves():

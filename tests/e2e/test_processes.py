@@ -1,5 +1,6 @@
 """Starting, stopping, and processes that end when nobody expects it."""
 
+import contextlib
 import json
 import os
 import pty
@@ -153,19 +154,39 @@ def test_a_further_model_that_cannot_be_loaded(tmp_path):
     assert "must be unique" in one_error_line(*run_cli("serve", "--config", str(config)))
 
 
-def test_a_server_in_the_foreground_ends_with_its_terminal():
+def start_in_terminal(until):
+    """A server whose terminal has shown a text: its process, the terminal, and all it has shown."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
         os.execv(sys.executable, [sys.executable, "-m", "server", "serve", "--port", "0"])
     shown = b""
-    while b"serving " not in shown:
+    while until not in shown:
         shown += os.read(terminal, 4096)
-    workers = psutil.Process(pid).children()
+    return psutil.Process(pid), terminal, shown
+
+
+def test_a_server_in_the_foreground_ends_with_its_terminal():
+    server, terminal, _ = start_in_terminal(b"serving ")
+    workers = server.children()
     os.close(terminal)  # which sends SIGHUP
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert os.waitstatus_to_exitcode(os.waitpid(server.pid, 0)[1]) == 0
     assert workers
     assert not any(worker.is_running() for worker in workers)
+
+
+def test_ctrl_c_in_a_terminal_is_not_for_workers():
+    server, terminal, shown = start_in_terminal(b"loading ")
+    while not server.children():
+        assert server.is_running()
+    os.write(terminal, b"\x03")  # while the worker is imported
+    with contextlib.suppress(OSError):  # how the end of a terminal reads
+        while more := os.read(terminal, 4096):
+            shown += more
+    assert os.waitstatus_to_exitcode(os.waitpid(server.pid, 0)[1]) == 0
+    assert b"stopping on SIGINT" in shown
+    assert b"Traceback" not in shown
+    os.close(terminal)
 
 
 def test_unknown_options_and_settings(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 from huggingface_hub import constants, file_download
 
-from server.pull import __main__ as program
+from server.pull import program
 from tests.pull.hub_stand_in import HubStandIn
 
 

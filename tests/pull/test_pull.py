@@ -9,7 +9,7 @@ from huggingface_hub import file_download
 
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.hub import HubModel, local_path, parse_model
-from server.pull import __main__ as program
+from server.pull import program
 from tests.pull.hub_stand_in import COMMIT, FOLDER, WEIGHTS
 
 INDEX = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.workers.restarts import HEALTHY_SECONDS, LOOP_DEATHS, RESET_SECONDS, Restarts
+from server.workers.restarts import HEALTHY_SECONDS, LOOP_DEATHS, Restarts
 
 
 class Clock:
@@ -24,17 +24,26 @@ def test_delays_grow_up_to_half_a_minute(clock):
     assert [restarts.died(0) for _ in range(2000)] == [30] * 2000
 
 
-def test_a_minute_of_health_begins_anew(clock):
+def test_a_worker_that_was_ready_for_a_while_is_started_at_once(clock):
+    restarts = Restarts(1, clock)
+    for _ in range(20):
+        restarts.became_ready(0)
+        clock.now += HEALTHY_SECONDS
+        assert restarts.died(0) == 0
+    assert not restarts.looping
+
+
+def test_the_delay_grows_only_with_deaths_in_a_short_time(clock):
     restarts = Restarts(1, clock)
     assert [restarts.died(0) for _ in range(3)] == [0, 1, 2]
     restarts.became_ready(0)
-    clock.now += RESET_SECONDS - 1
+    clock.now += HEALTHY_SECONDS - 1
     assert restarts.died(0) == 4
     clock.now += 1000  # it does not live
     assert restarts.died(0) == 8
     restarts.became_ready(0)
-    clock.now += RESET_SECONDS
-    assert restarts.died(0) == 0
+    clock.now += HEALTHY_SECONDS
+    assert [restarts.died(0) for _ in range(3)] == [0, 1, 2]
 
 
 def test_many_deaths_are_a_loop_until_a_worker_lives(clock):
