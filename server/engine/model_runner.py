@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.batch import Batch, BatchResult, Chunk
+from server.engine.pooling import Pooler
 from server.engine.prefix_cache import PrefixCache
 from server.engine.request import Request
 from server.model.initial_state import StateArrays
@@ -19,7 +20,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class ModelRunner:
-    """Owns the states and the penalty counts of the running requests."""
+    """Owns the states, the penalty counts and what is pooled of the running requests."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class ModelRunner:
         self._initial_states = initial_states
         self._cache = cache
         self._counts: dict[str, PenaltyCounts] = {}
+        self._pooler = Pooler(model)
 
     def run(self, batch: Batch) -> BatchResult:
         """Advance every chunk's request and sample where the chunk reaches its end."""
@@ -43,9 +45,10 @@ class ModelRunner:
             if chunk.request.slot < 0:
                 self._start(chunk.request)
         logits = self._forward(batch)
+        embeddings = self._pooler.add(batch.chunks)
         sampling = [chunk.request for chunk in batch.chunks if chunk.samples]
         if not sampling:
-            return BatchResult({})
+            return BatchResult({}, embeddings)
         rows = [
             SampleRow(request.params, request.position, self._counts.get(request.request_id))
             for request in sampling
@@ -57,7 +60,7 @@ class ModelRunner:
             sampled[request.request_id] = token
             if request.request_id in self._counts and token >= 0:
                 self._counts[request.request_id].add(token)
-        return BatchResult(sampled)
+        return BatchResult(sampled, embeddings)
 
     def keep_reply(self, request: Request) -> None:
         """Let what a request has generated so far be begun with."""
@@ -71,6 +74,7 @@ class ModelRunner:
             request.slot = -1
         request.parked = None
         self._counts.pop(request.request_id, None)
+        self._pooler.forget(request)
 
     @property
     def free_slots(self) -> int:

@@ -1,5 +1,8 @@
 """From sampled tokens to text and finish reasons, of which it is the only judge."""
 
+import msgspec
+import numpy as np
+
 from server.engine.batch import Batch, BatchResult
 from server.engine.outputs import FinishReason, RequestOutput
 from server.engine.request import Request
@@ -87,9 +90,12 @@ class OutputProcessor:
         outputs, finished = [], []
         for chunk in batch.chunks:
             request = chunk.request
-            if request.request_id not in result.sampled:
+            if request.request_id in result.embeddings:
+                output = _embedded(request, result.embeddings[request.request_id])
+            elif request.request_id in result.sampled:
+                output = self._advance(request, result.sampled[request.request_id])
+            else:
                 continue
-            output = self._advance(request, result.sampled[request.request_id])
             outputs.append(output)
             if output.finish_reason is not None:
                 finished.append(request)
@@ -117,6 +123,13 @@ class OutputProcessor:
             piece += text.stops.push(text.detokenizer.flush())
             piece += text.stops.flush()
         return _news(request, piece, [token], reason)
+
+
+def _embedded(request: Request, embedding: bytes) -> RequestOutput:
+    if not np.isfinite(np.frombuffer(embedding, "<f8")).all():
+        error = "the model computed no finite hidden states"
+        return RequestOutput(request.request_id, "", [], "error", error)
+    return msgspec.structs.replace(_news(request, "", [], "stop"), embedding=embedding)
 
 
 def _news(

@@ -29,3 +29,6 @@ class RequestOutput(msgspec.Struct, frozen=True):
     """With the first token: how long the request waited for a slot."""
     state: bytes = b""
     """With the finish reason, if the task asked for it: the state after the prompt, encoded."""
+    embedding: bytes = b""
+    """With the finish reason, if the task has a pooling: little-endian float64, one for each
+    channel of the model, not normalised."""

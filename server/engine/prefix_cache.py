@@ -59,7 +59,8 @@ class PrefixCache:
         self._not_asked += not request.use.reads
         junction = 0
         if request.use.reads:
-            match = self._cache.match(request.namespace, request.prompt_array)
+            ids, at_most = request.prompt_array, request.most_cached
+            match = self._cache.match(request.namespace, ids, at_most)
             request.snapshot, request.computed = match.snapshot, match.tokens
             request.cached, junction = match.tokens, match.junction
         if request.use.writes:
@@ -153,5 +154,6 @@ def _usable_prefix(request: Request, other: Request) -> int:
         shared = int(different[0]) if len(different) else length
         if shared == len(request.prompt_ids) != len(other.prompt_ids):
             shared -= 1
+        shared = min(shared, request.most_cached)
         request.shared[other.request_id] = shared
     return shared
