@@ -31,19 +31,23 @@ def template_of(body: PromptRequest, model: ServedModel) -> Renderer:
 
 
 async def encode_prompts(
-    prompts: list[str] | list[list[int]], model: ServedModel, limits: LimitsSettings
+    prompts: list[str] | list[list[int]],
+    model: ServedModel,
+    limits: LimitsSettings,
+    param: str = "prompt",
 ) -> list[list[int]]:
     """Each prompt as token ids; ids are checked. Raises ApiError."""
-    encoded = []
-    for prompt in prompts:
-        if isinstance(prompt, str):
-            ids = await run_encoding(len(prompt), model.tokenizer.encode, prompt)
-        else:
-            ids = prompt
-            check_ids(ids, "prompt", model.tokenizer)
-        check_length(ids, "prompt", limits)
-        encoded.append(ids)
+    size = sum(len(prompt) for prompt in prompts if isinstance(prompt, str))
+    encoded = await run_encoding(size, _encode_prompts, prompts, model.tokenizer)
+    for prompt, ids in zip(prompts, encoded, strict=True):
+        if prompt is ids:
+            check_ids(ids, param, model.tokenizer)
+        check_length(ids, param, limits)
     return encoded
+
+
+def _encode_prompts(prompts: list[str] | list[list[int]], tokenizer: Tokenizer) -> list[list[int]]:
+    return [tokenizer.encode(each) if isinstance(each, str) else each for each in prompts]
 
 
 async def encode_messages(

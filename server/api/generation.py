@@ -56,6 +56,8 @@ class GeneratedChoice:
     finish_reason: Finish | None = None
     state: bytes = b""
     """At the end, if its task keeps the state."""
+    embedding: bytes = b""
+    """At the end, if its task has a pooling: see RequestOutput."""
 
     @property
     def text(self) -> str:
@@ -81,7 +83,8 @@ class Generation:
     """All choices of one HTTP request; leaving the context aborts those that still run.
 
     Entering admits and submits them: all, or none when it raises ApiError (queue_full,
-    rate_limit_exceeded, loading).
+    rate_limit_exceeded, loading). If the plan says how many may run at once, those that are left
+    are submitted as others finish.
     """
 
     def __init__(self, route: Route, plan: Plan, scope: Scope, receive: Receive) -> None:
@@ -102,9 +105,9 @@ class Generation:
     def __enter__(self) -> Self:
         plan = self._plan
         sizes = [len(ids) for ids in plan.prompts]
-        self._ticket = admit(self._scope, sizes, plan.choices_per_prompt)
+        self._ticket = admit(self._scope, sizes, plan.choices_per_prompt, plan.at_once)
         try:
-            for task in plan.choices:
+            for task in plan.choices[: self._ticket.at_once]:
                 self._streams.append(self._route.submit(task, plan.key))
                 self.choices.append(GeneratedChoice())
         except BaseException as error:
@@ -187,10 +190,22 @@ class Generation:
         choice.finish_reason = finish
         if finish is not None:
             self.tokens.finish_reasons.append(finish)
-        choice.state = output.state
+        choice.state, choice.embedding = output.state, output.embedding
         if finish is None:
             self._await_output(index)
+        elif len(self.choices) < len(self._plan.choices):
+            self._submit_next()
         return News(index, output.text, finish)
+
+    def _submit_next(self) -> None:
+        """In the place of one that has finished."""
+        index = len(self.choices)
+        try:
+            self._streams.append(self._route.submit_admitted(self._plan.choices[index]))
+        except NotReadyError as error:
+            raise not_ready(error) from None
+        self.choices.append(GeneratedChoice())
+        self._await_output(index)
 
     async def _wait(self, silence: float | None) -> set[asyncio.Task[Any]]:
         assert self._gone is not None

@@ -106,6 +106,7 @@ def _merge(outputs: list[RequestOutput]) -> RequestOutput:
         written_tokens=sum(output.written_tokens for output in outputs),
         queued_seconds=sum(output.queued_seconds for output in outputs),
         state=outputs[-1].state,
+        embedding=outputs[-1].embedding,
     )
 
 
