@@ -37,6 +37,7 @@ class FakeTokenizer:
 
     vocab_size = 257
     eos_id = 0
+    special_tokens = {"<end>": 0}  # noqa: RUF012
 
     def encode(self, text: str) -> list[int]:
         """The text's UTF-8 bytes, each plus one."""
@@ -55,6 +56,8 @@ class FakeTemplate:
     """`role: content` paragraphs."""
 
     stop = ("\n\nuser:",)
+    source = "{# fake #}"
+    bos_token = ""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error

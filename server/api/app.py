@@ -20,6 +20,7 @@ from server.api.routes import (
     metrics,
     models,
     states,
+    tokens,
 )
 from server.api.states import States
 from server.config import Settings
@@ -37,7 +38,7 @@ def create_app(
     read_ahead = ReadAhead(settings.cache)
     app.state.service = Service(settings, manager, named_states, read_ahead, request_metrics)
     install_error_handlers(app)
-    for module in (models, completions, chat, embeddings, states, health):
+    for module in (models, completions, chat, embeddings, tokens, states, health):
         app.include_router(module.router)
     if settings.http.admin != "off":
         for operation in (admin, cache, metrics):

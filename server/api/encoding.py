@@ -77,12 +77,19 @@ def _encode_chat(
     tokenizer: Tokenizer,
     add_generation_prompt: bool,
 ) -> tuple[list[int], Boundaries]:
-    try:
-        text = template.render(messages, add_generation_prompt)
-    except TokenizerError as error:  # such as roles in an order that the template refuses
-        raise ApiError("invalid_value", str(error), "messages") from None
+    text = render_messages(messages, template, add_generation_prompt)
     ids = tokenizer.encode(text)
     return ids, chat_boundaries(messages, text, ids, template, tokenizer, breakpoints)
+
+
+def render_messages(
+    messages: list[dict[str, Any]], template: Renderer, add_generation_prompt: bool
+) -> str:
+    """The prompt of messages. Raises ApiError."""
+    try:
+        return template.render(messages, add_generation_prompt)
+    except TokenizerError as error:  # such as roles in an order that the template refuses
+        raise ApiError("invalid_value", str(error), "messages") from None
 
 
 async def run_encoding(size: int, encode: Callable[..., T], *args: Any) -> T:

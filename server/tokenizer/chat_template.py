@@ -49,6 +49,8 @@ class ChatTemplate:
             raise TokenizerError(f"chat template, line {error.lineno}: {error.message}") from None
         except (RecursionError, ValueError, SyntaxError, MemoryError, OverflowError) as error:
             raise TokenizerError(f"chat template: {type(error).__name__}: {error}") from None
+        self.source = source
+        self.bos_token = bos_token
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
         # A model's own template may well speak in the same turns.
         self.stop: tuple[str, ...] = RWKV_STOP if built_in or "User:" in source else ()
