@@ -118,7 +118,8 @@ async def plan_embeddings(
     embed = partial(Task, params=READS_ONLY, use=use, tenant=owner.tenant, priority=priority)
     tasks = [embed(ids, pooling=body.pooling) for ids in prompts]
     at_once = settings.limits.max_choices
-    return Plan(prompts, tasks, body.prompt_cache_key, operation="embeddings", at_once=at_once)
+    key = body.prompt_cache_key
+    return Plan(prompts, tasks, key=key, operation="embeddings", at_once=at_once)
 
 
 def _plan(
