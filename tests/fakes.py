@@ -22,6 +22,7 @@ from server.workers.messages import (
     Ready,
     RequestOutput,
     Sleep,
+    Task,
     ToWorker,
     Wake,
 )
@@ -36,6 +37,7 @@ class FakeTokenizer:
 
     vocab_size = 257
     eos_id = 0
+    special_tokens = {"<end>": 0}  # noqa: RUF012
 
     def encode(self, text: str) -> list[int]:
         """The text's UTF-8 bytes, each plus one."""
@@ -54,6 +56,8 @@ class FakeTemplate:
     """`role: content` paragraphs."""
 
     stop = ("\n\nuser:",)
+    source = "{# fake #}"
+    bos_token = ""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -71,6 +75,7 @@ class FakeTemplate:
 
 
 STATE_SHAPES = {"wkv": (1, 1, 2, 2)}
+DIM = 8
 FINGERPRINT = "test-weights"
 CODEC = SnapshotCodec(FINGERPRINT, STATE_SHAPES, FakeTokenizer.vocab_size)
 
@@ -85,6 +90,13 @@ def fake_state(tokens: list[int], base: bytes = b"") -> bytes:
     logits = np.full(CODEC.vocab_size, value, np.float32)
     count = len(tokens) + (before.tokens if before else 0)
     return CODEC.encode(Snapshot(count, {"wkv": wkv}, logits))
+
+
+def fake_embedding(tokens: list[int], pooling: str) -> bytes:
+    """Of some tokens; what is pooled of each is its id and, from there, ever less."""
+    read = tokens if pooling == "mean" else tokens[-1:]
+    states = np.array([[token - channel for channel in range(DIM)] for token in read], "<f8")
+    return states.mean(0).tobytes()
 
 
 def greet(_: Generate) -> list[str]:
@@ -169,6 +181,9 @@ class FakeWorker:
         self._woken.set()
 
     async def _answer(self, request: Generate) -> None:
+        if request.task.pooling:
+            await self._embed(request.request_id, request.task)
+            return
         pieces = self.script(request)
         for number, piece in enumerate(pieces[: request.task.params.max_tokens]):
             await self._hold(number)
@@ -184,6 +199,14 @@ class FakeWorker:
         task = request.task
         state = fake_state(task.prompt_ids, task.base) if task.keeps_state else b""
         self._deliver(RequestOutput(request.request_id, "", [], finish, self.error, state=state))
+
+    async def _embed(self, request_id: str, task: Task) -> None:
+        await self._hold(0)
+        self.finished += 1
+        embedding = fake_embedding(task.prompt_ids, task.pooling)
+        self._deliver(
+            RequestOutput(request_id, "", [], self.finish, self.error, embedding=embedding)
+        )
 
     async def _hold(self, number: int) -> None:
         if number == self.hold_after:
@@ -206,6 +229,7 @@ def fake_model(
         generation="rwkv7",
         parameters=1000,
         vocab_size=FakeTokenizer.vocab_size,
+        dim=DIM,
         state_shapes=STATE_SHAPES,
         system_fingerprint="fp_test",
         stamp=stamp_files(spec),

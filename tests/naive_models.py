@@ -57,16 +57,18 @@ class Rwkv:
 
     def read(self, tokens):
         """Logits [V] after the last of the tokens."""
-        for token in tokens:
-            logits = self._token(token)
-        return logits
+        return self.product("head.weight", self.hidden_states(tokens)[-1])
+
+    def hidden_states(self, tokens):
+        """What the head reads, [C] after each of the tokens."""
+        return [self._token(token) for token in tokens]
 
     def _token(self, token):
         x = self.norm("blocks.0.ln0", self.w["emb.weight"][token])
         for i in range(self.layers):
             x = x + self.time_mixing(i, self.norm(f"blocks.{i}.ln1", x))
             x = x + self.channel_mixing(i, self.norm(f"blocks.{i}.ln2", x))
-        return self.product("head.weight", self.norm("ln_out", x))
+        return self.norm("ln_out", x)
 
     def shifted(self, previous, x, share):
         """share is that of the current token."""

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Literal
 
@@ -83,20 +84,28 @@ class Admission:
         self.clock = clock
         self._accounts: dict[str, Account] = {}
 
-    def admit(self, caller: Caller, prompts: Sequence[int], choices: int) -> "Ticket":
+    def admit(
+        self, caller: Caller, prompts: Sequence[int], choices: int, at_once: int | None = None
+    ) -> "Ticket":
         """Hold so many choices of each prompt, whose tokens are given, until the ticket is closed.
+
+        With `at_once`, no more of them than that and than the bounds on requests: the ticket holds
+        the next one when one has finished. The tokens of all count from the beginning.
 
         Raises Refusal: invalid_value when it could never be admitted, queue_full or
         rate_limit_exceeded. A prompt over a bound on tokens is admitted when no other is queued.
         """
         account, own, limits = self.account(caller), caller.limits, self.limits
         requests, tokens = len(prompts) * choices, sum(prompts)
+        if at_once is not None:
+            most = own.max_requests or limits.max_requests
+            requests = min(requests, at_once, most, limits.max_requests)
         account.check(tokens)
         _check("this key", account.load, own.max_requests, own.max_queued_tokens, requests, tokens)
         bounds = limits.max_requests, limits.max_queued_tokens
         _check("the server", self.total, *bounds, requests, tokens)
         account.use(1, tokens)
-        return Ticket(self, account, prompts, choices)
+        return Ticket(self, account, prompts, choices, requests)
 
     def account(self, caller: Caller) -> Account:
         """Of the caller's name, with the caller's limits."""
@@ -133,8 +142,15 @@ class Ticket:
     """An HTTP request that was admitted, until it is closed. Choice i of prompt p is p × n + i."""
 
     def __init__(
-        self, admission: Admission, account: Account, prompts: Sequence[int], choices: int
+        self,
+        admission: Admission,
+        account: Account,
+        prompts: Sequence[int],
+        choices: int,
+        at_once: int,
     ) -> None:
+        """The first `at_once` choices are held; when one of those finishes, the next one is."""
+        self.at_once = at_once
         self._total = admission.total
         self._account = account
         self._loads = (admission.total, account.load)
@@ -146,7 +162,8 @@ class Ticket:
         self._tokens = sum(prompts)
         self._choices = choices
         self._unread = dict(enumerate(prompts))
-        self._waiting = set(range(len(prompts) * choices))
+        self._waiting = set(range(at_once))
+        self._later = deque(range(at_once, len(prompts) * choices))
         self._running: set[int] = set()
         for load in self._loads:
             load.add(len(self._waiting), self._tokens)
@@ -167,6 +184,7 @@ class Ticket:
             self._running.remove(choice)
             for load in self._loads:
                 load.ended()
+            self._hold_next()
 
     @property
     def seconds_left(self) -> float:
@@ -192,11 +210,18 @@ class Ticket:
                 load.ended()
         self._waiting.clear()
         self._running.clear()
+        self._later.clear()
 
     def withdraw(self) -> None:
         """Close it, and give back what was charged: nothing was done."""
         self.close()
         self._account.use(-1, -self._tokens)
+
+    def _hold_next(self) -> None:
+        if self._later:
+            self._waiting.add(self._later.popleft())
+            for load in self._loads:
+                load.add(1, 0)
 
     def _unqueue(self, prompt: int, by_engine: bool) -> None:
         tokens = self._unread.pop(prompt)

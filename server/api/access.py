@@ -61,13 +61,16 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
-def admit(scope: Scope, prompts: Sequence[int], choices: int) -> Ticket:
-    """Admit so many choices of each prompt, whose tokens are given, or raise ApiError."""
+def admit(scope: Scope, prompts: Sequence[int], choices: int, at_once: int | None = None) -> Ticket:
+    """Admit so many choices of each prompt, whose tokens are given, or raise ApiError.
+
+    `at_once` is that of Admission.admit().
+    """
     state = scope["state"]
     admission: Admission = state["admission"]
     state["shows_rate_limits"] = True
     try:
-        return admission.admit(state["caller"], prompts, choices)
+        return admission.admit(state["caller"], prompts, choices, at_once)
     except Refusal as error:
         raise refusal(error) from None
 

@@ -10,7 +10,18 @@ from server.api.errors import install_error_handlers
 from server.api.middleware import BodyLimit, RequestContext
 from server.api.read_ahead import ReadAhead
 from server.api.request_metrics import RequestMetrics
-from server.api.routes import admin, cache, chat, completions, health, metrics, models, states
+from server.api.routes import (
+    admin,
+    cache,
+    chat,
+    completions,
+    embeddings,
+    health,
+    metrics,
+    models,
+    states,
+    tokens,
+)
 from server.api.states import States
 from server.api.tracing import Tracer
 from server.config import Settings
@@ -32,7 +43,7 @@ def create_app(
     read_ahead = ReadAhead(settings.cache)
     app.state.service = Service(settings, manager, named_states, read_ahead, request_metrics)
     install_error_handlers(app)
-    for module in (models, completions, chat, states, health):
+    for module in (models, completions, chat, embeddings, tokens, states, health):
         app.include_router(module.router)
     if settings.http.admin != "off":
         for operation in (admin, cache, metrics):

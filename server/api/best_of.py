@@ -1,6 +1,6 @@
 """Which of the choices that were generated are returned."""
 
-from server.api.generation import GeneratedChoice
+from server.api.choices import GeneratedChoice
 from server.api.plan import Plan
 
 

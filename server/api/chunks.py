@@ -3,8 +3,8 @@
 from collections import defaultdict
 from typing import Any, Protocol
 
+from server.api.choices import News
 from server.api.completion_form import PLAIN, CompletionForm
-from server.api.generation import News
 from server.api.logprobs import LogprobEntry, chat_logprobs
 from server.api.schemas.usage import Usage
 from server.tokenizer.base import Tokenizer

@@ -31,19 +31,23 @@ def template_of(body: PromptRequest, model: ServedModel) -> Renderer:
 
 
 async def encode_prompts(
-    prompts: list[str] | list[list[int]], model: ServedModel, limits: LimitsSettings
+    prompts: list[str] | list[list[int]],
+    model: ServedModel,
+    limits: LimitsSettings,
+    param: str = "prompt",
 ) -> list[list[int]]:
     """Each prompt as token ids; ids are checked. Raises ApiError."""
-    encoded = []
-    for prompt in prompts:
-        if isinstance(prompt, str):
-            ids = await run_encoding(len(prompt), model.tokenizer.encode, prompt)
-        else:
-            ids = prompt
-            check_ids(ids, "prompt", model.tokenizer)
-        check_length(ids, "prompt", limits)
-        encoded.append(ids)
+    size = sum(len(prompt) for prompt in prompts if isinstance(prompt, str))
+    encoded = await run_encoding(size, _encode_prompts, prompts, model.tokenizer)
+    for prompt, ids in zip(prompts, encoded, strict=True):
+        if prompt is ids:
+            check_ids(ids, param, model.tokenizer)
+        check_length(ids, param, limits)
     return encoded
+
+
+def _encode_prompts(prompts: list[str] | list[list[int]], tokenizer: Tokenizer) -> list[list[int]]:
+    return [tokenizer.encode(each) if isinstance(each, str) else each for each in prompts]
 
 
 async def encode_messages(
@@ -73,12 +77,19 @@ def _encode_chat(
     tokenizer: Tokenizer,
     add_generation_prompt: bool,
 ) -> tuple[list[int], Boundaries]:
-    try:
-        text = template.render(messages, add_generation_prompt)
-    except TokenizerError as error:  # such as roles in an order that the template refuses
-        raise ApiError("invalid_value", str(error), "messages") from None
+    text = render_messages(messages, template, add_generation_prompt)
     ids = tokenizer.encode(text)
     return ids, chat_boundaries(messages, text, ids, template, tokenizer, breakpoints)
+
+
+def render_messages(
+    messages: list[dict[str, Any]], template: Renderer, add_generation_prompt: bool
+) -> str:
+    """The prompt of messages. Raises ApiError."""
+    try:
+        return template.render(messages, add_generation_prompt)
+    except TokenizerError as error:  # such as roles in an order that the template refuses
+        raise ApiError("invalid_value", str(error), "messages") from None
 
 
 async def run_encoding(size: int, encode: Callable[..., T], *args: Any) -> T:

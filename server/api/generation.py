@@ -3,103 +3,31 @@
 import asyncio
 import contextlib
 import math
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from starlette.types import Receive, Scope
 
 from server.access.admission import Ticket
 from server.api.access import admit, refusal
+from server.api.choices import Finish, GeneratedChoice, News, TokenCount
 from server.api.errors import ApiError, ClientGoneError, not_ready
 from server.api.logprobs import LogprobEntry, LogprobText, prompt_entries
 from server.api.plan import Plan
 from server.api.request_metrics import RequestMetrics, RequestRecord
-from server.api.schemas.usage import PromptTokensDetails, Usage
 from server.api.tracing import TracedGeneration
 from server.api.transcript import log_answer, log_prompts
 from server.registry.manager import Route
 from server.workers.client import NotReadyError, OutputStream, QueueFullError
 from server.workers.messages import RequestOutput, Task
 
-Finish = Literal["stop", "length"]
-
-
-@dataclass
-class TokenCount:
-    """Tokens of the prompts, and generated so far; the access log reads it at the end."""
-
-    prompt: int
-    completion: int = 0
-    cached: int = 0
-    """Of the prompts' tokens, how many came from the state cache; of each prompt's first choice."""
-    written: int = 0
-    """And how many more are in the state cache now."""
-    finish_reasons: list[str] = field(default_factory=list)
-    """Of the choices that have finished, in the order in which they did."""
-
-    def usage(self) -> Usage:
-        """As the API reports it."""
-        return Usage(
-            prompt_tokens=self.prompt,
-            completion_tokens=self.completion,
-            total_tokens=self.prompt + self.completion,
-            prompt_tokens_details=PromptTokensDetails(
-                cached_tokens=self.cached, cache_write_tokens=self.written
-            ),
-        )
-
-
-@dataclass
-class GeneratedChoice:
-    """A choice that the engine goes on with until `finish_reason` is set."""
-
-    pieces: list[str] = field(default_factory=list)
-    token_ids: list[int] = field(default_factory=list)
-    """Also of a stop token, and of text that a stop string has cut off."""
-    finish_reason: Finish | None = None
-    state: bytes = b""
-    """At the end, if its task keeps the state."""
-    logprobs: list[LogprobEntry] = field(default_factory=list)
-    """Of the tokens of the text, and of the token that ended it."""
-    prompt_logprobs: list[LogprobEntry] = field(default_factory=list)
-    logprob_sum: float = 0.0
-    """Of all token_ids."""
-
-    @property
-    def text(self) -> str:
-        """All of it so far."""
-        return "".join(self.pieces)
-
-    @property
-    def content(self) -> str:
-        """The text as a message, without the space between "Assistant:" and the first word."""
-        return self.text.lstrip()
-
-    @property
-    def mean_logprob(self) -> float:
-        """Of a token."""
-        return self.logprob_sum / max(1, len(self.token_ids))
-
-
-@dataclass(frozen=True)
-class News:
-    """What a choice got since the last time."""
-
-    index: int
-    text: str
-    finish_reason: Finish | None
-    logprobs: list[LogprobEntry] = field(default_factory=list)
-    """Of the text's tokens, if they were asked for."""
-    prompt_logprobs: list[LogprobEntry] = field(default_factory=list)
-    """The first time, if they were asked for."""
-
 
 class Generation:
     """All choices of one HTTP request; leaving the context aborts those that still run.
 
     Entering admits and submits them: all, or none when it raises ApiError (queue_full,
-    rate_limit_exceeded, loading).
+    rate_limit_exceeded, loading). If the plan says how many may run at once, those that are left
+    are submitted as others finish.
     """
 
     def __init__(self, route: Route, plan: Plan, scope: Scope, receive: Receive) -> None:
@@ -125,9 +53,9 @@ class Generation:
     def __enter__(self) -> Self:
         plan = self._plan
         sizes = [len(ids) for ids in plan.prompts]
-        self._ticket = admit(self._scope, sizes, plan.choices_per_prompt)
+        self._ticket = admit(self._scope, sizes, plan.choices_per_prompt, plan.at_once)
         try:
-            for task in plan.choices:
+            for task in plan.choices[: self._ticket.at_once]:
                 self._streams.append(self._route.submit(task, plan.key))
                 self.choices.append(GeneratedChoice())
         except BaseException as error:
@@ -214,9 +142,11 @@ class Generation:
         logprobs, of_prompt = self._take_in_logprobs(index, output)
         if finish is not None:
             self.tokens.finish_reasons.append(finish)
-        choice.state = output.state
+        choice.state, choice.embedding = output.state, output.embedding
         if finish is not None:
             del self._running[index]
+            if len(self.choices) < len(self._plan.choices):
+                self._submit_next()
         return News(index, output.text, finish, logprobs, of_prompt)
 
     def _take_in_logprobs(
@@ -234,6 +164,18 @@ class Generation:
         choice.logprobs += logprobs
         choice.prompt_logprobs += of_prompt
         return logprobs, of_prompt
+
+    def _submit_next(self) -> None:
+        """In the place of one that has finished."""
+        index = len(self.choices)
+        try:
+            stream = self._route.submit_admitted(self._plan.choices[index])
+        except NotReadyError as error:
+            raise not_ready(error) from None
+        self._streams.append(stream)
+        self.choices.append(GeneratedChoice())
+        self._running[index] = stream
+        stream.announce_to(self._arrived)
 
     async def _wait(self, silence: float | None) -> None:
         """Until there are news, or for so many seconds."""

@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import msgspec
 
@@ -11,6 +12,7 @@ from server.api.request_metrics import Operation
 from server.api.sampling_fields import sampling_params
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.completions import CompletionRequest
+from server.api.schemas.embeddings import EmbeddingRequest
 from server.api.schemas.generation import GenerationRequest
 from server.api.schemas.prompt import PromptRequest
 from server.api.schemas.states import StateRequest
@@ -43,6 +45,8 @@ class Plan:
     base_tokens: int = 0
     """How many tokens the state has read that all prompts go on from."""
     operation: Operation = "text_completion"
+    at_once: int | None = None
+    """How many of the choices may run at the same time; None: all."""
 
     @property
     def choices_per_prompt(self) -> int:
@@ -108,6 +112,28 @@ async def plan_state(
     use = _cache_use(body, boundaries, owner.tenant)
     task = Task(ids, READS_ONLY, use=use, keeps_state=True, tenant=owner.tenant)
     return Plan([ids], [task], key=body.prompt_cache_key, operation="create_state")
+
+
+async def plan_embeddings(
+    body: EmbeddingRequest, model: ServedModel, settings: Settings, owner: Owner
+) -> Plan:
+    """A plan with a task for each input. Raises ApiError like the others."""
+    if body.dimensions is not None and body.dimensions > model.dim:
+        raise ApiError(
+            "invalid_value", f"dimensions is over the {model.dim} of this model", "dimensions"
+        )
+    prompts = await encode_prompts(body.input, model, settings.limits, "input")
+    if not all(prompts):  # such as NUL characters where a byte is a token
+        raise ApiError("invalid_value", "input has a text without tokens", "input")
+    use = _cache_use(body, {}, owner.tenant)
+    reads = use.reads and body.pooling == "last"
+    use = msgspec.structs.replace(use, reads=reads, writes=False)
+    priority = owner.priority + body.priority
+    embed = partial(Task, params=READS_ONLY, use=use, tenant=owner.tenant, priority=priority)
+    tasks = [embed(ids, pooling=body.pooling) for ids in prompts]
+    at_once = settings.limits.max_choices
+    key = body.prompt_cache_key
+    return Plan(prompts, tasks, key=key, operation="embeddings", at_once=at_once)
 
 
 def _plan(

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from server.api.boundaries import content_end, tokens_until
-from server.api.generation import GeneratedChoice
+from server.api.choices import GeneratedChoice
 from server.api.plan import READS_ONLY, Plan
 from server.api.schemas.chat import Message
 from server.config import CacheSettings

@@ -13,7 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from server.workers.messages import RequestOutput
 
-Operation = Literal["chat", "text_completion", "create_state"]
+Operation = Literal["chat", "text_completion", "embeddings", "create_state"]
 """Of OpenTelemetry's GenAI conventions, but for the last, of which they have none."""
 
 # The buckets are vLLM's and OpenTelemetry's, so that dashboards and alerts for these fit.

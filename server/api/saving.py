@@ -5,8 +5,9 @@ from typing import Protocol
 
 import msgspec
 
+from server.api.choices import GeneratedChoice
 from server.api.encoding import run_encoding
-from server.api.generation import GeneratedChoice, Generation
+from server.api.generation import Generation
 from server.api.plan import READS_ONLY, Plan
 from server.api.schemas.chat import Message
 from server.api.schemas.states import StateOptions

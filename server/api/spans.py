@@ -19,8 +19,8 @@ from opentelemetry.util.types import AttributeValue
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from server.api.choices import TokenCount
 from server.api.errors import ERRORS
-from server.api.generation import TokenCount
 from server.api.request_metrics import RequestRecord
 from server.api.tracing import TracedGeneration
 from server.version import VERSION

@@ -9,9 +9,10 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from server.api.choices import GeneratedChoice
 from server.api.chunks import Chunks
 from server.api.errors import ApiError, ClientGoneError, internal_error, note_error
-from server.api.generation import GeneratedChoice, Generation
+from server.api.generation import Generation
 from server.api.plan import Plan
 from server.api.saving import Saving
 from server.registry.manager import Route

@@ -14,9 +14,14 @@ class Chunk:
     length: int
 
     @property
-    def samples(self) -> bool:
-        """Whether a new token follows: the chunk takes in the last token that is known."""
+    def ends(self) -> bool:
+        """Whether the chunk takes in the last token that is known."""
         return self.request.computed + self.length == len(self.request.token_ids)
+
+    @property
+    def samples(self) -> bool:
+        """Whether a new token follows."""
+        return self.ends and not self.request.task.pooling
 
 
 @dataclass(frozen=True)
@@ -45,3 +50,5 @@ class BatchResult:
     sampled: dict[str, int]
     logprobs: dict[str, TokenLogprobs] = field(default_factory=dict)
     """Of those of them whose requests want them."""
+    embeddings: dict[str, bytes] = field(default_factory=dict)
+    """RequestOutput.embedding by request id, of those whose prompt was embedded."""

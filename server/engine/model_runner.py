@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.batch import Batch, BatchResult, Chunk
+from server.engine.pooling import Pooler
 from server.engine.prefix_cache import PrefixCache
 from server.engine.request import Request
 from server.engine.scoring import SampledLogprobs, score_prompts
@@ -15,13 +16,14 @@ from server.model.state import StatePool
 from server.sampling.log_softmax import LogSoftmax
 from server.sampling.penalties import PenaltyCounts
 from server.sampling.sampler import Sampler, SampleRow, needs_counts
+from server.sampling.token_logprobs import TokenLogprobs
 from server.snapshots.snapshot import Snapshot
 
 Floats = npt.NDArray[np.float32]
 
 
 class ModelRunner:
-    """Owns the states and the penalty counts of the running requests."""
+    """Owns the states, the penalty counts and what is pooled of the running requests."""
 
     def __init__(
         self,
@@ -37,6 +39,7 @@ class ModelRunner:
         self._initial_states = initial_states
         self._cache = cache
         self._counts: dict[str, PenaltyCounts] = {}
+        self._pooler = Pooler(model)
 
     def run(self, batch: Batch) -> BatchResult:
         """Advance every chunk's request and sample where the chunk reaches its end."""
@@ -45,9 +48,11 @@ class ModelRunner:
         for chunk in batch.chunks:
             if chunk.request.slot < 0:
                 self._start(chunk.request)
-        result = self._sample(batch, self._forward(batch))
+        logits = self._forward(batch)
+        embeddings = self._pooler.add(batch.chunks)
+        sampled, logprobs = self._sample(batch, logits)
         score_prompts(self._model, self._log_softmax, batch)
-        return result
+        return BatchResult(sampled, logprobs, embeddings)
 
     def compile(self) -> None:
         """Compile or load what is not the model's, on the calling thread."""
@@ -66,6 +71,7 @@ class ModelRunner:
             request.slot = -1
         request.parked = None
         self._counts.pop(request.request_id, None)
+        self._pooler.forget(request)
 
     @property
     def free_slots(self) -> int:
@@ -95,11 +101,13 @@ class ModelRunner:
             for token in request.task.generated_ids:
                 counts.add(token)
 
-    def _sample(self, batch: Batch, logits: Floats) -> BatchResult:
+    def _sample(
+        self, batch: Batch, logits: Floats
+    ) -> tuple[dict[str, int], dict[str, TokenLogprobs]]:
         """A token of each chunk that samples, by its row of logits, which are overwritten."""
         sampling = [chunk.request for chunk in batch.chunks if chunk.samples]
         if not sampling:
-            return BatchResult({})
+            return {}, {}
         logprobs = SampledLogprobs(self._log_softmax, logits, sampling)
         rows = [
             SampleRow(request.params, request.position, self._counts.get(request.request_id))
@@ -112,7 +120,7 @@ class ModelRunner:
             sampled[request.request_id] = token
             if request.request_id in self._counts and token >= 0:
                 self._counts[request.request_id].add(token)
-        return BatchResult(sampled, logprobs.of(sampled))
+        return sampled, logprobs.of(sampled)
 
     def _forward(self, batch: Batch) -> Floats:
         """The logits [R, ≥ V] of the chunks that sample: computed, or from their snapshots."""

@@ -1,5 +1,6 @@
 """From sampled tokens to text and finish reasons, of which it is the only judge."""
 
+import numpy as np
 from msgspec.structs import replace
 
 from server.engine.batch import Batch, BatchResult
@@ -89,9 +90,12 @@ class OutputProcessor:
         outputs, finished = [], []
         for chunk in batch.chunks:
             request = chunk.request
-            if request.request_id not in result.sampled:
+            if request.request_id in result.embeddings:
+                output = _embedded(request, result.embeddings[request.request_id])
+            elif request.request_id in result.sampled:
+                output = self._advance(request, result.sampled[request.request_id])
+            else:
                 continue
-            output = self._advance(request, result.sampled[request.request_id])
             logprobs = result.logprobs.get(request.request_id)
             if logprobs is not None and output.token_ids:
                 output = replace(output, logprobs=[logprobs])
@@ -122,6 +126,13 @@ class OutputProcessor:
             piece += text.stops.push(text.detokenizer.flush())
             piece += text.stops.flush()
         return _news(request, piece, [token], reason)
+
+
+def _embedded(request: Request, embedding: bytes) -> RequestOutput:
+    if not np.isfinite(np.frombuffer(embedding, "<f8")).all():
+        error = "the model computed no finite hidden states"
+        return RequestOutput(request.request_id, "", [], "error", error)
+    return replace(_news(request, "", [], "stop"), embedding=embedding)
 
 
 def _news(

@@ -36,3 +36,6 @@ class RequestOutput(msgspec.Struct, frozen=True):
     for them; None for the first one."""
     state: bytes = b""
     """With the finish reason, if the task asked for it: the state after the prompt, encoded."""
+    embedding: bytes = b""
+    """With the finish reason, if the task has a pooling: little-endian float64, one for each
+    channel of the model, not normalised."""

@@ -63,7 +63,8 @@ class PrefixCache:
         known = self._begin_scoring(request)
         junction = 0
         if request.use.reads:
-            match = self._cache.match(request.namespace, request.prompt_array, known)
+            at_most = request.most_cached if known is None else min(known, request.most_cached)
+            match = self._cache.match(request.namespace, request.prompt_array, at_most)
             request.snapshot, request.computed = match.snapshot, match.tokens
             request.cached = match.tokens
             junction = match.junction if known is None else known
@@ -190,5 +191,6 @@ def _usable_prefix(request: Request, other: Request) -> int:
             shared == len(request.prompt_ids) or request.prompt_logprobs is not None
         ):
             shared -= 1
+        shared = min(shared, request.most_cached)
         request.shared[other.request_id] = shared
     return shared

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -61,6 +62,8 @@ class Request:
     """The state after the prompt, if the task keeps it."""
     background: bool = field(init=False)
     """Whether others go first."""
+    use: CacheUse = field(init=False)
+    """What it may take from the state cache and leave there."""
     stops: dict[int, SnapshotKind] = field(default_factory=dict)
     """After how many tokens a chunk ends for a snapshot."""
     prompt_logprobs: PromptLogprobs | None = None
@@ -71,6 +74,7 @@ class Request:
     def __post_init__(self) -> None:
         self.token_ids = list(self.prompt_ids)
         self.background = self.task.background
+        self.use = _cache_use(self.task)
         self.prompt_array = np.array(self.prompt_ids, dtype=np.int32)
         count = self.params.prompt_logprobs
         if count >= 0 and not self.task.generated_ids:
@@ -87,11 +91,6 @@ class Request:
     def params(self) -> SamplingParams:
         """How tokens are sampled."""
         return self.task.params
-
-    @property
-    def use(self) -> CacheUse:
-        """What it may take from the state cache and leave there."""
-        return self.task.use
 
     @property
     def namespace(self) -> str:
@@ -113,6 +112,11 @@ class Request:
         return len(self.token_ids) - self.computed
 
     @property
+    def most_cached(self) -> int:
+        """How many tokens of the prompt a state may stand for; the others are computed here."""
+        return len(self.prompt_ids) - bool(self.task.pooling)
+
+    @property
     def in_prefill(self) -> bool:
         """Whether some of the prompt is to be computed."""
         return self.computed < len(self.prompt_ids)
@@ -131,3 +135,11 @@ class Request:
     def generated(self) -> int:
         """How many tokens were generated."""
         return len(self.token_ids) - len(self.prompt_ids)
+
+
+def _cache_use(task: Task) -> CacheUse:
+    """What a task asks for; the mean of hidden states needs those of all tokens."""
+    if not task.pooling:
+        return task.use
+    reads = task.use.reads and task.pooling == "last"
+    return msgspec.structs.replace(task.use, reads=reads, writes=False)

@@ -1,9 +1,14 @@
 """What is asked of the engine. Plain data, also on the wire."""
 
+from typing import Literal
+
 import msgspec
 
 from server.engine.cache_use import READS_AND_WRITES, CacheUse
 from server.sampling.params import SamplingParams
+
+Pooling = Literal["", "mean", "last"]
+"""Which hidden states of a prompt make its embedding: the mean of all, or the last one."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -28,3 +33,6 @@ class Task(msgspec.Struct, frozen=True):
     """Whose request it is; tenants get equal shares."""
     priority: int = 0
     """Lower values are handled earlier."""
+    pooling: Pooling = ""
+    """If set, the prompt, which is not empty, is embedded and nothing is sampled. This leaves no
+    states in the cache, and `mean` takes none from there."""

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from server.kernels.pool import add_normed_rows
 from server.kernels.team import Team
 from server.model.arrays import Batch, Buffers, State
 from server.model.config import ModelConfig
 from server.model.generations import GENERATIONS
-from server.model.layers import head_step
+from server.model.layers import LAYER_NORM_EPSILON, head_step
 from server.model.state import StatePool
 
 LOGIT_ROWS = 32
@@ -55,12 +56,26 @@ class Model:
             logits: npt.NDArray[np.float32] = self._scratch.logits[: len(piece)]
             yield logits
 
+    def add_hidden(
+        self, spans: list[tuple[int, int]], sums: npt.NDArray[np.float64], team: Team | None = None
+    ) -> None:
+        """Add hidden states of the last forward()'s tokens to sums [S, C], token by token.
+
+        A span is the first token of a row of sums, and the one after its last. Hidden states are
+        those after the last layer norm, which the head reads.
+        """
+        weights, scratch = self._weights, self._scratch
+        norm = weights.norm_weight[1], weights.norm_bias[1], np.float64(LAYER_NORM_EPSILON)
+        rows = np.array(spans, dtype=np.int64).reshape(-1, 2)
+        (team or self.team).run(add_normed_rows, scratch.x, *norm, rows, scratch.borders, sums)
+
     def compile(self) -> None:
         """Compile or load the kernels for this model's types, on the calling thread."""
         state = StatePool(self.config, 1).state
         solo, batch = Team(1), pack_batch([([0], 0, True)])
         solo.run(self._step, self._weights, state, batch, self._scratch)
         solo.run(head_step, self._weights, batch.logit_rows, self._scratch)
+        self.add_hidden([(0, 1)], np.zeros((1, self.config.dim)), solo)
 
 
 def pack_batch(sequences: list[tuple[list[int], int, bool]]) -> Batch:

@@ -41,6 +41,8 @@ class ServedModel:
     parameters: int
     vocab_size: int
     """How many logits there are, which may be more than the tokenizer has tokens."""
+    dim: int
+    """How many channels a hidden state has."""
     state_shapes: Mapping[str, tuple[int, ...]]
     """Of the arrays of a state."""
     system_fingerprint: str
@@ -69,6 +71,7 @@ def open_model(spec: ModelSpec) -> ServedModel:
         generation=config.generation,
         parameters=config.parameters,
         vocab_size=config.vocab_size,
+        dim=config.dim,
         state_shapes=config.state_shapes,
         system_fingerprint=_fingerprint(checkpoint, spec),
         stamp=stamp,

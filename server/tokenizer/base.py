@@ -1,6 +1,6 @@
 """What every tokenizer does."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 
@@ -23,6 +23,10 @@ class Tokenizer(Protocol):
     @property
     def eos_id(self) -> int:
         """The id that ends a document."""
+
+    @property
+    def special_tokens(self) -> Mapping[str, int]:
+        """Names of tokens that stand for no text → their ids; texts are never read as names."""
 
     def encode(self, text: str) -> list[int]:
         """Ids of the text. Never a special token, whatever the text says."""

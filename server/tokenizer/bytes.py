@@ -1,6 +1,6 @@
 """The tokenizer of byte-level models: an id is a byte."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from server.tokenizer.base import utf8
 
@@ -10,6 +10,7 @@ class ByteTokenizer:
 
     vocab_size = 256
     eos_id = 0
+    special_tokens: Mapping[str, int] = {"<|endoftext|>": 0}
 
     def encode(self, text: str) -> list[int]:
         """The bytes of the text, without NUL: it would be the end of the document."""

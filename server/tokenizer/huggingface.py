@@ -36,6 +36,8 @@ class HuggingFaceTokenizer:
         if not self.vocab_size:
             raise TokenizerError(f"{path}: the vocabulary is empty")
         self.eos_id = self._find_eos(path, eos_token)
+        added = self._tokenizer.get_added_tokens_decoder()
+        self.special_tokens = {t.content: token_id for token_id, t in added.items() if t.special}
 
     def encode(self, text: str) -> list[int]:
         """Ids of the text, without any special tokens."""

@@ -1,7 +1,7 @@
 """The World tokenizer: the longest token that matches the next bytes, again and again."""
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -18,6 +18,8 @@ class WorldTokenizer:
     """
 
     eos_id = 0
+    # The vocabulary has no name for it; this is what models in the format of Hugging Face call it.
+    special_tokens: Mapping[str, int] = {"<|rwkv_tokenizer_end_of_text|>": 0}
 
     def __init__(self, tokens: dict[int, bytes], source: str = "World vocabulary") -> None:
         self.vocab_size = max(tokens, default=0) + 1

@@ -124,6 +124,7 @@ def _merge(outputs: list[RequestOutput]) -> RequestOutput:
         logprobs=[each for output in outputs for each in output.logprobs],
         prompt_logprobs=[each for output in outputs for each in output.prompt_logprobs],
         state=outputs[-1].state,
+        embedding=outputs[-1].embedding,
     )
 
 

@@ -31,7 +31,7 @@ class Router:
 
         Where several have as much of it, the same key leads to the same one.
         """
-        digests = prefix_digests(task)
+        digests = prefix_digests(task) if task.use.reads or task.use.writes else []
         least = min(loads.values())
         near = [name for name, load in loads.items() if load <= least + MOST_AHEAD]
 
@@ -41,7 +41,7 @@ class Router:
 
         chosen = min(near, key=rank)
         known = self._prefixes.setdefault(chosen, OrderedDict())
-        for digest in digests:
+        for digest in digests if task.use.writes else ():
             known[digest] = None
             known.move_to_end(digest)
         while len(known) > MOST_PREFIXES:

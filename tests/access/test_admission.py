@@ -70,6 +70,32 @@ def test_what_can_never_be_held_is_told_so(clock: FakeClock) -> None:
         assert refused("invalid_value", gate, who, [1], choices).retry_after is None
 
 
+def test_of_many_only_some_are_held_at_once(clock: FakeClock) -> None:
+    gate = admission(clock, max_requests=3)
+    alice = caller(max_requests=2)
+    for who, at_once, held in ((ANYBODY, 2, 2), (ANYBODY, 9, 3), (alice, 9, 2)):
+        ticket = gate.admit(who, [5] * 20, 1, at_once)
+        assert (
+            (gate.total.requests, gate.total.queued_tokens) == (held, 100) == (ticket.at_once, 100)
+        )
+        for choice in range(20):
+            assert gate.total.requests == min(held, 20 - choice)
+            ticket.news(choice, 0, True)
+        assert (gate.total.requests, gate.total.queued_tokens) == (0, 0)
+        ticket.close()
+    assert gate.admit(ANYBODY, [5], 1, at_once=2).at_once == 1
+
+
+def test_one_that_leaves_half_way_holds_nothing_more(clock: FakeClock) -> None:
+    gate = admission(clock, max_requests=3)
+    ticket = gate.admit(ANYBODY, [5] * 20, 1, at_once=2)
+    ticket.news(0, 0, True)
+    ticket.close()
+    ticket.news(1, 0, True)
+    total = gate.total
+    assert (total.requests, total.waiting, total.queued_tokens) == (0, 0, 0)
+
+
 def test_a_prompt_over_the_bound_is_admitted_when_no_other_waits(clock: FakeClock) -> None:
     gate = admission(clock, max_queued_tokens=100)
     small = gate.admit(ANYBODY, [1], 1)

@@ -30,10 +30,12 @@ class Requests(RuleBasedStateMachine):
         name=st.sampled_from(NAMES),
         prompts=st.lists(st.integers(0, 60), min_size=1, max_size=3),
         choices=st.integers(1, 3),
+        at_once=st.none() | st.integers(1, 9),
     )
-    def comes(self, name: str, prompts: list[int], choices: int) -> None:
+    def comes(self, name: str, prompts: list[int], choices: int, at_once: int | None) -> None:
+        caller = Caller(name, "user", LIMITS[name])
         try:
-            ticket = self.gate.admit(Caller(name, "user", LIMITS[name]), prompts, choices)
+            ticket = self.gate.admit(caller, prompts, choices, at_once)
         except Refusal as error:
             known = error.retry_after
             self.refused(error, known)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from server.api.choices import News
 from server.api.chunks import ChatChunks, Chunks, CompletionChunks
-from server.api.generation import News
 
 BOTH = [CompletionChunks({}, False), ChatChunks({}, False, 1)]
 

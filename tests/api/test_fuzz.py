@@ -28,6 +28,8 @@ FIELDS = [
     "seed", "stop", "stop_token_ids", "ignore_eos", "n", "best_of", "stream", "stream_options",
     "logprobs", "top_logprobs", "echo", "suffix", "tools", "tool_choice", "functions",
     "response_format", "logit_bias", "audio", "metadata", "unknown", "state_id", "save_state",
+    "dimensions", "encoding_format", "pooling", "normalize", "content", "parse_special",
+    "return_token_strs", "with_pieces", "add_generation_prompt",
 ]  # fmt: skip
 MESSAGES = st.lists(
     st.fixed_dictionaries(
@@ -43,13 +45,22 @@ MESSAGES = st.lists(
 )
 BODIES = st.builds(
     lambda base, more: base | more,
-    st.fixed_dictionaries({"prompt": st.just("a") | JSON_VALUES, "messages": MESSAGES}),
+    st.fixed_dictionaries(
+        {
+            "input": st.just("a") | JSON_VALUES,
+            "tokens": st.lists(st.integers(-1, 300)) | JSON_VALUES,
+        },
+        optional={"prompt": st.just("a") | JSON_VALUES, "messages": MESSAGES},
+    ),
     st.dictionaries(st.sampled_from(FIELDS), JSON_VALUES, max_size=3),
 )
 
 
-@settings(max_examples=300, deadline=None)
-@given(path=st.sampled_from([CHAT, COMPLETIONS]), body=BODIES | JSON_VALUES)
+PATHS = [CHAT, COMPLETIONS, "/v1/embeddings", "/tokenize", "/detokenize", "/apply-template"]
+
+
+@settings(max_examples=400, deadline=None)
+@given(path=st.sampled_from(PATHS), body=BODIES | JSON_VALUES)
 def test_no_body_makes_an_internal_error(path: str, body: Any) -> None:
     async def scenario() -> httpx.Response:
         return await Harness({"limits": LIMITS}).post_bytes(path, json.dumps(body).encode())

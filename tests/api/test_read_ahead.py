@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from server.access.keys import Keys
 from server.api.app import create_app
-from server.api.generation import GeneratedChoice
+from server.api.choices import GeneratedChoice
 from server.api.read_ahead import ENOUGH, MOST_TOKENS, unread
 from server.api.schemas.chat import Message
 from server.api.states import open_states

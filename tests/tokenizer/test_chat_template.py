@@ -1,8 +1,10 @@
 """Chat templates: the built-in format, and other people's in a sandbox."""
 
+import jinja2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from server.tokenizer.base import TokenizerError
 from server.tokenizer.chat_template import RWKV_STOP, ChatTemplate, without_blank_lines
@@ -52,6 +54,25 @@ def test_users_cannot_begin_a_turn(text):
     assert rendered.count("\n\n") == 1
     assert "\r" not in rendered
     assert "\n\n" not in without_blank_lines(text)
+
+
+# As lm-evaluation-harness makes them, and as transformers does.
+OTHERS = (
+    jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True),
+    ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True),
+)
+
+
+@given(
+    st.lists(st.text("ab{ \t\r\n\f\v\u2003", max_size=20), min_size=1, max_size=3), st.booleans()
+)
+def test_the_source_renders_the_same_for_others(texts, goes_on):
+    roles = ("system", "user", "assistant")
+    messages = [message(roles[n % 3], text) for n, text in enumerate(texts)]
+    expected = BUILT_IN.render(messages, goes_on)
+    for other in OTHERS:
+        template = other.from_string(BUILT_IN.source)
+        assert template.render(messages=messages, add_generation_prompt=goes_on) == expected
 
 
 def test_own_template():

@@ -101,3 +101,15 @@ def test_the_same_key_leads_to_the_same_worker_unless_that_has_much_more_to_do()
     assert all(moved[key] == chosen[key] for key in keys if chosen[key] != "c")
     own = chosen["key 0"]
     assert choose("key 0", idle | {own: MOST_AHEAD + 1}) != own
+
+
+def test_a_task_that_leaves_nothing_is_not_remembered_and_one_that_reads_nothing_goes_anywhere():
+    router = Router()
+    reader = task(DOCUMENT, use=CacheUse(writes=False))
+    assert router.choose(reader, {"a": 0, "b": 1}) == "a"
+    assert (
+        router.choose(task(DOCUMENT), {"a": 1, "b": 0}) == "b"
+    )  # which gets it for the first time
+    assert router.choose(reader, {"a": 0, "b": 1}) == "b"
+    neither = task(DOCUMENT, use=CacheUse(reads=False, writes=False))
+    assert router.choose(neither, {"a": 0, "b": 1}) == "a"

@@ -7,10 +7,11 @@ from uuid import uuid4
 from fastapi import APIRouter, Request, Response
 
 from server.api.best_of import best_choices
+from server.api.choices import GeneratedChoice
 from server.api.chunks import ChatChunks
 from server.api.dependencies import ServiceDependency
 from server.api.encoding import template_of
-from server.api.generation import GeneratedChoice, Generation
+from server.api.generation import Generation
 from server.api.logprobs import chat_logprobs
 from server.api.plan import plan_chat
 from server.api.saving import ChatEnding, open_saving

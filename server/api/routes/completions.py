@@ -7,11 +7,12 @@ from uuid import uuid4
 from fastapi import APIRouter, Request, Response
 
 from server.api.best_of import best_choices
+from server.api.choices import GeneratedChoice
 from server.api.chunks import CompletionChunks
 from server.api.completion_form import CompletionForm
 from server.api.dependencies import ServiceDependency
 from server.api.encoding import run_encoding
-from server.api.generation import GeneratedChoice, Generation
+from server.api.generation import Generation
 from server.api.plan import plan_completion
 from server.api.saving import CompletionEnding, open_saving
 from server.api.schemas.completions import Completion, CompletionRequest

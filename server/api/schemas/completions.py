@@ -23,7 +23,7 @@ PROMPT_EXPECTED = (
 )
 
 
-def _as_prompts(value: Any, info: ValidationInfo) -> list[str] | list[list[int]]:
+def as_prompts(value: Any, info: ValidationInfo) -> list[str] | list[list[int]]:
     """One prompt or many as a list of prompts, without a union's error for every member."""
     prompts = [value] if isinstance(value, str) or _are_ids(value) else value
     if not isinstance(prompts, list):
@@ -40,7 +40,7 @@ def _as_prompts(value: Any, info: ValidationInfo) -> list[str] | list[list[int]]
 
 def as_one_prompt(value: Any, info: ValidationInfo) -> list[str] | list[list[int]]:
     """A string or token ids as a list of one prompt."""
-    prompts = _as_prompts(value, info)
+    prompts = as_prompts(value, info)
     if len(prompts) != 1:
         raise invalid("should be one prompt")
     return prompts
@@ -64,7 +64,7 @@ class CompletionRequest(GenerationRequest):
 
     prompt: Annotated[
         list[str] | list[list[int]],
-        PlainValidator(_as_prompts, json_schema_input_type=PromptInput),
+        PlainValidator(as_prompts, json_schema_input_type=PromptInput),
     ]
     max_tokens: int = Field(16, ge=0, description="With 0 the prompt is read, and no more.")
     echo: bool = Field(False, description="Begin the text, and the logprobs, with the prompt.")

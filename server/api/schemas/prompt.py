@@ -28,14 +28,29 @@ class PromptCacheOptions(BaseModel):
     )
 
 
-class PromptRequest(BaseModel):
-    """Fields of all that has a prompt. Null means the default; unknown fields are ignored."""
+class ModelRequest(BaseModel):
+    """A request to a model. Null means the default; unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
     unsupported: ClassVar[Unsupported] = {}
 
     model: str = Field("", description="The id of a served model; the only one if absent.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unsupported(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        for name, is_used in cls.unsupported.items():
+            if is_used(fields):
+                raise unsupported_parameter(name)
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+class PromptRequest(ModelRequest):
+    """Fields of all that has a prompt."""
+
     state_id: Text = Field("", description="The named state that the prompt goes on from.")
     no_cache: bool = Field(
         False, description="Neither begin with a cached state nor leave one behind."
@@ -50,16 +65,6 @@ class PromptRequest(BaseModel):
     prompt_cache_retention: Literal["in_memory", "24h"] | None = Field(
         None, description="Without effect: states stay for as long as there is room for them."
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unsupported(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict):
-            return fields
-        for name, is_used in cls.unsupported.items():
-            if is_used(fields):
-                raise unsupported_parameter(name)
-        return {name: value for name, value in fields.items() if value is not None}
 
 
 def unsupported_parameter(name: str) -> PydanticCustomError:

@@ -1,0 +1,81 @@
+"""What a request gets from the engine: the text of its choices, token counts, news."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from server.api.logprobs import LogprobEntry
+from server.api.schemas.usage import PromptTokensDetails, Usage
+
+Finish = Literal["stop", "length"]
+
+
+@dataclass
+class TokenCount:
+    """Tokens of the prompts, and generated so far; the access log reads it at the end."""
+
+    prompt: int
+    completion: int = 0
+    cached: int = 0
+    """Of the prompts' tokens, how many came from the state cache; of each prompt's first choice."""
+    written: int = 0
+    """And how many more are in the state cache now."""
+    finish_reasons: list[str] = field(default_factory=list)
+    """Of the choices that have finished, in the order in which they did."""
+
+    def usage(self) -> Usage:
+        """As the API reports it."""
+        return Usage(
+            prompt_tokens=self.prompt,
+            completion_tokens=self.completion,
+            total_tokens=self.prompt + self.completion,
+            prompt_tokens_details=PromptTokensDetails(
+                cached_tokens=self.cached, cache_write_tokens=self.written
+            ),
+        )
+
+
+@dataclass
+class GeneratedChoice:
+    """A choice that the engine goes on with until `finish_reason` is set."""
+
+    pieces: list[str] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    """Also of a stop token, and of text that a stop string has cut off."""
+    finish_reason: Finish | None = None
+    state: bytes = b""
+    """At the end, if its task keeps the state."""
+    logprobs: list[LogprobEntry] = field(default_factory=list)
+    """Of the tokens of the text, and of the token that ended it."""
+    prompt_logprobs: list[LogprobEntry] = field(default_factory=list)
+    logprob_sum: float = 0.0
+    """Of all token_ids."""
+    embedding: bytes = b""
+    """At the end, if its task has a pooling: see RequestOutput."""
+
+    @property
+    def text(self) -> str:
+        """All of it so far."""
+        return "".join(self.pieces)
+
+    @property
+    def content(self) -> str:
+        """The text as a message, without the space between "Assistant:" and the first word."""
+        return self.text.lstrip()
+
+    @property
+    def mean_logprob(self) -> float:
+        """Of a token."""
+        return self.logprob_sum / max(1, len(self.token_ids))
+
+
+@dataclass(frozen=True)
+class News:
+    """What a choice got since the last time."""
+
+    index: int
+    text: str
+    finish_reason: Finish | None
+    logprobs: list[LogprobEntry] = field(default_factory=list)
+    """Of the text's tokens, if they were asked for."""
+    prompt_logprobs: list[LogprobEntry] = field(default_factory=list)
+    """The first time, if they were asked for."""
