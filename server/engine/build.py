@@ -86,7 +86,7 @@ def _assemble(
     sampler.compile()
     return Engine(
         scheduler,
-        ModelRunner(model, sampler, initial_states, prefixes),
+        ModelRunner(model, sampler, initial_states, prefixes, tokenizer),
         OutputProcessor(tokenizer),
         prefixes,
         codec,

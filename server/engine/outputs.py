@@ -27,5 +27,7 @@ class RequestOutput(msgspec.Struct, frozen=True):
     """With the first token: how many more of the prompt's are in the state cache now."""
     queued_seconds: float = 0.0
     """With the first token: how long the request waited for a slot."""
+    mu: float | None = None
+    """That of mirostat after token_ids, if it is on: a resumed request needs it."""
     state: bytes = b""
     """With the finish reason, if the task asked for it: the state after the prompt, encoded."""

@@ -30,8 +30,9 @@ def build(
     model = load_model(checkpoint, threads=threads, max_tokens=32, max_rows=max_batch)
     prefixes = PrefixCache(cache, tiers)
     states = {"": empty_state(model.config)}
-    runner = ModelRunner(model, Sampler(256, model.team), states, prefixes)
-    processor = OutputProcessor(ByteTokenizer())
+    tokenizer = ByteTokenizer()
+    runner = ModelRunner(model, Sampler(256, model.team), states, prefixes, tokenizer)
+    processor = OutputProcessor(tokenizer)
     codec = SnapshotCodec("random", model.config.state_shapes, 256)
     scheduler = Scheduler(max_batch, step_tokens, prefixes)
     return Engine(scheduler, runner, processor, prefixes, codec, **options), runner
@@ -161,10 +162,11 @@ def test_requests_begin_with_the_state_that_they_name(checkpoint):
     def texts(*names):
         states = {"": empty_state(model.config), "tuned": tuned}
         prefixes = PrefixCache(None)
-        runner = ModelRunner(model, Sampler(256, model.team), states, prefixes)
+        tokenizer = ByteTokenizer()
+        runner = ModelRunner(model, Sampler(256, model.team), states, prefixes, tokenizer)
         scheduler = Scheduler(MAX_BATCH, 16, prefixes)
         codec = SnapshotCodec("", model.config.state_shapes, 256)
-        processor = OutputProcessor(ByteTokenizer())
+        processor = OutputProcessor(tokenizer)
         engine = Engine(scheduler, runner, processor, prefixes, codec)
         for number, name in enumerate(names):
             engine.add(str(number), Task([1, 2, 3], params(), name))
