@@ -20,11 +20,18 @@ _LARGEST_LOG = 88.7228391
 class Breakers:
     """Follows a sequence and knows how long ago a sequence breaker ended."""
 
-    def __init__(self, strings: Iterable[str], token_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, strings: Iterable[str], token_bytes: Callable[[int], bytes], before: list[int]
+    ) -> None:
+        """Begin after some tokens; a breaker may begin in them, and those inside do not count."""
         self._strings = [string.encode() for string in strings]
         self._token_bytes = token_bytes
-        self._longest = max(map(len, self._strings), default=0)
+        self._room = max(map(len, self._strings), default=1) - 1
         self._end = b""
+        for token in reversed(before):
+            if len(self._end) >= self._room:
+                break
+            self._end = token_bytes(token) + self._end
         self.tokens_since = 0
         """Of the sequence, so many at its end touch no breaker."""
 
@@ -36,7 +43,7 @@ class Breakers:
             text.find(string, max(0, before - len(string) + 1)) >= 0 for string in self._strings
         )
         self.tokens_since = 0 if ends_here else self.tokens_since + 1
-        self._end = text[max(0, len(text) - self._longest + 1) :]
+        self._end = text[max(0, len(text) - self._room) :]
 
     def in_token(self, token: int) -> bool:
         """Whether a token by itself has a breaker: it is never penalised."""
@@ -54,8 +61,9 @@ class Repeats:
         wanted = params.dry_penalty_last_n
         self._most = MOST_DRY_TOKENS if wanted < 0 else min(wanted, MOST_DRY_TOKENS)
         self._params = params
-        self._breakers = Breakers(params.dry_sequence_breakers, token_bytes)
-        recent = sequence[max(0, len(sequence) - self._most) :]
+        first = max(0, len(sequence) - self._most)
+        recent = sequence[first:]
+        self._breakers = Breakers(params.dry_sequence_breakers, token_bytes, sequence[:first])
         for token in recent:
             self._breakers.add(token)
         self._tokens = np.array(recent, dtype=np.int64)
