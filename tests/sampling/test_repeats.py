@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from server.sampling.params import SamplingParams
@@ -25,7 +25,13 @@ def found(repeats):
     return dict(zip(biases.tokens.tolist(), (-biases.values).tolist(), strict=True))
 
 
+COMMON = {"allowed_length": 1, "base": 1.75}
+
+
 @settings(max_examples=400, deadline=None)
+# Repetitions, and a breaker, that begin before what is looked at.
+@example(sequence=[0] * 9, begun=0, last_n=3, breakers=[], **COMMON)
+@example(sequence=[5, *[0] * 5], begun=6, last_n=5, breakers=["::aa"], **COMMON)
 @given(
     sequence=st.lists(st.integers(0, 3) | st.integers(0, 9), max_size=60),
     begun=st.integers(0, 60),
