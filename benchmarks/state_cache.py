@@ -75,7 +75,7 @@ class Bench:
         settings = CacheSettings(directory=str(disk or ""), disk_bytes=ROOM if disk else 0)
         prefixes = build_cache(codec, settings, room)
         states = {"": empty_state(self.config)}
-        runner = ModelRunner(self.model, self.sampler, states, prefixes)
+        runner = ModelRunner(self.model, self.sampler, states, prefixes, self.tokenizer)
         scheduler = Scheduler(AT_ONCE, STEP_TOKENS, prefixes, step_seconds)
         return Engine(scheduler, runner, OutputProcessor(self.tokenizer), prefixes, codec)
 

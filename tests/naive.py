@@ -56,18 +56,50 @@ def rounded_to_int8(x, scale_dtype):
     return (codes * scale).reshape(*x.shape[:-1], -1)[..., :size]
 
 
-def filtered(logits, temperature, top_k, top_p):
-    """Probabilities [V] after temperature, top-k and top-p; of equals the lowest ids stay."""
+def filtered(
+    logits, temperature, top_k=0, top_p=1.0, typical_p=1.0, min_p=0.0, xtc=None, mu=np.inf
+):
+    """Probabilities [V] after all filters, in their order; of equals the lowest ids stay.
+
+    xtc is its threshold where it acts, mu that of mirostat.
+    """
+
+    def most(by, share):
+        """The first by a key whose probabilities reach a share."""
+        order = np.argsort(by, kind="stable")
+        return order[: int(np.searchsorted(np.cumsum(p[order]), share)) + 1]
+
+    def only(kept):
+        result = np.zeros_like(p)
+        result[kept] = p[kept]
+        return result / result.sum()
+
     scaled = logits.astype(np.float64) / temperature
-    weights = np.exp(scaled - scaled.max())
-    order = np.argsort(-weights, kind="stable")
-    keep = len(order) if top_k <= 0 else min(top_k, len(order))
-    weights[order[keep:]] = 0
+    p = np.exp(scaled - scaled.max())
+    p /= p.sum()
+    if top_k > 0:
+        p = only(np.argsort(-p, kind="stable")[:top_k])
+    if typical_p < 1:
+        surprise = -np.log(p, where=p > 0, out=np.full(len(p), -np.inf))
+        entropy = (p[p > 0] * surprise[p > 0]).sum()
+        p = only(most(np.abs(surprise - entropy), typical_p))
     if top_p < 1:
-        sums = np.cumsum(weights[order]) / weights.sum()
-        keep = int(np.searchsorted(sums, top_p)) + 1
-        weights[order[keep:]] = 0
-    return weights / weights.sum()
+        p = only(most(-p, top_p))
+    p = only(p >= min_p * p.max())
+    if xtc is not None:
+        over = [i for i in np.argsort(-p, kind="stable") if p[i] >= xtc and p[i] > 0]
+        p = only([i for i in range(len(p)) if i not in over[:-1]])
+    return only(p >= min(2.0**-mu, p.max()))
+
+
+def biased(logits, biases, allowed=()):
+    """Logits [V] with biases added, of the allowed tokens only, if any are named."""
+    result = np.full(len(logits), -np.inf) if allowed else logits.astype(np.float64)
+    for token in allowed:
+        result[token] = logits[token]
+    for token, bias in biases.items():
+        result[token] += bias
+    return result
 
 
 def log_softmax(logits):
@@ -85,3 +117,30 @@ def penalized(logits, counts, presence, frequency, repetition):
         )
         result[token] -= presence + frequency * count
     return result
+
+
+def dry_penalties(tokens, token_bytes, breakers, multiplier, base, allowed_length, last_n):
+    """Token → what DRY takes from its logit, straight from its definition."""
+    since = 0
+    while since < len(tokens) and not _ends_breaker(tokens, since, token_bytes, breakers):
+        since += 1
+    tokens = tokens[-last_n:] if last_n else []
+    longest = {}
+    for end in range(len(tokens) - 1):
+        length = 0
+        while length < min(end + 1, since) and tokens[end - length] == tokens[-1 - length]:
+            length += 1
+        after = tokens[end + 1]
+        if length >= allowed_length and not any(b in token_bytes(after) for b in breakers):
+            longest[after] = max(longest.get(after, 0), length)
+    return {token: multiplier * base ** (n - allowed_length) for token, n in longest.items()}
+
+
+def _ends_breaker(tokens, back, token_bytes, breakers):
+    """Whether a breaker ends in the token that is so many before the last."""
+    until = len(tokens) - back
+    before = b"".join(map(token_bytes, tokens[: until - 1]))
+    text = before + token_bytes(tokens[until - 1])
+    return any(
+        text[:end].endswith(b) for b in breakers for end in range(len(before) + 1, len(text) + 1)
+    )

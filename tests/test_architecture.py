@@ -29,7 +29,7 @@ ALLOWED = {
     "assets": set(),
     "model": {"kernels", "checkpoints", "model_names"},
     "tokenizer": {"checkpoints"},
-    "sampling": {"kernels"},
+    "sampling": {"kernels", "tokenizer"},
     "snapshots": {"checkpoints", "model"},
     "engine": {"snapshots", "model", "tokenizer", "sampling", "checkpoints", "kernels", "config"}
     | {"model_names", "cache_root"},

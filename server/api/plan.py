@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from server.api.encoding import Boundaries, check_ids, encode_messages, encode_prompts
+from server.api.encoding import Boundaries, encode_messages, encode_prompts
 from server.api.errors import ApiError
 from server.api.request_metrics import Operation
 from server.api.sampling_fields import sampling_params
@@ -146,7 +146,6 @@ def _plan(
     defaults: SamplingSettings,
     owner: Owner,
 ) -> Plan:
-    check_ids(body.stop_token_ids, "stop_token_ids", model.tokenizer)
     _check_logprobs(body, prompts, max_tokens)
     shared = sampling_params(body, max_tokens, template_stop, model.tokenizer, defaults)
     choices = []

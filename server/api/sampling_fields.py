@@ -1,9 +1,19 @@
 """From the fields of a request to sampling parameters."""
 
+from server.api.encoding import check_ids
+from server.api.errors import ApiError
 from server.api.schemas.generation import GenerationRequest
 from server.config import SamplingSettings
-from server.sampling.params import SamplingParams
+from server.sampling.params import NEVER, SamplingParams
 from server.tokenizer.base import Tokenizer
+
+_AS_THEY_ARE = (
+    *("min_tokens", "repetition_penalty", "presence_penalty", "frequency_penalty"),
+    *("penalty_decay", "dry_multiplier", "dry_base", "dry_allowed_length", "dry_penalty_last_n"),
+    *("typical_p", "min_p", "xtc_probability", "xtc_threshold"),
+    *("mirostat", "mirostat_tau", "mirostat_eta", "ignore_eos"),
+)
+"""Fields that are parameters of the same name."""
 
 
 def sampling_params(
@@ -13,26 +23,65 @@ def sampling_params(
     tokenizer: Tokenizer,
     defaults: SamplingSettings,
 ) -> SamplingParams:
-    """All but the seed, which is for the plan to choose."""
-    return SamplingParams(
+    """All but the seed, which is for the plan to choose.
+
+    Raises ApiError for tokens that the model does not have, or if none may be sampled.
+    """
+    if body.min_tokens > max_tokens:
+        message = f"min_tokens is over max_tokens, which is {max_tokens}"
+        raise ApiError("invalid_value", message, "min_tokens")
+    check_ids(body.allowed_token_ids, "allowed_token_ids", tokenizer)
+    check_ids(body.stop_token_ids, "stop_token_ids", tokenizer)
+    params = SamplingParams(
         max_tokens=max_tokens,
         seed=0,
+        allowed_token_ids=tuple(body.allowed_token_ids),
+        logit_bias=_logit_bias(body.logit_bias, tokenizer),
+        dry_sequence_breakers=tuple(body.dry_sequence_breakers),
         temperature=_given(body.temperature, defaults.temperature),
-        top_p=_given(body.top_p, defaults.top_p),
         # A larger k keeps all as well, and may be too large for the message to a worker.
         top_k=min(max(body.top_k, 0), tokenizer.vocab_size),
-        presence_penalty=body.presence_penalty,
-        frequency_penalty=body.frequency_penalty,
-        penalty_decay=body.penalty_decay,
-        repetition_penalty=body.repetition_penalty,
+        top_p=_given(body.top_p, 1.0 if body.mirostat else defaults.top_p),
         stop=tuple(dict.fromkeys((*template_stop, *body.stop))),
         stop_token_ids=tuple(body.stop_token_ids),
-        ignore_eos=body.ignore_eos,
         # The best of several choices are found by their tokens' log-probabilities.
         logprobs=max(body.wanted_logprobs, 0 if body.choices > body.n else -1),
         prompt_logprobs=body.wanted_prompt_logprobs,
+        **{name: getattr(body, name) for name in _AS_THEY_ARE},
     )
+    _check_possible(params, tokenizer)
+    return params
 
 
 def _given(value: float | None, default: float) -> float:
     return default if value is None else value
+
+
+def _logit_bias(
+    pairs: list[tuple[int | str, float]], tokenizer: Tokenizer
+) -> tuple[tuple[int, float], ...]:
+    """Each token once; the last bias counts."""
+    biases = {}
+    for token, bias in pairs:
+        if isinstance(token, str):
+            ids = tokenizer.encode(token)
+            if len(ids) != 1:
+                message = f"logit_bias: {token!r:.100} is {len(ids)} tokens; it should be one"
+                raise ApiError("invalid_value", message, "logit_bias")
+            biases[ids[0]] = bias
+        else:
+            biases[token] = bias
+    check_ids(list(biases), "logit_bias", tokenizer)
+    return tuple(biases.items())
+
+
+def _check_possible(params: SamplingParams, tokenizer: Tokenizer) -> None:
+    """Raise ApiError if no token may be sampled."""
+    banned = {token for token, bias in params.logit_bias if bias == NEVER}
+    if params.min_tokens:
+        banned |= {tokenizer.eos_id, *params.stop_token_ids}
+    if params.allowed_token_ids and banned.issuperset(params.allowed_token_ids):
+        message = "allowed_token_ids has only tokens that logit_bias or min_tokens bans"
+        raise ApiError("invalid_value", message, "allowed_token_ids")
+    if banned.issuperset(range(tokenizer.vocab_size)):
+        raise ApiError("invalid_value", "logit_bias bans all tokens", "logit_bias")

@@ -83,7 +83,7 @@ def _assemble(
     codec: SnapshotCodec,
 ) -> Engine:
     sampler = Sampler(model.config.vocab_size, model.team)
-    runner = ModelRunner(model, sampler, initial_states, prefixes)
+    runner = ModelRunner(model, sampler, initial_states, prefixes, tokenizer)
     runner.compile()
     return Engine(
         scheduler,

@@ -14,16 +14,17 @@ from server.model.initial_state import StateArrays
 from server.model.model import Model, pack_batch
 from server.model.state import StatePool
 from server.sampling.log_softmax import LogSoftmax
-from server.sampling.penalties import PenaltyCounts
-from server.sampling.sampler import Sampler, SampleRow, needs_counts
+from server.sampling.memory import SamplingMemory, needs_memory
+from server.sampling.sampler import Sampler, SampleRow
 from server.sampling.token_logprobs import TokenLogprobs
 from server.snapshots.snapshot import Snapshot
+from server.tokenizer.base import Tokenizer
 
 Floats = npt.NDArray[np.float32]
 
 
 class ModelRunner:
-    """Owns the states, the penalty counts and what is pooled of the running requests."""
+    """Owns states and sums of the running requests, and what is remembered for their sampling."""
 
     def __init__(
         self,
@@ -31,6 +32,7 @@ class ModelRunner:
         sampler: Sampler,
         initial_states: Mapping[str, StateArrays],
         cache: PrefixCache,
+        tokenizer: Tokenizer,
     ) -> None:
         self._model = model
         self._sampler = sampler
@@ -38,8 +40,9 @@ class ModelRunner:
         self._states = StatePool(model.config, model.max_rows)
         self._initial_states = initial_states
         self._cache = cache
-        self._counts: dict[str, PenaltyCounts] = {}
         self._pooler = Pooler(model)
+        self._tokenizer = tokenizer
+        self._memories: dict[str, SamplingMemory] = {}
 
     def run(self, batch: Batch) -> BatchResult:
         """Advance every chunk's request and sample where the chunk reaches its end."""
@@ -70,7 +73,7 @@ class ModelRunner:
             self._states.release(request.slot)
             request.slot = -1
         request.parked = None
-        self._counts.pop(request.request_id, None)
+        self._memories.pop(request.request_id, None)
         self._pooler.forget(request)
 
     @property
@@ -96,10 +99,18 @@ class ModelRunner:
         else:
             initial = self._initial_states[request.task.initial_state]
         request.slot = self._states.acquire(initial)
-        if needs_counts(request.params):
-            counts = self._counts[request.request_id] = PenaltyCounts(request.params.penalty_decay)
-            for token in request.task.generated_ids:
-                counts.add(token)
+        if needs_memory(request.params):
+            task = request.task
+            self._memories[request.request_id] = SamplingMemory(
+                task.params, self._tokenizer, task.prompt_ids, task.generated_ids, task.mu
+            )
+
+    def _row(self, request: Request) -> SampleRow:
+        memory = self._memories.get(request.request_id)
+        # What is known already is not sampled again, and the memory is ahead of it.
+        if memory is None or request.known_ids:
+            return SampleRow(request.params, request.position)
+        return memory.row(request.position)
 
     def _sample(
         self, batch: Batch, logits: Floats
@@ -109,17 +120,16 @@ class ModelRunner:
         if not sampling:
             return {}, {}
         logprobs = SampledLogprobs(self._log_softmax, logits, sampling)
-        rows = [
-            SampleRow(request.params, request.position, self._counts.get(request.request_id))
-            for request in sampling
-        ]
+        rows = [self._row(request) for request in sampling]
         sampled = {}
         for request, token in zip(sampling, self._sampler.sample(logits, rows), strict=True):
             if request.known_ids:
                 continue
             sampled[request.request_id] = token
-            if request.request_id in self._counts and token >= 0:
-                self._counts[request.request_id].add(token)
+            memory = self._memories.get(request.request_id)
+            if memory and token >= 0:
+                memory.add(token)
+                request.mu = memory.mu
         return sampled, logprobs.of(sampled)
 
     def _forward(self, batch: Batch) -> Floats:

@@ -139,11 +139,12 @@ def _news(
     request: Request, text: str, token_ids: list[int], reason: FinishReason | None
 ) -> RequestOutput:
     if request.generated:
-        return RequestOutput(request.request_id, text, token_ids, reason)
+        return RequestOutput(request.request_id, text, token_ids, reason, mu=request.mu)
     return RequestOutput(
         *(request.request_id, text, token_ids, reason),
         cached_tokens=request.cached,
         written_tokens=request.written,
         queued_seconds=request.queued_seconds,
         prompt_logprobs=request.prompt_logprobs.as_list() if request.prompt_logprobs else [],
+        mu=request.mu,
     )

@@ -34,6 +34,8 @@ class RequestOutput(msgspec.Struct, frozen=True):
     prompt_logprobs: list[TokenLogprobs | None] = []
     """With the first token, or at the end without one: of the prompt's tokens, if the task asked
     for them; None for the first one."""
+    mu: float | None = None
+    """That of mirostat after token_ids, if it is on: a resumed request needs it."""
     state: bytes = b""
     """With the finish reason, if the task asked for it: the state after the prompt, encoded."""
     embedding: bytes = b""

@@ -58,6 +58,8 @@ class Request:
     """When it came, by the engine's clock."""
     queued_seconds: float = 0.0
     """How long it then waited for its first slot."""
+    mu: float | None = None
+    """That of mirostat, if it is on, after the token that was sampled last."""
     kept: Snapshot | None = None
     """The state after the prompt, if the task keeps it."""
     background: bool = field(init=False)

@@ -29,6 +29,8 @@ class Task(msgspec.Struct, frozen=True):
     generated_ids: list[int] = []
     """What was generated from it already, before a worker was lost: it is taken in and not said
     again, and generation goes on after it."""
+    mu: float | None = None
+    """That of mirostat after generated_ids."""
     tenant: str = ""
     """Whose request it is; tenants get equal shares."""
     priority: int = 0

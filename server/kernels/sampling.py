@@ -1,4 +1,4 @@
-"""Choosing the next token of each row: penalties, temperature, top-k, top-p, draw.
+"""Choosing the next token of each row: edits of its logits, temperature, filters, draw.
 
 Thresholds are found by radix selection over the bits of the probabilities, so nothing is sorted.
 Sums run in a fixed order over the ids: the same row gives the same token in any batch.
@@ -11,19 +11,47 @@ from numba import uint64
 
 from server.kernels.activation import exp
 from server.kernels.jit import inner_kernel, kernel
-from server.kernels.simd import largest_finite, sum_of_differences
+from server.kernels.sampling_filters import (
+    BY_MASS,
+    BY_NUMBER,
+    PART,
+    drop_below,
+    drop_top_choices,
+    keep_largest,
+    keep_typical,
+    sum_parts,
+)
+from server.kernels.simd import largest_finite
 from server.kernels.team import share
 
 NO_TOKEN = -1
 """What is sampled from a row without a single finite logit."""
 
-BINS = 2048
-PART = 256
-"""Ids whose weights are summed together."""
+ROW_PARAMS = np.dtype(
+    [
+        ("seed", np.uint64),
+        ("position", np.int64),
+        ("temperature", np.float64),
+        ("repetition", np.float64),
+        ("presence", np.float64),
+        ("frequency", np.float64),
+        ("top_k", np.int64),
+        ("typical_p", np.float64),
+        ("top_p", np.float64),
+        ("min_p", np.float64),
+        ("xtc_probability", np.float64),
+        ("xtc_threshold", np.float64),
+        ("mu", np.float64),  # of mirostat; infinite where it is off
+    ],
+    align=True,
+)
+"""How a row is sampled."""
 
-# Weights are float32 in [0, 1]: their bits order as integers of 30 bits, taken in 11, 11 and 8.
-_SHIFTS = (19, 8, 0)
-_LOW_MASKS = (BINS - 1, BINS - 1, 255)
+EDIT_KINDS = np.int64(4)
+"""Allowed tokens (ascending; none: all), biases, counts, and more biases, after the penalties."""
+
+_XTC_STREAM = uint64(0x9FB21C651E98DF25)
+"""Makes another stream of numbers of a seed."""
 
 
 @kernel
@@ -43,40 +71,88 @@ def _mix(z):
 
 
 @kernel
-def sample_rows(team, thread, threads, logits, vocab, rows, penalties, work, tokens):
+def sample_rows(team, thread, threads, logits, vocab, rows, edits, work, tokens, surprises):
     """Sample one token for each row; every thread does some rows.
 
-    logits [R, ≥ vocab] float32 are overwritten. rows: RowParams of length R; penalties:
-    PenaltyLists; work: a SamplingWork with a row for each thread. tokens [R] int64 is the result.
+    logits [R, ≥ vocab] float32 are overwritten. rows [R] ROW_PARAMS; edits: TokenEdits; work: a
+    SamplingWork with a row for each thread. Results: tokens [R] int64, and of rows with a finite mu
+    surprises [R] float64: how many bits the token was worth, among those that were left.
     """
     begin, end = share(thread, threads, tokens.shape[0])
-    bins, parts, chosen = work.bins[thread], work.parts[thread], work.candidates[thread]
+    parts = work.parts[thread]
     for r in range(begin, end):
-        row = logits[r, :vocab]
-        first, last = penalties.starts[r], penalties.starts[r + 1]
-        _penalize(row, penalties, first, last, rows, r)
+        row, how = logits[r, :vocab], rows[r]
+        _edit(row, how, edits, EDIT_KINDS * r)
         largest = largest_finite(row.ctypes.data, vocab)
-        if rows.temperature[r] == 0 or not math.isfinite(largest):
+        if how.temperature == 0 or not math.isfinite(largest):
             tokens[r] = _first_equal(row, largest)
             continue
         # Bounded, because zero times infinity is not a number.
-        _to_weights(row, largest, np.float32(min(1 / rows.temperature[r], 1e30)))
-        if 0 < rows.top_k[r] < vocab:
-            _keep(row, float(rows.top_k[r]), False, bins, chosen)
-        if rows.top_p[r] < 1:
-            _keep(row, rows.top_p[r] * _sum_parts(row, parts), True, bins, chosen)
-        tokens[r] = _draw(row, parts, uniform(rows.seed[r], rows.position[r]))
+        _to_weights(row, largest, np.float32(min(1 / how.temperature, 1e30)))
+        _filter(row, how, work, thread)
+        total = sum_parts(row, parts)
+        tokens[r] = _draw(row, parts, total * uniform(how.seed, how.position))
+        if how.mu < math.inf:
+            surprises[r] = math.log2(total / row[tokens[r]])
 
 
 @inner_kernel
-def _penalize(row, penalties, first, last, rows, r):
+def _edit(row, how, edits, kind):
+    """What is done to logits; `kind` is the place of the row's first kind in edits.starts."""
+    starts = edits.starts
+    if starts[kind] < starts[kind + 1]:
+        _allow(row, edits, starts[kind], starts[kind + 1])
+    _add(row, edits, starts[kind + 1], starts[kind + 2])
+    _penalize(row, how, edits, starts[kind + 2], starts[kind + 3])
+    _add(row, edits, starts[kind + 3], starts[kind + 4])
+
+
+@inner_kernel
+def _allow(row, edits, first, last):
+    """Ban all tokens but some, which ascend."""
+    begin = 0
+    for i in range(first, last + 1):
+        end = edits.tokens[i] if i < last else row.shape[0]
+        for token in range(begin, end):
+            row[token] = -np.float32(math.inf)
+        begin = end + 1
+
+
+@inner_kernel
+def _add(row, edits, first, last):
     for i in range(first, last):
-        token, count = penalties.tokens[i], penalties.counts[i]
+        row[edits.tokens[i]] += edits.values[i]
+
+
+@inner_kernel
+def _penalize(row, how, edits, first, last):
+    for i in range(first, last):
+        token, count = edits.tokens[i], edits.values[i]
         if row[token] > 0:
-            row[token] /= rows.repetition[r]
+            row[token] /= how.repetition
         else:
-            row[token] *= rows.repetition[r]
-        row[token] -= rows.presence[r] + rows.frequency[r] * count
+            row[token] *= how.repetition
+        row[token] -= how.presence + how.frequency * count
+
+
+@inner_kernel
+def _filter(row, how, work, thread):
+    """Zero the weights of what shall not be drawn; some token is always left."""
+    vocab = row.shape[0]
+    bins, parts, candidates = work.bins[thread], work.parts[thread], work.candidates[thread]
+    if 0 < how.top_k < vocab:
+        keep_largest(row, float(how.top_k), BY_NUMBER, bins, candidates)
+    if how.typical_p < 1:
+        keep_typical(row, how.typical_p, work.keys[thread], parts, bins, candidates)
+    if how.top_p < 1:
+        keep_largest(row, how.top_p * sum_parts(row, parts), BY_MASS, bins, candidates)
+    if how.min_p > 0:
+        drop_below(row, how.min_p * largest_finite(row.ctypes.data, vocab))
+    if how.xtc_probability > uniform(how.seed ^ _XTC_STREAM, how.position):
+        drop_top_choices(row, how.xtc_threshold * sum_parts(row, parts))
+    if how.mu < math.inf:
+        likely_enough = 2.0**-how.mu * sum_parts(row, parts)
+        drop_below(row, min(likely_enough, largest_finite(row.ctypes.data, vocab)))
 
 
 @inner_kernel
@@ -98,80 +174,8 @@ def _to_weights(row, largest, inverse_temperature):
 
 
 @inner_kernel
-def _keep(row, want, by_mass, bins, candidates):
-    """Zero all but the largest weights whose number (or, by mass, whose sum) reaches `want`.
-
-    Of weights that are equal at the border the lowest ids stay.
-    """
-    count, prefix, above = _first_level(row, want, by_mass, bins, candidates)
-    keys = row.view(np.uint32)
-    for level in range(1, 3):
-        shift, mask = _SHIFTS[level], _LOW_MASKS[level]
-        bins[:] = 0.0
-        for c in range(count):
-            key = np.int64(keys[candidates[c]])
-            if key >> _SHIFTS[level - 1] == prefix:
-                bins[(key >> shift) & mask] += row[candidates[c]] if by_mass else 1.0
-        chosen, above = _descend(bins, want, above)
-        prefix = (prefix << (_SHIFTS[level - 1] - shift)) | chosen
-    bins.view(np.int64)[0] = prefix
-    threshold = bins.view(np.float32)[0]
-    for i in range(row.shape[0]):
-        row[i] = row[i] if row[i] >= threshold else np.float32(0)
-    ties = math.ceil((want - above) / threshold) if by_mass else want - above
-    for c in range(count):
-        if row[candidates[c]] == threshold:
-            if ties <= 0:
-                row[candidates[c]] = np.float32(0)
-            ties -= 1
-
-
-@inner_kernel
-def _first_level(row, want, by_mass, bins, candidates):
-    """The bin of leading bits in which the border lies: its ids, itself, and the sum above it."""
-    keys = row.view(np.uint32)
-    bins[:] = 0.0
-    for i in range(row.shape[0]):
-        bins[keys[i] >> np.uint32(_SHIFTS[0])] += row[i] if by_mass else 1.0
-    chosen, above = _descend(bins, want, 0.0)
-    count = 0
-    for i in range(row.shape[0]):
-        if keys[i] >> np.uint32(_SHIFTS[0]) == chosen:
-            candidates[count] = i
-            count += 1
-    return count, chosen, above
-
-
-@inner_kernel
-def _descend(bins, want, above):
-    """The bin at which the descending sum reaches `want`, and the sum above it."""
-    chosen, passed = -1, 0.0
-    for b in range(BINS - 1, -1, -1):
-        if bins[b] > 0.0:
-            # The last filled bin is taken even if rounding leaves its sum just short of `want`.
-            above += passed
-            chosen, passed = b, bins[b]
-            if above + passed >= want:
-                break
-    return max(chosen, 0), above
-
-
-@inner_kernel
-def _sum_parts(row, parts):
-    """The sum of all weights; parts[p] becomes that of ids 256 · p to 256 · p + 255."""
-    total = 0.0
-    for p in range(parts.shape[0]):
-        first = p * PART
-        size = min(PART, row.shape[0] - first)
-        parts[p] = sum_of_differences(row[first:].ctypes.data, size, np.float32(0))
-        total += parts[p]
-    return total
-
-
-@inner_kernel
-def _draw(row, parts, u):
-    """The first id at which the running sum of weights exceeds u of the whole."""
-    target = u * _sum_parts(row, parts)
+def _draw(row, parts, target):
+    """The first id at which the running sum of weights exceeds `target`; parts: see sum_parts()."""
     running, last_part = 0.0, 0
     for p in range(parts.shape[0]):
         if parts[p] > 0:

@@ -1,7 +1,8 @@
 """How often a request has generated each token, for the penalties."""
 
 import numpy as np
-import numpy.typing as npt
+
+from server.sampling.edits import TokenValues
 
 
 class PenaltyCounts:
@@ -14,14 +15,10 @@ class PenaltyCounts:
         self._counts = np.zeros(64, dtype=np.float32)
 
     @property
-    def tokens(self) -> npt.NDArray[np.int64]:
-        """The distinct tokens, in the order of their first use."""
-        return self._tokens[: len(self._places)]
-
-    @property
-    def counts(self) -> npt.NDArray[np.float32]:
-        """Their counts."""
-        return self._counts[: len(self._places)]
+    def values(self) -> TokenValues:
+        """The distinct tokens, in the order of their first use, and their counts."""
+        size = len(self._places)
+        return TokenValues(self._tokens[:size], self._counts[:size])
 
     def add(self, token: int) -> None:
         """Count one more generated token."""

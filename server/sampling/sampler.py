@@ -5,31 +5,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from server.kernels.sampling import BINS, PART, sample_rows
+from server.kernels.sampling import EDIT_KINDS, ROW_PARAMS, sample_rows
+from server.kernels.sampling_filters import BINS, PART
 from server.kernels.team import Team
+from server.sampling.edits import NO_EDITS, NOTHING, Edits
+from server.sampling.mirostat import Mirostat
 from server.sampling.params import SamplingParams
-from server.sampling.penalties import PenaltyCounts
 
 
-class RowParams(NamedTuple):
-    """Parameters of the rows of one call, arrays of length R."""
+class TokenEdits(NamedTuple):
+    """The edits of all rows, one after another.
 
-    temperature: Any  # float64
-    top_k: Any  # int64
-    top_p: Any  # float64
-    presence: Any  # float32
-    frequency: Any  # float32
-    repetition: Any  # float32
-    seed: Any  # uint64
-    position: Any  # int64
+    Kind k of row r owns starts[i] … starts[i + 1] − 1 of tokens and values, i = EDIT_KINDS · r + k.
+    """
 
-
-class PenaltyLists(NamedTuple):
-    """Tokens with a penalty: row r owns starts[r] … starts[r + 1] − 1 of tokens and counts."""
-
-    starts: Any  # [R + 1] int64
+    starts: Any  # [EDIT_KINDS · R + 1] int64
     tokens: Any  # int64
-    counts: Any  # float32
+    values: Any  # float32
 
 
 class SamplingWork(NamedTuple):
@@ -38,6 +30,7 @@ class SamplingWork(NamedTuple):
     bins: Any  # [threads, BINS] float64
     parts: Any  # [threads, ⌈V / PART⌉] float64
     candidates: Any  # [threads, V] int64
+    keys: Any  # [threads, V] uint32
 
 
 class SampleRow(NamedTuple):
@@ -46,7 +39,9 @@ class SampleRow(NamedTuple):
     params: SamplingParams
     position: int
     """Index of the new token in its sequence; with the seed it keys the generator."""
-    penalties: PenaltyCounts | None
+    edits: Edits | None = None
+    mirostat: Mirostat | None = None
+    """Bounds what may be drawn, and is told how much that was worth."""
 
 
 class Sampler:
@@ -59,52 +54,61 @@ class Sampler:
             bins=np.zeros((team.threads, BINS), dtype=np.float64),
             parts=np.zeros((team.threads, -(-vocab_size // PART)), dtype=np.float64),
             candidates=np.zeros((team.threads, vocab_size), dtype=np.int64),
+            keys=np.zeros((team.threads, vocab_size), dtype=np.uint32),
         )
 
     def sample(self, logits: npt.NDArray[np.float32], rows: list[SampleRow]) -> list[int]:
         """One token (or NO_TOKEN) for each row of logits [R, ≥ V], which are overwritten."""
-        tokens = np.empty(len(rows), dtype=np.int64)
-        args = (logits, self._vocab_size, _row_params(rows), _penalty_lists(rows))
-        self._team.run(sample_rows, *args, self._work, tokens)
-        return [int(token) for token in tokens]
+        return self._sample(self._team, logits, rows)
 
     def compile(self) -> None:
         """Compile or load the kernel on the calling thread."""
         logits = np.zeros((1, self._vocab_size), dtype=np.float32)
-        row = SampleRow(SamplingParams(max_tokens=1, seed=0), 0, None)
-        args = (logits, self._vocab_size, _row_params([row]), _penalty_lists([row]))
-        Team(1).run(sample_rows, *args, self._work, np.empty(1, dtype=np.int64))
+        self._sample(Team(1), logits, [SampleRow(SamplingParams(max_tokens=1, seed=0), 0)])
+
+    def _sample(
+        self, team: Team, logits: npt.NDArray[np.float32], rows: list[SampleRow]
+    ) -> list[int]:
+        tokens = np.empty(len(rows), dtype=np.int64)
+        surprises = np.zeros(len(rows), dtype=np.float64)
+        args = (logits, self._vocab_size, _row_params(rows), _token_edits(rows), self._work)
+        team.run(sample_rows, *args, tokens, surprises)
+        for row, surprise in zip(rows, surprises, strict=True):
+            if row.mirostat is not None:
+                row.mirostat.observe(float(surprise))
+        return [int(token) for token in tokens]
 
 
-def needs_counts(params: SamplingParams) -> bool:
-    """Whether any penalty acts."""
+def _row_params(rows: list[SampleRow]) -> npt.NDArray[np.void]:
+    return np.array([_row_tuple(row) for row in rows], dtype=ROW_PARAMS)
+
+
+def _row_tuple(row: SampleRow) -> tuple[float, ...]:
+    """In the order of ROW_PARAMS."""
+    params = row.params
     return (
-        params.presence_penalty != 0
-        or params.frequency_penalty != 0
-        or params.repetition_penalty != 1
+        params.seed,
+        row.position,
+        params.temperature,
+        params.repetition_penalty,
+        params.presence_penalty,
+        params.frequency_penalty,
+        params.top_k,
+        params.typical_p,
+        params.top_p,
+        params.min_p,
+        params.xtc_probability,
+        params.xtc_threshold,
+        np.inf if row.mirostat is None else row.mirostat.mu,
     )
 
 
-def _row_params(rows: list[SampleRow]) -> RowParams:
-    params = [row.params for row in rows]
-    return RowParams(
-        temperature=np.array([p.temperature for p in params], dtype=np.float64),
-        top_k=np.array([p.top_k for p in params], dtype=np.int64),
-        top_p=np.array([p.top_p for p in params], dtype=np.float64),
-        presence=np.array([p.presence_penalty for p in params], dtype=np.float32),
-        frequency=np.array([p.frequency_penalty for p in params], dtype=np.float32),
-        repetition=np.array([p.repetition_penalty for p in params], dtype=np.float32),
-        seed=np.array([p.seed for p in params], dtype=np.uint64),
-        position=np.array([row.position for row in rows], dtype=np.int64),
-    )
-
-
-def _penalty_lists(rows: list[SampleRow]) -> PenaltyLists:
-    lists = [row.penalties for row in rows if row.penalties is not None]
-    lengths = [0 if row.penalties is None else len(row.penalties.tokens) for row in rows]
-    empty_tokens, empty_counts = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-    return PenaltyLists(
-        starts=np.cumsum([0, *lengths], dtype=np.int64),
-        tokens=np.concatenate([empty_tokens, *(counts.tokens for counts in lists)]),
-        counts=np.concatenate([empty_counts, *(counts.counts for counts in lists)]),
+def _token_edits(rows: list[SampleRow]) -> TokenEdits:
+    if not any(row.edits for row in rows):
+        return TokenEdits(np.zeros(int(EDIT_KINDS) * len(rows) + 1, dtype=np.int64), *NOTHING)
+    kinds = [kind for row in rows for kind in row.edits or NO_EDITS]
+    return TokenEdits(
+        starts=np.cumsum([0, *(len(kind.tokens) for kind in kinds)], dtype=np.int64),
+        tokens=np.concatenate([kind.tokens for kind in kinds]),
+        values=np.concatenate([kind.values for kind in kinds]),
     )

@@ -124,6 +124,7 @@ class Dispatcher:
             if record is None:
                 continue
             record.emitted += output.token_ids
+            record.mu = output.mu
             record.deaths = 0
             record.put(output)
             if output.finish_reason is not None:
@@ -199,7 +200,8 @@ class Dispatcher:
         records[record.request_id] = record
         task = record.task
         if record.emitted:
-            task = msgspec.structs.replace(task, generated_ids=record.emitted.copy())
+            ids = record.emitted.copy()
+            task = msgspec.structs.replace(task, generated_ids=ids, mu=record.mu)
         link.send(Generate(record.request_id, task))
         if record.asleep and link.probed is not record:
             link.tell_sleep(record)

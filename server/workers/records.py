@@ -20,6 +20,8 @@ class Record:
     """Of the router."""
     emitted: list[int] = field(default_factory=list)
     """The ids that were put."""
+    mu: float | None = None
+    """That of mirostat after them."""
     asleep: bool = False
     """Whether its reader cannot keep up."""
     deaths: int = 0

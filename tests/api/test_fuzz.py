@@ -27,7 +27,10 @@ FIELDS = [
     "top_k", "presence_penalty", "frequency_penalty", "repetition_penalty", "penalty_decay",
     "seed", "stop", "stop_token_ids", "ignore_eos", "n", "best_of", "stream", "stream_options",
     "logprobs", "top_logprobs", "echo", "suffix", "tools", "tool_choice", "functions",
-    "response_format", "logit_bias", "audio", "metadata", "unknown", "state_id", "save_state",
+    "allowed_token_ids", "min_tokens", "logit_bias", "typical_p", "min_p", "xtc_probability",
+    "xtc_threshold", "mirostat", "mirostat_mode", "mirostat_tau", "mirostat_eta", "dry_multiplier",
+    "dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers",
+    "response_format", "audio", "metadata", "unknown", "state_id", "save_state",
     "dimensions", "encoding_format", "pooling", "normalize", "content", "parse_special",
     "return_token_strs", "with_pieces", "add_generation_prompt",
 ]  # fmt: skip

@@ -80,7 +80,7 @@ def engine(tmp_path_factory, tokenizer):
     sampler = Sampler(tokenizer.vocab_size, model.team)
     return Engine(
         Scheduler(4, 16, prefixes),
-        ModelRunner(model, sampler, {"": empty_state(model.config)}, prefixes),
+        ModelRunner(model, sampler, {"": empty_state(model.config)}, prefixes, tokenizer),
         OutputProcessor(tokenizer),
         prefixes,
         SnapshotCodec("random", model.config.state_shapes, tokenizer.vocab_size),

@@ -22,6 +22,8 @@ def ask(number):
     body |= {"frequency_penalty": 0.4} if number % 3 == 0 else {"presence_penalty": 0.2}
     if body["stream"]:
         body["stream_options"] = {"include_usage": True}
+    if number in (1, 2):
+        body |= {"mirostat": 2, "dry_multiplier": 0.5, "xtc_probability": 0.3}
     text = f"Day {number}: the sea – 海 – was calm. " * (number + 1)
     if number % 2:
         return CHAT, body | {"messages": [{"role": "user", "content": text}]}

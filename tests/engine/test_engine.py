@@ -9,7 +9,7 @@ from server.engine.prefix_cache import PrefixCache
 from server.engine.scheduler import Scheduler
 from server.engine.task import Task
 from server.model.initial_state import empty_state
-from server.sampling.params import SamplingParams
+from server.sampling.params import NEVER, SamplingParams
 from server.sampling.sampler import Sampler
 from server.snapshots.encoding import SnapshotCodec
 from server.tokenizer.bytes import ByteTokenizer
@@ -30,8 +30,9 @@ def build(
     model = load_model(checkpoint, threads=threads, max_tokens=32, max_rows=max_batch)
     prefixes = PrefixCache(cache, tiers)
     states = {"": empty_state(model.config)}
-    runner = ModelRunner(model, Sampler(256, model.team), states, prefixes)
-    processor = OutputProcessor(ByteTokenizer())
+    tokenizer = ByteTokenizer()
+    runner = ModelRunner(model, Sampler(256, model.team), states, prefixes, tokenizer)
+    processor = OutputProcessor(tokenizer)
     codec = SnapshotCodec("random", model.config.state_shapes, 256)
     scheduler = Scheduler(max_batch, step_tokens, prefixes)
     return Engine(scheduler, runner, processor, prefixes, codec, **options), runner
@@ -43,10 +44,18 @@ def params(i=0, **changes):
 
 
 PROMPTS = [[int(t) for t in np.random.default_rng(i).integers(1, 256, 5 + 7 * i)] for i in range(9)]
-PARAMS = [
-    params(i, temperature=0 if i == 3 else 1.2, frequency_penalty=0.3 * (i % 3), top_k=i * 4)
-    for i in range(9)
+SAMPLERS = [
+    {},
+    {"mirostat": 2, "mirostat_tau": 3.0},
+    {"dry_multiplier": 1.0, "dry_allowed_length": 1},
+    {"temperature": 0},
+    {"typical_p": 0.8},
+    {"min_p": 0.05},
+    {"xtc_probability": 0.5, "xtc_threshold": 0.01},
+    {"logit_bias": ((65, 5.0), (66, NEVER))},
+    {"allowed_token_ids": tuple(range(60, 90)), "min_tokens": 4},
 ]
+PARAMS = [params(i, frequency_penalty=0.3 * (i % 3), top_k=i * 4, **SAMPLERS[i]) for i in range(9)]
 
 
 def run(engine, on_step=None):
@@ -161,10 +170,11 @@ def test_requests_begin_with_the_state_that_they_name(checkpoint):
     def texts(*names):
         states = {"": empty_state(model.config), "tuned": tuned}
         prefixes = PrefixCache(None)
-        runner = ModelRunner(model, Sampler(256, model.team), states, prefixes)
+        tokenizer = ByteTokenizer()
+        runner = ModelRunner(model, Sampler(256, model.team), states, prefixes, tokenizer)
         scheduler = Scheduler(MAX_BATCH, 16, prefixes)
         codec = SnapshotCodec("", model.config.state_shapes, 256)
-        processor = OutputProcessor(ByteTokenizer())
+        processor = OutputProcessor(tokenizer)
         engine = Engine(scheduler, runner, processor, prefixes, codec)
         for number, name in enumerate(names):
             engine.add(str(number), Task([1, 2, 3], params(), name))

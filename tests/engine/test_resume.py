@@ -48,12 +48,13 @@ def said(outputs):
     """All that a client could see of some outputs, and the state that the last one brings."""
     text = "".join(output.text for output in outputs)
     ids = [token for output in outputs for token in output.token_ids]
-    return ids, text, outputs[-1].finish_reason, outputs[-1].state
+    mus = [output.mu for output in outputs]
+    return ids, text, outputs[-1].finish_reason, outputs[-1].state, mus
 
 
 def resumed(task, outputs, cut):
     ids = [token for output in outputs[:cut] for token in output.token_ids]
-    return msgspec.structs.replace(task, generated_ids=ids)
+    return msgspec.structs.replace(task, generated_ids=ids, mu=outputs[cut - 1].mu if cut else None)
 
 
 how = st.fixed_dictionaries(
@@ -66,6 +67,14 @@ how = st.fixed_dictionaries(
         "repetition_penalty": st.sampled_from([1.0, 1.3]),
         "penalty_decay": st.sampled_from([1.0, 0.9]),
         "ignore_eos": st.booleans(),
+        "min_tokens": st.sampled_from([0, 10]),
+        "logit_bias": st.sampled_from([(), ((0, 3.0), (7, 4.0))]),
+        "dry_multiplier": st.sampled_from([0.0, 0.9]),
+        "dry_allowed_length": st.just(1),
+        "xtc_probability": st.sampled_from([0.0, 0.5]),
+        "xtc_threshold": st.just(0.02),
+        "mirostat": st.sampled_from([0, 2]),
+        "mirostat_tau": st.sampled_from([2.0, 5.0]),
     }
 )
 

@@ -7,14 +7,15 @@ from hypothesis import strategies as st
 
 from server.kernels.sampling import NO_TOKEN, uniform
 from server.kernels.team import Team
+from server.sampling.edits import Edits
 from server.sampling.params import SamplingParams
 from server.sampling.penalties import PenaltyCounts
 from server.sampling.sampler import Sampler, SampleRow
 from tests import naive
 
 
-def draw(logits, position=0, counts=None, team=None, **params):
-    row = SampleRow(SamplingParams(**{"max_tokens": 1, "seed": 0, **params}), position, counts)
+def draw(logits, position=0, edits=None, team=None, **params):
+    row = SampleRow(SamplingParams(**{"max_tokens": 1, "seed": 0, **params}), position, edits)
     sampler = Sampler(logits.shape[-1], team or Team(1))
     return sampler.sample(logits.astype(np.float32).reshape(1, -1), [row])[0]
 
@@ -101,12 +102,12 @@ def test_penalties_match_the_twin():
         token: sum(0.9 ** (len(history) - 1 - i) for i, t in enumerate(history) if t == token)
         for token in set(history)
     }
-    found = dict(zip(counts.tokens.tolist(), counts.counts.tolist(), strict=True))
+    found = dict(zip(*map(np.ndarray.tolist, counts.values), strict=True))
     assert found == pytest.approx(expected_counts, rel=1e-5)
     params = {"presence_penalty": 0.4, "frequency_penalty": 0.7, "repetition_penalty": 1.3}
     penalized = naive.penalized(logits, expected_counts, *params.values())
     for position in range(60):
-        token = draw(logits, position, counts, **params)
+        token = draw(logits, position, Edits(counts=counts.values), **params)
         probabilities = naive.filtered(penalized, 1.0, 0, 1.0)
         below = probabilities[:token].sum()
         assert below - 1e-6 <= uniform(0, position) <= below + probabilities[token] + 1e-6
@@ -121,7 +122,6 @@ def test_a_row_is_drawn_alike_alone_and_among_others_on_any_team():
                 max_tokens=1, seed=i, temperature=0.5 + i / 5, top_p=0.6 + i / 40, top_k=i * 9
             ),
             position=i,
-            penalties=None,
         )
         for i in range(13)
     ]

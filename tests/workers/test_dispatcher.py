@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,6 +36,21 @@ def test_what_was_sent_by_a_dead_worker_is_void():
     assert client.got == client.expected[:1]
     world.run(1)
     assert client.got == client.expected
+
+
+def test_what_mirostat_has_come_to_goes_to_the_next_worker_with_the_tokens():
+    world = World(1)
+    client = world.submit(5)
+    (worker,) = world.workers
+    for mu in (9.5, 8.25):
+        world.step(worker)
+        (output,) = worker.outbox.pop()
+        output = msgspec.structs.replace(output, mu=mu)
+        world.dispatcher.deliver(worker.link, [output])
+    world.end(worker)
+    world.start_worker()
+    task = world.workers[0].inbox[-1].task
+    assert (task.generated_ids, task.mu) == (client.expected[:2], 8.25)
 
 
 def test_a_request_that_kills_alone_fails_at_the_second_death():

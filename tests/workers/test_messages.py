@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from server.sampling.params import SamplingParams
+from server.sampling.params import NEVER, SamplingParams
 from server.workers.messages import (
     Abort,
     Assignment,
@@ -26,7 +26,13 @@ from server.workers.messages import (
     encode,
 )
 
-PARAMS = SamplingParams(max_tokens=3, seed=2**64 - 1, stop=("a", "é"), stop_token_ids=(5,))
+PARAMS = SamplingParams(
+    max_tokens=3,
+    seed=2**64 - 1,
+    stop=("a", "é"),
+    stop_token_ids=(5,),
+    logit_bias=((5, 1.5), (6, NEVER)),
+)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +42,7 @@ PARAMS = SamplingParams(max_tokens=3, seed=2**64 - 1, stop=("a", "é"), stop_tok
         Generate("r1", Task([1], PARAMS, "poet")),
         Generate("r1", Task([1], PARAMS, tenant="someone", priority=-2)),
         Abort("r1"),
-        Generate("r1.2", Task([1], PARAMS, generated_ids=[7, 8])),
+        Generate("r1.2", Task([1], PARAMS, generated_ids=[7, 8], mu=8.5)),
         EngineQuery(3),
         Ping(),
         Sleep("r1"),
@@ -58,6 +64,7 @@ def test_to_worker_round_trip(message):
         Pong(),
         Outputs([RequestOutput("r1", "é", [7]), RequestOutput("r2", "", [], "error", "why")]),
         Outputs([RequestOutput("r1", "", [], "error", "why", "poison_request")]),
+        Outputs([RequestOutput("r1", "a", [7], mu=8.5)]),
     ],
 )
 def test_from_worker_round_trip(message):

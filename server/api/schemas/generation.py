@@ -1,11 +1,12 @@
-"""What requests for generated text have in common: sampling fields, and fields we must refuse."""
+"""What requests for generated text have in common, and the fields that we must refuse."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, FailFast, Field, model_validator
 
-from server.api.schemas.prompt import Fields, PromptRequest, Unsupported
+from server.api.schemas.prompt import Fields, Unsupported
+from server.api.schemas.sampling import SamplingRequest, TokenId
 from server.api.schemas.validation import Text, invalid
 
 
@@ -25,49 +26,32 @@ StopStrings = Annotated[
     FailFast(),
     BeforeValidator(_as_list, json_schema_input_type=StopString | list[StopString]),
 ]
-TokenId = Annotated[int, Field(ge=0)]
 
 
-def _in_use(name: str, neutral: float = 0) -> Callable[[Fields], bool]:
-    """Whether a field has a value other than null, the neutral one and empty ones."""
-    return lambda fields: bool(fields.get(name)) and fields[name] != neutral
+def _in_use(name: str) -> Callable[[Fields], bool]:
+    """Whether a field has a value other than null, 0 and empty ones."""
+    return lambda fields: bool(fields.get(name))
 
 
 UNSUPPORTED: Unsupported = {
     "response_format": _other_than_text,
-    "typical_p": _in_use("typical_p", neutral=1),
 } | {
     name: _in_use(name)
     for name in (
-        *("logit_bias", "min_p", "mirostat", "mirostat_mode"),
         *("prompt_logprobs", "return_token_ids", "return_tokens_as_token_ids"),
-        *("dry_multiplier", "xtc_probability", "continue_final_message"),
+        "continue_final_message",
         *("guided_json", "guided_regex", "guided_choice", "guided_grammar"),
         *("structured_outputs", "grammar", "json_schema"),
     )
 }
 
 
-class GenerationRequest(PromptRequest):
+class GenerationRequest(SamplingRequest):
     """Fields of both completions and chat."""
 
     unsupported: ClassVar[Unsupported] = UNSUPPORTED
 
     max_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(
-        None, ge=0, le=10, description="0 takes the most likely token; the server's if absent."
-    )
-    top_p: float | None = Field(
-        None, gt=0, le=1, description="1 keeps all tokens; the server's if absent."
-    )
-    top_k: int = Field(0, ge=-1, description="0 or -1 keeps all tokens.")
-    presence_penalty: float = Field(0.0, ge=-2, le=2)
-    frequency_penalty: float = Field(0.0, ge=-2, le=2)
-    repetition_penalty: float = Field(1.0, gt=0, le=10)
-    penalty_decay: float = Field(
-        1.0, ge=0, le=1, description="How much of a token's penalty is left after each token."
-    )
-    seed: int | None = Field(None, description="Taken modulo 2**64; random if absent.")
     stop: StopStrings = Field(default_factory=list)
     stop_token_ids: list[TokenId] = Field(default_factory=list, max_length=64)
     ignore_eos: bool = False
