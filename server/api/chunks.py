@@ -65,7 +65,7 @@ class CompletionChunks:
         if news.index not in self._begun:
             self._begun.add(news.index)
             text = self._form.echo(news.index) + text
-        if not text and news.finish_reason is None:
+        if not text and not news.prompt_logprobs and news.finish_reason is None:
             return []
         choice = {
             "index": news.index,

@@ -117,6 +117,7 @@ async def test_chat_has_a_list_of_tokens_with_their_bytes(top: int) -> None:
         {"prompt": ["qé", "r"], "logprobs": 2, "n": 2, "echo": True, "seed": 4},
         {"prompt": [[5, 6], [7]], "echo": True, "max_tokens": 0, "logprobs": 1},
         {"prompt": "q", "echo": True},
+        {"prompt": [[0, 0]], "echo": True, "logprobs": 0},  # a prompt without text
         {"logprobs": True, "top_logprobs": 2, "n": 2, "seed": 1},
     ],
 )
