@@ -3,7 +3,6 @@
 import contextlib
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
