@@ -44,7 +44,7 @@ from server.workers.messages import (
     encode,
 )
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("server.workers.worker")  # this is __main__
 
 FLUSH_SECONDS = 3.0
 """For cached states to reach the disk when the server stops; less than pool.STOP_SECONDS."""
@@ -67,10 +67,15 @@ def main() -> int:
     socket.set(zmq.RCVHWM, 0)
     socket.connect(assignment.address)
     try:
-        return _serve(socket, settings, assignment)
-    finally:
-        socket.close(linger=2000)
-        context.term()
+        code = _serve(socket, settings, assignment)
+    except (MemoryError, ConnectionError) as error:
+        # Threads that wait for work, or for memory, must not keep it alive.
+        who = f"{assignment.name} of {assignment.model.id}"
+        log.error("%s ends: %s", who, str(error) or "out of memory")
+        os._exit(1)
+    socket.close(linger=2000)
+    context.term()
+    return code
 
 
 def _end_with_parent() -> None:
@@ -108,11 +113,21 @@ def _ready(built: BuiltEngine, cache_bytes: int) -> Ready:
 
 
 def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
-    """Take in what has come, compute a step, send its outputs; sleep only when idle."""
+    """Take in what has come, compute a step, send its outputs; sleep only when idle.
+
+    Raises ConnectionError when the connection is gone: a message that there was no memory for, so
+    that a request may be lost, and only another worker can make up for it.
+    """
+    broken = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    poller = zmq.Poller()
+    poller.register(socket, zmq.POLLIN)
+    poller.register(broken, zmq.POLLIN)
     while True:
         if not engine.has_work:
             engine.idle()
-            socket.poll()
+            poller.poll()
+        if broken.poll(0):
+            raise ConnectionError("its connection broke, as when memory for a message is missing")
         while socket.poll(0):
             message = decode_to_worker(socket.recv())
             if isinstance(message, Generate):

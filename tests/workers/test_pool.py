@@ -121,3 +121,20 @@ def test_a_worker_that_hangs_while_it_starts_is_started_again():
             assert (await news(stream)).token_ids
 
     asyncio.run(scenario())
+
+
+def test_a_request_that_a_worker_has_no_memory_to_receive_is_not_lost():
+    async def scenario():
+        async with Running() as running:
+            stream = running.client.submit(ENDLESS)
+            await news(stream)
+            (first,) = running.children
+            limit = first.memory_info().vms + (4 << 20)
+            first.rlimit(psutil.RLIMIT_AS, (limit, limit))
+            # Larger than what glibc keeps in reserve; and no state, as the second worker says.
+            large = running.client.submit(Task([1], ENDLESS.params, base=bytes(100 << 20)))
+            assert (await news(large)).error.startswith("state: ")
+            assert first not in running.children
+            assert (await news(stream)).token_ids
+
+    asyncio.run(scenario())
