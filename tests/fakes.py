@@ -51,19 +51,31 @@ class FakeTokenizer:
 
 
 class FakeTemplate:
-    """`role: content` paragraphs."""
+    """`role: content` paragraphs; tools and other variables are only kept."""
 
     stop = ("\n\nuser:",)
+    call_syntax = "hermes"
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.rendered: list[list[dict[str, Any]]] = []
+        self.variables: list[dict[str, Any]] = []
 
-    def render(self, messages: list[dict[str, Any]], add_generation_prompt: bool = True) -> str:
+    def knows(self, variable: str) -> bool:
+        """Tools and thinking, but no documents."""
+        return variable in ("tools", "enable_thinking", "reasoning_effort")
+
+    def render(
+        self,
+        messages: list[dict[str, Any]],
+        add_generation_prompt: bool = True,
+        variables: dict[str, Any] | None = None,
+    ) -> str:
         """Keeps the messages for the test to look at; refuses them if it has an error."""
         if self.error:
             raise self.error
         self.rendered.append(messages)
+        self.variables.append(variables or {})
         paragraphs = [f"{message['role']}: {message['content']}" for message in messages]
         if add_generation_prompt:
             paragraphs.append("assistant:")

@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+from server.api.assistant.answer import CallDelta, Delta
 from server.api.generation import News
 from server.api.schemas.usage import Usage
 
@@ -77,7 +78,6 @@ class ChatChunks:
         fields = head | {"object": "chat.completion.chunk", "service_tier": "default"}
         self._head = ChunkHead(fields, include_usage)
         self._count = count
-        self._begun: set[int] = set()
 
     def opening(self) -> list[Chunk]:
         """The role of each choice, once: clients concatenate what they get twice."""
@@ -85,13 +85,8 @@ class ChatChunks:
         return [self._choice(index, delta, None) for index in range(self._count)]
 
     def news(self, news: News) -> list[Chunk]:
-        """A chunk with text, then one with the finish reason and an empty delta."""
-        chunks = []
-        # Like the whole answer: without the space between "Assistant:" and the first word.
-        text = news.text if news.index in self._begun else news.text.lstrip()
-        if text:
-            self._begun.add(news.index)
-            chunks.append(self._choice(news.index, {"content": text}, None))
+        """A chunk for each delta, then one with the finish reason and an empty delta."""
+        chunks = [self._choice(news.index, _delta(delta), None) for delta in news.deltas]
         if news.finish_reason is not None:
             chunks.append(self._choice(news.index, {}, news.finish_reason))
         return chunks
@@ -104,3 +99,19 @@ class ChatChunks:
         return self._head.chunk(
             {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         )
+
+
+def _delta(delta: Delta) -> Chunk:
+    if delta.call is not None:
+        return {"tool_calls": [_call(delta.call)]}
+    if delta.reasoning:
+        return {"reasoning_content": delta.reasoning, "reasoning": delta.reasoning}
+    return {"content": delta.content}
+
+
+def _call(call: CallDelta) -> Chunk:
+    """Name and id once: clients concatenate what they get twice."""
+    if not call.name:
+        return {"index": call.index, "function": {"arguments": call.arguments}}
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"index": call.index, "id": call.id, "type": "function", "function": function}

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -10,15 +11,18 @@ from starlette.types import Receive, Scope
 
 from server.access.admission import Ticket
 from server.api.access import admit, refusal
+from server.api.assistant.answer import Answer, Delta
+from server.api.assistant.form import AnswerForm
+from server.api.assistant.reader import AnswerReader
 from server.api.errors import ApiError, ClientGoneError, not_ready
 from server.api.plan import Plan
 from server.api.request_metrics import RequestMetrics, RequestRecord
-from server.api.schemas.usage import PromptTokensDetails, Usage
+from server.api.schemas.usage import CompletionTokensDetails, PromptTokensDetails, Usage
 from server.registry.manager import Route
 from server.workers.client import NotReadyError, OutputStream, QueueFullError
 from server.workers.messages import RequestOutput, Task
 
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass
@@ -31,6 +35,8 @@ class TokenCount:
     """Of the prompts' tokens, how many came from the state cache; of each prompt's first choice."""
     written: int = 0
     """And how many more are in the state cache now."""
+    reasoning: int = 0
+    """Of the generated tokens, how many are thoughts; of choices that have finished."""
     finish_reasons: list[str] = field(default_factory=list)
     """Of the choices that have finished, in the order in which they did."""
 
@@ -43,6 +49,7 @@ class TokenCount:
             prompt_tokens_details=PromptTokensDetails(
                 cached_tokens=self.cached, cache_write_tokens=self.written
             ),
+            completion_tokens_details=CompletionTokensDetails(reasoning_tokens=self.reasoning),
         )
 
 
@@ -56,6 +63,8 @@ class GeneratedChoice:
     finish_reason: Finish | None = None
     state: bytes = b""
     """At the end, if its task keeps the state."""
+    reader: AnswerReader = field(default_factory=lambda: AnswerReader(AnswerForm()))
+    """Has read the text as an assistant's answer, if the plan says what form that has."""
 
     @property
     def text(self) -> str:
@@ -63,9 +72,9 @@ class GeneratedChoice:
         return "".join(self.pieces)
 
     @property
-    def content(self) -> str:
-        """The text as a message, without the space between "Assistant:" and the first word."""
-        return self.text.lstrip()
+    def answer(self) -> Answer:
+        """The text as an assistant's message."""
+        return self.reader.answer
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,8 @@ class News:
     index: int
     text: str
     finish_reason: Finish | None
+    deltas: Sequence[Delta] = ()
+    """What the text makes of an assistant's answer."""
 
 
 class Generation:
@@ -106,7 +117,7 @@ class Generation:
         try:
             for task in plan.choices:
                 self._streams.append(self._route.submit(task, plan.key))
-                self.choices.append(GeneratedChoice())
+                self.choices.append(_choice(plan))
         except BaseException as error:
             self._ticket.withdraw()
             self._abort()
@@ -184,13 +195,23 @@ class Generation:
         choice, finish = self.choices[index], _finish_reason(output)
         choice.pieces.append(output.text)
         choice.token_ids += output.token_ids
-        choice.finish_reason = finish
-        if finish is not None:
-            self.tokens.finish_reasons.append(finish)
         choice.state = output.state
         if finish is None:
             self._await_output(index)
-        return News(index, output.text, finish)
+        deltas: Sequence[Delta] = ()
+        if self._plan.form is not None:
+            deltas = choice.reader.read(output.text, is_last=finish is not None)
+        if finish is not None:
+            finish = choice.finish_reason = self._finish(choice, finish)
+        return News(index, output.text, finish, deltas)
+
+    def _finish(self, choice: GeneratedChoice, finish: Finish) -> Finish:
+        reader = choice.reader
+        tokenizer = self._route.served.tokenizer
+        self.tokens.reasoning += reader.reasoning_tokens(choice.token_ids, tokenizer)
+        reason: Finish = "tool_calls" if finish == "stop" and reader.stops_for_calls else finish
+        self.tokens.finish_reasons.append(reason)
+        return reason
 
     async def _wait(self, silence: float | None) -> set[asyncio.Task[Any]]:
         assert self._gone is not None
@@ -232,6 +253,10 @@ class Generation:
             self._gone.cancel()
         for stream in self._streams:
             stream.abort()
+
+
+def _choice(plan: Plan) -> GeneratedChoice:
+    return GeneratedChoice(reader=AnswerReader(plan.form or AnswerForm()))
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -34,3 +34,5 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """Token ids that end the output, besides the model's end-of-document token."""
     ignore_eos: bool = False
     """Go on after the model's end-of-document token."""
+    grammar: str = ""
+    """A grammar in llguidance's own forms that the output must match; empty: none."""

@@ -96,9 +96,9 @@ class CallObject:
             self._begin_arguments()
             return (yield from _after_blanks())
         if first == "n":
-            text = []
-            following = yield from _value(first, text)
-            if "".join(text) != "null":
+            word: list[str] = []
+            following = yield from _value(first, word)
+            if "".join(word) != "null":
                 raise _MalformedError
             return following
         _expect(first, "{")

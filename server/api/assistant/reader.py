@@ -15,7 +15,7 @@ from server.tokenizer.detokenizer import Detokenizer
 
 
 class AnswerReader:
-    """Reads one answer. Markers never show in it; what begins like a call and is none is content."""
+    """Reads one answer. No marker shows in it, but what begins like a call and is none is content."""
 
     def __init__(self, form: AnswerForm) -> None:
         self._form = form
@@ -48,14 +48,13 @@ class AnswerReader:
 
         A token that is only partly of them counts.
         """
-        characters, detokenizer = 0, Detokenizer(tokenizer)
-        if not self._thoughts.characters:
-            return 0
-        count = 0
-        for count, token_id in enumerate(token_ids, 1):
-            characters += len(detokenizer.push([token_id]))
+        detokenizer = Detokenizer(tokenizer)
+        count = characters = 0
+        for token_id in token_ids:
             if characters >= self._thoughts.characters:
                 break
+            characters += len(detokenizer.push([token_id]))
+            count += 1
         return count
 
     def _say(self, text: str) -> None:

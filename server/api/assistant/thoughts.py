@@ -10,7 +10,7 @@ BEGIN, END = "<think>", "</think>"
 
 
 class ThoughtReader:
-    """Takes the thoughts out of a text; tags later in it are text. Blanks around them are dropped."""
+    """Takes the thoughts out of a text, without blanks around them; later tags are text."""
 
     def __init__(self, form: AnswerForm, writer: AnswerWriter) -> None:
         self._writer = writer
@@ -27,7 +27,7 @@ class ThoughtReader:
 
     @property
     def characters(self) -> int:
-        """How many characters of the text so far are thoughts, with all tags; 0 without thoughts."""
+        """How many characters of the text so far are thoughts, with tags; 0 without any."""
         if self._end is not None:
             return self._end
         return self._read if self._place == "amid" else 0

@@ -7,17 +7,13 @@ from uuid import uuid4
 from fastapi import APIRouter, Request, Response
 
 from server.api.chunks import ChatChunks
+from server.api.conversation import conversation_of
 from server.api.dependencies import ServiceDependency
-from server.api.encoding import template_of
 from server.api.generation import GeneratedChoice, Generation
 from server.api.plan import plan_chat
 from server.api.saving import ChatEnding, open_saving
-from server.api.schemas.chat import (
-    AssistantMessage,
-    ChatChoice,
-    ChatCompletion,
-    ChatCompletionRequest,
-)
+from server.api.schemas.chat import ChatCompletionRequest
+from server.api.schemas.chat_completion import AssistantMessage, ChatChoice, ChatCompletion
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.sse import EventStream
 from server.api.tenant import owner_of
@@ -32,12 +28,12 @@ async def create_chat_completion(
     """Answer a conversation."""
     settings, owner = service.settings_for(request), owner_of(request)
     route = service.route(request, body.model)
-    plan = await plan_chat(body, route.served, settings, owner)
+    conversation = conversation_of(body, route.served)
+    plan = await plan_chat(body, conversation, route.served, settings, owner)
     plan = await service.go_on(plan, body, owner.tenant, route)
-    template = template_of(body, route.served)
     saving = None
     if body.save_state:
-        ending = ChatEnding(template, body.messages)
+        ending = ChatEnding(conversation)
         saving = await open_saving(service.states, owner.tenant, route, plan, ending)
     head = {
         "id": f"chatcmpl-{uuid4().hex}",
@@ -45,7 +41,7 @@ async def create_chat_completion(
         "model": route.id,
         "system_fingerprint": route.served.system_fingerprint,
     }
-    read_ahead = partial(service.read_ahead.start, route, plan, template, body.messages)
+    read_ahead = partial(service.read_ahead.start, route, plan, conversation)
     if body.stream:
         chunks = ChatChunks(head, body.include_usage, len(plan.choices))
         return EventStream(route, plan, chunks, settings.http.ping_seconds, saving, read_ahead)
@@ -64,5 +60,5 @@ async def create_chat_completion(
 
 
 def _choice(index: int, choice: GeneratedChoice) -> ChatChoice:
-    message = AssistantMessage(content=choice.content)
+    message = AssistantMessage.of(choice.answer)
     return ChatChoice(index=index, message=message, finish_reason=choice.finish_reason)

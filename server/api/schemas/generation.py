@@ -40,7 +40,7 @@ UNSUPPORTED: Unsupported = {
     name: _in_use(name)
     for name in (
         *("logprobs", "logit_bias", "min_p", "mirostat", "mirostat_mode"),
-        *("dry_multiplier", "xtc_probability", "continue_final_message"),
+        *("dry_multiplier", "xtc_probability"),
         *("guided_json", "guided_regex", "guided_choice", "guided_grammar"),
         *("structured_outputs", "grammar", "json_schema"),
     )
