@@ -51,10 +51,10 @@ class FakeTokenizer:
 
 
 class FakeTemplate:
-    """`role: content` paragraphs; tools and other variables are only kept."""
+    """`role: content` paragraphs; other variables than enable_thinking are only kept."""
 
     stop = ("\n\nuser:",)
-    call_syntax = "hermes"
+    call_syntax: str | None = "hermes"
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -78,7 +78,8 @@ class FakeTemplate:
         self.variables.append(variables or {})
         paragraphs = [f"{message['role']}: {message['content']}" for message in messages]
         if add_generation_prompt:
-            paragraphs.append("assistant:")
+            thinks = (variables or {}).get("enable_thinking")
+            paragraphs.append("assistant: <think" if thinks else "assistant:")
         return "\n\n".join(paragraphs)
 
 
@@ -221,6 +222,7 @@ def fake_model(
         state_shapes=STATE_SHAPES,
         system_fingerprint="fp_test",
         stamp=stamp_files(spec),
+        reasoning="on" if spec.reasoning == "on" else "off",
     )
 
 

@@ -17,8 +17,12 @@ def reasoning_of(choice: str, template: ChatTemplate, name: str) -> Reasoning:
     `name` is that of the checkpoint: World and G1 models have the same template, the built-in
     one, but official G1 models are called rwkv7-g1….
     """
-    if choice == "on" or choice == "off":
-        return choice
-    if template.writes_thoughts or (template.built_in and _G1.search(name)):
+    if choice == "on":
+        return "on"
+    if choice == "auto" and _can_think(template, name):
         return "asked"
     return "off"
+
+
+def _can_think(template: ChatTemplate, name: str) -> bool:
+    return template.writes_thoughts or (template.built_in and _G1.search(name) is not None)

@@ -64,7 +64,6 @@ REFUSED_BY_BOTH: list[tuple[dict[str, Any], str, str]] = [
     ({"typical_p": 0.9}, "unsupported_parameter", "typical_p"),
     ({"mirostat_mode": 2}, "unsupported_parameter", "mirostat_mode"),
     ({"guided_choice": ["a"]}, "unsupported_parameter", "guided_choice"),
-    ({"continue_final_message": True}, "unsupported_parameter", "continue_final_message"),
     ({"response_format": {"type": "json_object"}}, "unsupported_parameter", "response_format"),
     ({"response_format": "json"}, "unsupported_parameter", "response_format"),
 ]
@@ -93,7 +92,6 @@ REFUSED_COMPLETIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"suffix": "z"}, "unsupported_parameter", "suffix"),
 ]
 
-TOOL = {"type": "function", "function": {"name": "f"}}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
 REFUSED_CHAT: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": None}, "missing_required_parameter", "messages"),
@@ -124,8 +122,6 @@ REFUSED_CHAT: list[tuple[dict[str, Any], str, str]] = [
     ({"max_completion_tokens": 0}, "invalid_value", "max_completion_tokens"),
     ({"max_completion_tokens": 101}, "invalid_value", "max_completion_tokens"),
     ({"top_logprobs": 3}, "unsupported_parameter", "top_logprobs"),
-    ({"tools": [TOOL]}, "unsupported_parameter", "tools"),
-    ({"tools": [TOOL], "tool_choice": "auto"}, "unsupported_parameter", "tools"),
     ({"functions": [{"name": "f"}]}, "unsupported_parameter", "functions"),
     ({"audio": {"voice": "v"}}, "unsupported_parameter", "audio"),
 ]

@@ -15,7 +15,7 @@ from server.tokenizer.detokenizer import Detokenizer
 
 
 class AnswerReader:
-    """Reads one answer. No marker shows in it, but what begins like a call and is none is content."""
+    """Reads one answer. What begins like a call and is none is content; no other marker shows."""
 
     def __init__(self, form: AnswerForm) -> None:
         self._form = form
