@@ -23,7 +23,8 @@ USER = {"role": "user", "content": "Rain?"}
 
 QWEN = """\
 {%- if tools %}{{ '<|im_start|>system\\n<tools>' }}
-{%- for tool in tools %}{{ '\\n' }}{{ tool | tojson }}{% endfor %}{{ '\\n</tools><|im_end|>\\n' }}{% endif %}
+{%- for tool in tools %}{{ '\\n' }}{{ tool | tojson }}{% endfor %}
+{{- '\\n</tools><|im_end|>\\n' }}{% endif %}
 {%- for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content }}
 {%- for call in message.tool_calls or [] %}
 {{- '<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' }}
