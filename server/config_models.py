@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from server.model_names import AdapterText, ModelName, StateName
 
 WeightChoice = Literal["auto", "float32", "bfloat16", "int8", "int4"]
+ReasoningChoice = Literal["auto", "on", "off"]
 
 
 class Section(BaseModel):
@@ -30,6 +31,11 @@ class ModelOptions(Section):
     dtype: WeightChoice = Field(
         "auto",
         description="How weights are kept; auto: int8 from 50 M parameters on, else as stored.",
+    )
+    reasoning: ReasoningChoice = Field(
+        "auto",
+        description="Whether it thinks before it answers; auto: if its chat template or its name "
+        "says that it can, then when a request asks for it.",
     )
     aliases: list[ModelName] = Field(
         default_factory=list, description="Further names that requests may use."

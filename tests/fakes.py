@@ -53,24 +53,37 @@ class FakeTokenizer:
 
 
 class FakeTemplate:
-    """`role: content` paragraphs."""
+    """`role: content` paragraphs; other variables than enable_thinking are only kept."""
 
     stop = ("\n\nuser:",)
     source = "{# fake #}"
     bos_token = ""
+    call_syntax: str | None = "hermes"
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.rendered: list[list[dict[str, Any]]] = []
+        self.variables: list[dict[str, Any]] = []
 
-    def render(self, messages: list[dict[str, Any]], add_generation_prompt: bool = True) -> str:
+    def knows(self, variable: str) -> bool:
+        """Tools and thinking, but no documents."""
+        return variable in ("tools", "enable_thinking", "reasoning_effort")
+
+    def render(
+        self,
+        messages: list[dict[str, Any]],
+        add_generation_prompt: bool = True,
+        variables: dict[str, Any] | None = None,
+    ) -> str:
         """Keeps the messages for the test to look at; refuses them if it has an error."""
         if self.error:
             raise self.error
         self.rendered.append(messages)
+        self.variables.append(variables or {})
         paragraphs = [f"{message['role']}: {message['content']}" for message in messages]
         if add_generation_prompt:
-            paragraphs.append("assistant:")
+            thinks = (variables or {}).get("enable_thinking")
+            paragraphs.append("assistant: <think" if thinks else "assistant:")
         return "\n\n".join(paragraphs)
 
 
@@ -233,6 +246,7 @@ def fake_model(
         state_shapes=STATE_SHAPES,
         system_fingerprint="fp_test",
         stamp=stamp_files(spec),
+        reasoning="on" if spec.reasoning == "on" else "off",
     )
 
 

@@ -79,9 +79,10 @@ def _whole_messages(
     messages: Messages, text: str, template: Renderer
 ) -> Iterator[tuple[int, SnapshotKind]]:
     """The ends of beginnings of the text that are whole messages, without the blanks after them."""
+    # Without a system message a template may still write one, such as of the tools.
+    has_system = messages[0]["role"] in ("system", "developer")
     beginnings: list[tuple[Messages, SnapshotKind]] = [(messages, "message")]
-    if messages[0]["role"] in ("system", "developer"):
-        beginnings.append((messages[:1], "system"))
+    beginnings.append((messages[: int(has_system)], "system"))
     for beginning, kind in beginnings:
         try:
             part = template.render(beginning, add_generation_prompt=False).rstrip()

@@ -1,12 +1,16 @@
 """What a request gets from the engine: the text of its choices, token counts, news."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from server.api.assistant.answer import Answer, Delta
+from server.api.assistant.form import AnswerForm
+from server.api.assistant.reader import AnswerReader
 from server.api.logprobs import LogprobEntry
-from server.api.schemas.usage import PromptTokensDetails, Usage
+from server.api.schemas.usage import CompletionTokensDetails, PromptTokensDetails, Usage
 
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass
@@ -19,6 +23,8 @@ class TokenCount:
     """Of the prompts' tokens, how many came from the state cache; of each prompt's first choice."""
     written: int = 0
     """And how many more are in the state cache now."""
+    reasoning: int = 0
+    """Of the generated tokens, how many are thoughts; of choices that have finished."""
     finish_reasons: list[str] = field(default_factory=list)
     """Of the choices that have finished, in the order in which they did."""
 
@@ -31,6 +37,7 @@ class TokenCount:
             prompt_tokens_details=PromptTokensDetails(
                 cached_tokens=self.cached, cache_write_tokens=self.written
             ),
+            completion_tokens_details=CompletionTokensDetails(reasoning_tokens=self.reasoning),
         )
 
 
@@ -51,6 +58,8 @@ class GeneratedChoice:
     """Of all token_ids."""
     embedding: bytes = b""
     """At the end, if its task has a pooling: see RequestOutput."""
+    reader: AnswerReader = field(default_factory=lambda: AnswerReader(AnswerForm()))
+    """Has read the text as an assistant's answer, if the plan says what form that has."""
 
     @property
     def text(self) -> str:
@@ -58,9 +67,9 @@ class GeneratedChoice:
         return "".join(self.pieces)
 
     @property
-    def content(self) -> str:
-        """The text as a message, without the space between "Assistant:" and the first word."""
-        return self.text.lstrip()
+    def answer(self) -> Answer:
+        """The text as an assistant's message."""
+        return self.reader.answer
 
     @property
     def mean_logprob(self) -> float:
@@ -79,3 +88,5 @@ class News:
     """Of the text's tokens, if they were asked for."""
     prompt_logprobs: list[LogprobEntry] = field(default_factory=list)
     """The first time, if they were asked for."""
+    deltas: Sequence[Delta] = ()
+    """What the text makes of an assistant's answer."""

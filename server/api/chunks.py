@@ -3,6 +3,7 @@
 from collections import defaultdict
 from typing import Any, Protocol
 
+from server.api.assistant.answer import CallDelta, Delta
 from server.api.choices import News
 from server.api.completion_form import PLAIN, CompletionForm
 from server.api.logprobs import LogprobEntry, chat_logprobs
@@ -92,7 +93,6 @@ class ChatChunks:
         self._tokenizer = tokenizer
         # Of text that no chunk has had: they go with the next one.
         self._logprobs: dict[int, list[LogprobEntry]] = defaultdict(list)
-        self._begun: set[int] = set()
 
     def opening(self) -> list[Chunk]:
         """The role of each choice, once: clients concatenate what they get twice."""
@@ -100,15 +100,12 @@ class ChatChunks:
         return [self._choice(index, delta, None) for index in range(self._count)]
 
     def news(self, news: News) -> list[Chunk]:
-        """A chunk with text, then one with the finish reason and an empty delta."""
+        """A chunk for each delta, then one with the finish reason and an empty delta."""
         chunks = []
         self._logprobs[news.index] += news.logprobs
-        # Like the whole answer: without the space between "Assistant:" and the first word.
-        text = news.text if news.index in self._begun else news.text.lstrip()
-        if text:
-            self._begun.add(news.index)
-            delta = {"content": text}
-            chunks.append(self._choice(news.index, delta, None, self._take_logprobs(news.index)))
+        for delta in news.deltas:
+            logprobs = self._take_logprobs(news.index)
+            chunks.append(self._choice(news.index, _delta(delta), None, logprobs))
         if news.finish_reason is not None:
             held = self._take_logprobs(news.index) if self._logprobs[news.index] else None
             chunks.append(self._choice(news.index, {}, news.finish_reason, held))
@@ -126,3 +123,19 @@ class ChatChunks:
     ) -> Chunk:
         choice = {"index": index, "delta": delta, "logprobs": logprobs}
         return self._head.chunk(choice | {"finish_reason": finish_reason})
+
+
+def _delta(delta: Delta) -> Chunk:
+    if delta.call is not None:
+        return {"tool_calls": [_call(delta.call)]}
+    if delta.reasoning:
+        return {"reasoning_content": delta.reasoning, "reasoning": delta.reasoning}
+    return {"content": delta.content}
+
+
+def _call(call: CallDelta) -> Chunk:
+    """Name and id once: clients concatenate what they get twice."""
+    if not call.name:
+        return {"index": call.index, "function": {"arguments": call.arguments}}
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"index": call.index, "id": call.id, "type": "function", "function": function}

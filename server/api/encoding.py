@@ -2,32 +2,32 @@
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from server.api.assistant.form import Opening
 from server.api.boundaries import chat_boundaries
+from server.api.conversation import Conversation
 from server.api.errors import ApiError
-from server.api.schemas.chat import ChatCompletionRequest
-from server.api.schemas.prompt import PromptRequest
-from server.api.schemas.states import StateRequest
 from server.config import LimitsSettings
 from server.registry.served_model import ServedModel
 from server.snapshots.snapshot import SnapshotKind
 from server.tokenizer.base import Tokenizer, TokenizerError
 from server.tokenizer.chat_template import Renderer
-from server.tokenizer.continued_template import ContinuedTemplate
 
 T = TypeVar("T")
 Boundaries = dict[int, SnapshotKind]
 # Longer texts are encoded in a thread: at about 1 MB/s they would hold up every other stream.
 THREAD_CHARS = 16 * 1024
-MOST_BREAKPOINTS = 4
-"""Of the breakpoints of a request, so many count, the latest."""
 
 
-def template_of(body: PromptRequest, model: ServedModel) -> Renderer:
-    """What renders the messages of a request: after a state they go on with a conversation."""
-    return ContinuedTemplate(model.chat_template) if body.state_id else model.chat_template
+class EncodedMessages(NamedTuple):
+    """A conversation as token ids."""
+
+    ids: list[int]
+    boundaries: Boundaries
+    """After how many of them messages end."""
+    opening: Opening
+    """What they have begun of the answer."""
 
 
 async def encode_prompts(
@@ -51,35 +51,33 @@ def _encode_prompts(prompts: list[str] | list[list[int]], tokenizer: Tokenizer) 
 
 
 async def encode_messages(
-    body: ChatCompletionRequest | StateRequest,
-    model: ServedModel,
-    limits: LimitsSettings,
-    add_generation_prompt: bool,
-) -> tuple[list[int], Boundaries]:
-    """The prompt's ids, and after how many of them messages end."""
-    messages = [message.as_dict() for message in body.messages]
-    size = sum(len(message["content"]) for message in messages)
-    breakpoints = [(at, end) for at, each in enumerate(body.messages) for end in each.breakpoints]
-    encode = partial(_encode_chat, messages, breakpoints[-MOST_BREAKPOINTS:])
-    ids, boundaries = await run_encoding(
-        size, encode, template_of(body, model), model.tokenizer, add_generation_prompt
+    conversation: Conversation, model: ServedModel, limits: LimitsSettings, after_state: bool
+) -> EncodedMessages:
+    """The prompt of a conversation, which may be empty only after a state. Raises ApiError."""
+    encoded = await run_encoding(
+        conversation.characters, _encode_chat, conversation, model.tokenizer
     )
-    if not ids and not body.state_id:
+    if not encoded.ids and not after_state:
         raise ApiError("invalid_value", "messages have no text", "messages")
-    check_length(ids, "messages", limits)
-    return ids, boundaries
+    check_length(encoded.ids, "messages", limits)
+    return encoded
 
 
-def _encode_chat(
-    messages: list[dict[str, Any]],
-    breakpoints: list[tuple[int, int]],
-    template: Renderer,
-    tokenizer: Tokenizer,
-    add_generation_prompt: bool,
-) -> tuple[list[int], Boundaries]:
-    text = render_messages(messages, template, add_generation_prompt)
+def _encode_chat(conversation: Conversation, tokenizer: Tokenizer) -> EncodedMessages:
+    try:
+        text = conversation.prompt()
+    except TokenizerError as error:  # such as roles in an order that the template refuses
+        raise ApiError("invalid_value", str(error), "messages") from None
     ids = tokenizer.encode(text)
-    return ids, chat_boundaries(messages, text, ids, template, tokenizer, breakpoints)
+    boundaries = chat_boundaries(
+        conversation.messages,
+        text,
+        ids,
+        conversation.template,
+        tokenizer,
+        conversation.breakpoints,
+    )
+    return EncodedMessages(ids, boundaries, conversation.opening(text))
 
 
 def render_messages(

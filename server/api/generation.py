@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -10,6 +11,9 @@ from starlette.types import Receive, Scope
 
 from server.access.admission import Ticket
 from server.api.access import admit, refusal
+from server.api.assistant.answer import Delta
+from server.api.assistant.form import AnswerForm
+from server.api.assistant.reader import AnswerReader
 from server.api.choices import Finish, GeneratedChoice, News, TokenCount
 from server.api.errors import ApiError, ClientGoneError, not_ready
 from server.api.logprobs import LogprobEntry, LogprobText, prompt_entries
@@ -57,7 +61,7 @@ class Generation:
         try:
             for task in plan.choices[: self._ticket.at_once]:
                 self._streams.append(self._route.submit(task, plan.key))
-                self.choices.append(GeneratedChoice())
+                self.choices.append(_choice(plan))
         except BaseException as error:
             self._ticket.withdraw()
             self._abort()
@@ -140,14 +144,25 @@ class Generation:
         choice.token_ids += output.token_ids
         choice.finish_reason = finish
         logprobs, of_prompt = self._take_in_logprobs(index, output)
-        if finish is not None:
-            self.tokens.finish_reasons.append(finish)
         choice.state, choice.embedding = output.state, output.embedding
+        deltas: Sequence[Delta] = ()
+        if self._plan.form is not None:
+            deltas = choice.reader.read(output.text, is_last=finish is not None)
         if finish is not None:
-            del self._running[index]
-            if len(self.choices) < len(self._plan.choices):
-                self._submit_next()
-        return News(index, output.text, finish, logprobs, of_prompt)
+            finish = choice.finish_reason = self._finish(index, finish)
+        return News(index, output.text, finish, logprobs, of_prompt, deltas)
+
+    def _finish(self, index: int, finish: Finish) -> Finish:
+        """The reason as the API tells it; the next choice that waits takes the place."""
+        reader, tokenizer = self.choices[index].reader, self._route.served.tokenizer
+        ids = self.choices[index].token_ids
+        self.tokens.reasoning += reader.reasoning_tokens(ids, tokenizer)
+        reason: Finish = "tool_calls" if finish == "stop" and reader.stops_for_calls else finish
+        self.tokens.finish_reasons.append(reason)
+        del self._running[index]
+        if len(self.choices) < len(self._plan.choices):
+            self._submit_next()
+        return reason
 
     def _take_in_logprobs(
         self, index: int, output: RequestOutput
@@ -173,7 +188,7 @@ class Generation:
         except NotReadyError as error:
             raise not_ready(error) from None
         self._streams.append(stream)
-        self.choices.append(GeneratedChoice())
+        self.choices.append(_choice(self._plan))
         self._running[index] = stream
         stream.announce_to(self._arrived)
 
@@ -220,6 +235,10 @@ class Generation:
             self._gone.cancel()
         for stream in self._streams:
             stream.abort()
+
+
+def _choice(plan: Plan) -> GeneratedChoice:
+    return GeneratedChoice(reader=AnswerReader(plan.form or AnswerForm()))
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -6,6 +6,9 @@ from functools import partial
 
 import msgspec
 
+from server.api.assistant.forced_calls import answer_grammar
+from server.api.assistant.form import AnswerForm, Opening
+from server.api.conversation import Conversation, conversation_of
 from server.api.encoding import Boundaries, encode_messages, encode_prompts
 from server.api.errors import ApiError
 from server.api.request_metrics import Operation
@@ -47,6 +50,8 @@ class Plan:
     operation: Operation = "text_completion"
     at_once: int | None = None
     """How many of the choices may run at the same time; None: all."""
+    form: AnswerForm | None = None
+    """How answers are read; None: as plain text."""
 
     @property
     def choices_per_prompt(self) -> int:
@@ -61,6 +66,14 @@ class Plan:
             )
         tasks = [msgspec.structs.replace(task, base=state.payload) for task in self.choices]
         return replace(self, choices=tasks, base_tokens=state.tokens)
+
+    def constrained(self, grammar: str) -> "Plan":
+        """The same, with another grammar for all answers."""
+        tasks = []
+        for task in self.choices:
+            params = msgspec.structs.replace(task.params, grammar=grammar)
+            tasks.append(msgspec.structs.replace(task, params=params))
+        return replace(self, choices=tasks)
 
 
 async def plan_completion(
@@ -82,7 +95,11 @@ async def plan_completion(
 
 
 async def plan_chat(
-    body: ChatCompletionRequest, model: ServedModel, settings: Settings, owner: Owner
+    body: ChatCompletionRequest,
+    conversation: Conversation,
+    model: ServedModel,
+    settings: Settings,
+    owner: Owner,
 ) -> Plan:
     """Raises ApiError when the request asks for something that this model or server has not."""
     limits = settings.limits
@@ -92,10 +109,15 @@ async def plan_chat(
     else:
         wanted = body.max_tokens or min(limits.default_output_tokens, limits.max_output_tokens)
         max_tokens = _max_tokens(wanted, "max_tokens", limits)
-    ids, boundaries = await encode_messages(body, model, limits, add_generation_prompt=True)
+    ids, boundaries, opening = await encode_messages(
+        conversation, model, limits, after_state=bool(body.state_id)
+    )
     stop = model.chat_template.stop
     plan = _plan(body, [ids], max_tokens, stop, boundaries, model, settings.sampling, owner)
-    return replace(plan, operation="chat")
+    form = _form(body, conversation, model, opening)
+    content = plan.choices[0].params.grammar
+    grammar = answer_grammar(form, conversation.tools, body.tool_choice, content)
+    return replace(plan.constrained(grammar), operation="chat", form=form)
 
 
 async def plan_state(
@@ -106,8 +128,9 @@ async def plan_state(
     if body.prompt:
         (ids,) = await encode_prompts(body.prompt, model, settings.limits)
     else:
-        ids, boundaries = await encode_messages(
-            body, model, settings.limits, body.add_generation_prompt
+        conversation = conversation_of(body, model)
+        ids, boundaries, _ = await encode_messages(
+            conversation, model, settings.limits, after_state=bool(body.state_id)
         )
     use = _cache_use(body, boundaries, owner.tenant)
     task = Task(ids, READS_ONLY, use=use, keeps_state=True, tenant=owner.tenant)
@@ -134,6 +157,23 @@ async def plan_embeddings(
     at_once = settings.limits.max_choices
     key = body.prompt_cache_key
     return Plan(prompts, tasks, key=key, operation="embeddings", at_once=at_once)
+
+
+def _form(
+    body: ChatCompletionRequest,
+    conversation: Conversation,
+    model: ServedModel,
+    opening: Opening,
+) -> AnswerForm:
+    reasons = model.reasoning != "off"
+    return AnswerForm(
+        reasons=reasons,
+        opening=opening if reasons else Opening(),
+        calls=model.chat_template.call_syntax if conversation.tools else None,
+        parallel_calls=body.parallel_tool_calls,
+        ends_with_stop=body.tool_choice.mode == "named",
+        continued=conversation.continues,
+    )
 
 
 def _plan(

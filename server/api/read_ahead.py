@@ -15,12 +15,11 @@ import numpy as np
 
 from server.api.boundaries import content_end, tokens_until
 from server.api.choices import GeneratedChoice
+from server.api.conversation import Conversation, Message
 from server.api.plan import READS_ONLY, Plan
-from server.api.schemas.chat import Message
 from server.config import CacheSettings
 from server.registry.manager import Route
 from server.tokenizer.base import Tokenizer, TokenizerError
-from server.tokenizer.chat_template import Renderer
 from server.workers.client import EngineClient
 from server.workers.messages import Task
 
@@ -33,7 +32,7 @@ ENOUGH = 32
 MOST_TOKENS = 16_384
 """If there is more to read, that is left to the next turn, which may not come."""
 
-_USER = {"role": "user", "content": "And then?"}  # stands for what comes next
+_USER: Message = {"role": "user", "content": "And then?"}
 
 
 class ReadAhead:
@@ -52,20 +51,16 @@ class ReadAhead:
         self,
         route: Route,
         plan: Plan,
-        template: Renderer,
-        messages: Sequence[Message],
+        conversation: Conversation,
         choices: Sequence[GeneratedChoice],
     ) -> None:
-        """Go on in the background, if the answers of this plan are to be read. Never fails.
-
-        `template` is what the messages were rendered with.
-        """
+        """Go on in the background, if the answers of this plan are to be read. Never fails."""
         use = plan.choices[0].use
         keeps = use.reads and use.writes and use.implicit
         at_once = sum(client is route.client for client in self._tasks.values())
         if not self._enabled or not keeps or len(choices) > 1 or at_once >= AT_ONCE:
             return
-        work = _read(route, plan.choices[0], template, messages, choices[0])
+        work = _read(route, plan.choices[0], conversation, choices[0])
         task = asyncio.create_task(work)
         self._tasks[task] = route.client
         task.add_done_callback(self._tasks.pop)
@@ -74,14 +69,13 @@ class ReadAhead:
 async def _read(
     route: Route,
     task: Task,
-    template: Renderer,
-    messages: Sequence[Message],
+    conversation: Conversation,
     answer: GeneratedChoice,
 ) -> None:
     with route.lease():
         try:
             ids = await asyncio.to_thread(
-                unread, template, route.served.tokenizer, task, messages, answer
+                unread, conversation, route.served.tokenizer, task, answer
             )
             if not ids:
                 return
@@ -99,21 +93,23 @@ async def _read(
 
 
 def unread(
-    template: Renderer,
-    tokenizer: Tokenizer,
-    task: Task,
-    messages: Sequence[Message],
-    answer: GeneratedChoice,
+    conversation: Conversation, tokenizer: Tokenizer, task: Task, answer: GeneratedChoice
 ) -> list[int]:
     """The ids of the conversation up to the end of the answer, as the next turn will have them.
 
     None of them if their state is known, or if there is too much to read. Raises TokenizerError.
     """
-    said = [message.as_dict() for message in messages]
-    said += [{"role": "assistant", "content": answer.content}, _USER]
+    template = conversation.template
+    message = answer.answer.as_message()
+    said = conversation.followed_by(message)
+    # Where the answer ends, or where the first result of its calls begins.
+    last, length = len(said) - 1, len(said[-1]["content"])
+    if "tool_calls" in message:
+        last, length = last + 1, 0
+    said += _what_follows(message)
     text = template.render(said)
     ids = tokenizer.encode(text)
-    end = content_end(said, len(said) - 2, len(answer.content), text, template)
+    end = content_end(said, last, length, text, template)
     (count,) = tokens_until([end], text, ids, tokenizer)
     taken_in = task.prompt_ids + answer.token_ids[:-1]  # the last one was only sampled
     shared = _shared(taken_in, ids)
@@ -121,6 +117,13 @@ def unread(
     if leads_on or count - shared > MOST_TOKENS:
         return []
     return ids[:count]
+
+
+def _what_follows(message: Message) -> list[Message]:
+    """Something in the place of what comes next: results of the calls, or a word of the user."""
+    calls = message.get("tool_calls", ())
+    results = [{"role": "tool", "content": "ok", "tool_call_id": call["id"]} for call in calls]
+    return results or [_USER]
 
 
 def _shared(first: list[int], second: list[int]) -> int:

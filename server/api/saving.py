@@ -6,15 +6,14 @@ from typing import Protocol
 import msgspec
 
 from server.api.choices import GeneratedChoice
+from server.api.conversation import Conversation
 from server.api.encoding import run_encoding
 from server.api.generation import Generation
 from server.api.plan import READS_ONLY, Plan
-from server.api.schemas.chat import Message
 from server.api.schemas.states import StateOptions
 from server.api.states import StateContent, States
 from server.registry.manager import Route
 from server.tokenizer.base import Tokenizer, TokenizerError
-from server.tokenizer.chat_template import Renderer
 
 
 class Ending(Protocol):
@@ -39,16 +38,16 @@ class ChatEnding:
     returned.
     """
 
-    def __init__(self, template: Renderer, messages: Sequence[Message]) -> None:
-        self._template = template
-        self._messages = [message.as_dict() for message in messages]
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
 
     def text_after(self, answer: GeneratedChoice) -> str | None:
         """See Ending."""
-        message = {"role": "assistant", "content": answer.content}
+        conversation = self._conversation
+        messages = conversation.followed_by(answer.answer.as_message())
         try:
-            prompt = self._template.render(self._messages)
-            text = self._template.render([*self._messages, message], add_generation_prompt=False)
+            prompt = conversation.prompt()
+            text = conversation.template.render(messages, add_generation_prompt=False)
         except TokenizerError:
             return answer.text
         return text.removeprefix(prompt) if text.startswith(prompt) else answer.text

@@ -41,6 +41,7 @@ class ModelEntry:
             dtype=options.dtype,
             states={name: _expanded(file) for name, file in options.states.items()},
             adapters=[_expanded_adapter(text) for text in options.adapters],
+            reasoning=options.reasoning,
         )
 
 

@@ -15,6 +15,7 @@ from server.model_names import split_adapter
 from server.tokenizer.base import Tokenizer
 from server.tokenizer.chat_template import ChatTemplate
 from server.tokenizer.load import load_tokenizer
+from server.tokenizer.reasoning import Reasoning, reasoning_of
 from server.version import VERSION
 from server.workers.messages import ModelSpec
 
@@ -49,6 +50,8 @@ class ServedModel:
     """`fp_…`: changes when the weights or the arithmetic do."""
     stamp: FilesStamp
     """Of the files that all this was read from."""
+    reasoning: Reasoning = "off"
+    """Whether it thinks before it answers."""
 
 
 def open_model(spec: ModelSpec) -> ServedModel:
@@ -63,11 +66,12 @@ def open_model(spec: ModelSpec) -> ServedModel:
     files = locate(spec.path, spec.tokenizer)
     checkpoint, config, _ = open_parts(files.checkpoint, spec.adapters, spec.states)
     tokenizer = choose_tokenizer(files, config.vocab_size)
+    template = ChatTemplate(files.chat_template, files.bos_token, files.eos_token)
     return ServedModel(
         spec=spec,
         created=checkpoint.modified_ns // 10**9,
         tokenizer=load_tokenizer(tokenizer, config.vocab_size, files.eos_token),
-        chat_template=ChatTemplate(files.chat_template, files.bos_token, files.eos_token),
+        chat_template=template,
         generation=config.generation,
         parameters=config.parameters,
         vocab_size=config.vocab_size,
@@ -75,6 +79,7 @@ def open_model(spec: ModelSpec) -> ServedModel:
         state_shapes=config.state_shapes,
         system_fingerprint=_fingerprint(checkpoint, spec),
         stamp=stamp,
+        reasoning=reasoning_of(spec.reasoning, template, files.checkpoint.name),
     )
 
 

@@ -79,3 +79,5 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     These are the model's own, before all of the above."""
     prompt_logprobs: int = -1
     """The same for the tokens of the prompt, but for its first one."""
+    grammar: str = ""
+    """A grammar in llguidance's own forms that the output must match; empty: none."""

@@ -5,18 +5,23 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
-from typing import Any, NoReturn, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import jinja2
+from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from server.tokenizer.base import TokenizerError
+from server.tokenizer.tool_messages import BEGIN_CALL, Arguments
 
 MAX_SOURCE = 1 << 20
 MAX_OUTPUT = 64 << 20
 """Characters of a template, and of what it renders to."""
 
 RWKV_STOP = ("\n\nUser:", "\n\nSystem:")
+
+CallSyntax = Literal["hermes", "mistral", "llama"]
+"""How a model writes calls of tools: <tool_call>…</tool_call>, [TOOL_CALLS][…], or bare JSON."""
 
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 
@@ -31,45 +36,63 @@ class Renderer(Protocol):
 
 
 class ChatTemplate:
-    """Renders messages as a prompt; `stop` are the strings that begin somebody else's turn."""
+    """Renders messages as a prompt, and knows what its source tells of the model."""
 
     def __init__(self, source: str | None = None, bos_token: str = "", eos_token: str = "") -> None:
         """Compile a template that came with a model; None is the format of World and G1.
 
         Raises TokenizerError with one line.
         """
-        built_in = source is None
+        self.built_in = source is None
         if source is None:
             source = _read("rwkv.jinja")
         if len(source) > MAX_SOURCE:
             raise TokenizerError(f"chat template: longer than {MAX_SOURCE} characters")
+        environment = _environment()
         try:
-            self._template = _environment().from_string(source)
+            self._template = environment.from_string(source)
+            self._variables = meta.find_undeclared_variables(environment.parse(source))
         except jinja2.TemplateSyntaxError as error:
             raise TokenizerError(f"chat template, line {error.lineno}: {error.message}") from None
         except (RecursionError, ValueError, SyntaxError, MemoryError, OverflowError) as error:
             raise TokenizerError(f"chat template: {type(error).__name__}: {error}") from None
-        self.source = _for_others(source) if built_in else source
+        self.source = _for_others(source) if self.built_in else source
         """What renders the same without this server's filters."""
         self.bos_token = bos_token
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
         # A model's own template may well speak in the same turns.
-        self.stop: tuple[str, ...] = RWKV_STOP if built_in or "User:" in source else ()
+        self.stop: tuple[str, ...] = RWKV_STOP if self.built_in or "User:" in source else ()
+        """The strings that begin somebody else's turn."""
+        self.writes_thoughts = not self.built_in and "think>" in source
+        """Whether it has tags of thoughts; those of the built-in one are for G1 alone."""
+        self.call_syntax = _call_syntax(source) if self.knows("tools") else "hermes"
+        """How calls are written; None: in a way of its own."""
+
+    def knows(self, variable: str) -> bool:
+        """Whether the template makes use of a variable such as "tools"."""
+        return variable in self._variables
 
     def render(
-        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        variables: Mapping[str, Any] | None = None,
     ) -> str:
         """The prompt of messages (role, content as a string or None), ready for the answer.
 
+        Templates that know no tools ignore calls in messages: RequestTemplate makes text of them.
         Raises TokenizerError with one line, also when the template itself refuses the messages.
         """
         parts: list[str] = []
         room = MAX_OUTPUT
         try:
             for part in self._template.generate(
-                messages=list(messages),
-                add_generation_prompt=add_generation_prompt,
-                **self._tokens,
+                {
+                    **(variables or {}),
+                    "messages": list(messages),
+                    "add_generation_prompt": add_generation_prompt,
+                    **self._tokens,
+                }
             ):
                 room -= len(part)
                 if room < 0:
@@ -142,6 +165,31 @@ def _now(pattern: str) -> str:
     return datetime.now().strftime(pattern[:200])
 
 
-def _to_json(value: Any, indent: int | None = None) -> str:
-    """Jinja's own escapes for HTML, which a prompt is not."""
-    return json.dumps(value, ensure_ascii=False, indent=min(indent, 8) if indent else None)
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """As in transformers; Jinja's own escapes for HTML, which a prompt is not."""
+    if isinstance(value, Arguments) and indent is None:
+        return value.as_json()
+    indent = min(indent, 8) if indent else None
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
+
+
+def _call_syntax(source: str) -> CallSyntax | None:
+    if BEGIN_CALL in source and "<function=" not in source:
+        return "hermes"
+    if "[TOOL_CALLS]" in source and "[ARGS]" not in source:
+        return "mistral"
+    if "<|python_tag|>" in source or ('{"name":' in source and '"parameters":' in source):
+        return "llama"
+    return None

@@ -30,6 +30,8 @@ class ModelSpec(msgspec.Struct, frozen=True):
     """Name → file of an initial state."""
     adapters: list[str] = []
     """FILE or FILE:ALPHA, in the order in which they are added to the weights."""
+    reasoning: str = "auto"
+    """Whether it thinks before it answers: auto, on or off."""
 
 
 class Assignment(msgspec.Struct, frozen=True):

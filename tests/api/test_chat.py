@@ -173,8 +173,9 @@ async def test_messages_of_every_role_and_shape() -> None:
     rendered = api.template.rendered[0]
     assert [message["content"] for message in rendered] == ["d", "a\nb", "u", "", "1", "2", ""]
     assert rendered[2] == messages[2]
-    assert rendered[3]["tool_calls"] == [call]
-    assert rendered[4] == messages[4]
+    (shown,) = rendered[3]["tool_calls"]  # with an object, which templates turn to JSON
+    assert shown == call | {"function": {"name": "f", "arguments": {"x": 1}}}
+    assert rendered[4] == messages[4] | {"name": "f"}
 
 
 async def test_choices_have_their_own_seeds_and_texts() -> None:

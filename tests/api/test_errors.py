@@ -62,7 +62,6 @@ REFUSED_BY_BOTH: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt_logprobs": 1}, "unsupported_parameter", "prompt_logprobs"),
     ({"return_token_ids": True}, "unsupported_parameter", "return_token_ids"),
     ({"guided_choice": ["a"]}, "unsupported_parameter", "guided_choice"),
-    ({"continue_final_message": True}, "unsupported_parameter", "continue_final_message"),
     ({"response_format": {"type": "json_object"}}, "unsupported_parameter", "response_format"),
     ({"response_format": "json"}, "unsupported_parameter", "response_format"),
 ]
@@ -93,7 +92,6 @@ REFUSED_COMPLETIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"suffix": "z"}, "unsupported_parameter", "suffix"),
 ]
 
-TOOL = {"type": "function", "function": {"name": "f"}}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
 REFUSED_CHAT: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": None}, "missing_required_parameter", "messages"),
@@ -127,8 +125,6 @@ REFUSED_CHAT: list[tuple[dict[str, Any], str, str]] = [
     ({"logprobs": 1}, "invalid_value", "logprobs"),
     ({"top_logprobs": 3}, "invalid_value", "top_logprobs"),
     ({"logprobs": True, "top_logprobs": 21}, "invalid_value", "top_logprobs"),
-    ({"tools": [TOOL]}, "unsupported_parameter", "tools"),
-    ({"tools": [TOOL], "tool_choice": "auto"}, "unsupported_parameter", "tools"),
     ({"functions": [{"name": "f"}]}, "unsupported_parameter", "functions"),
     ({"audio": {"voice": "v"}}, "unsupported_parameter", "audio"),
 ]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from server.access.keys import Keys
 from server.api.app import create_app
 from server.api.choices import GeneratedChoice
+from server.api.conversation import Conversation
 from server.api.read_ahead import ENOUGH, MOST_TOKENS, unread
 from server.api.schemas.chat import Message
 from server.api.states import open_states
@@ -228,15 +229,21 @@ def test_what_is_read_is_how_any_next_turn_begins(
     dicts = [message.as_dict() for message in messages]
     prompt = tokenizer.encode(template.render(dicts))
     task = Task(prompt, PARAMS)
-    answer = GeneratedChoice([text], generated, "length")
-    read = unread(template, tokenizer, task, messages, answer)
-    dicts += [{"role": "assistant", "content": text.lstrip()}, {"role": "user"}]
-    dicts[-1]["content"] = following
+    read = unread(Conversation(template, dicts), tokenizer, task, answered_with(text, generated))
+    dicts = [*dicts, {"role": "assistant", "content": text.lstrip()}]
+    dicts.append({"role": "user", "content": following})
     ids = tokenizer.encode(template.render(dicts))
     own = tokenizer.encode("\n\n" + template.render(dicts[-1:]))
     if read:
         assert ids[: len(read)] == read
         assert len(ids) - len(read) <= len(own) + 2
+
+
+def answered_with(text, generated):
+    """A choice that has finished."""
+    choice = GeneratedChoice([text], generated, "stop")
+    choice.reader.read(text, is_last=True)
+    return choice
 
 
 def test_what_the_next_turn_knows_is_not_read(tokenizer):
@@ -246,8 +253,8 @@ def test_what_the_next_turn_knows_is_not_read(tokenizer):
     task = Task(prompt, PARAMS)
 
     def read(text, generated):
-        answer = GeneratedChoice([text], generated, "stop")
-        return unread(template, tokenizer, task, messages, answer)
+        conversation = Conversation(template, [message.as_dict() for message in messages])
+        return unread(conversation, tokenizer, task, answered_with(text, generated))
 
     whole = tokenizer.encode(" the mat\n\nUser:")
     assert read(" the mat", whole) == []  # as it would be encoded, with a stop string after it

@@ -9,18 +9,14 @@ from fastapi import APIRouter, Request, Response
 from server.api.best_of import best_choices
 from server.api.choices import GeneratedChoice
 from server.api.chunks import ChatChunks
+from server.api.conversation import conversation_of
 from server.api.dependencies import ServiceDependency
-from server.api.encoding import template_of
 from server.api.generation import Generation
 from server.api.logprobs import chat_logprobs
 from server.api.plan import plan_chat
 from server.api.saving import ChatEnding, open_saving
-from server.api.schemas.chat import (
-    AssistantMessage,
-    ChatChoice,
-    ChatCompletion,
-    ChatCompletionRequest,
-)
+from server.api.schemas.chat import ChatCompletionRequest
+from server.api.schemas.chat_completion import AssistantMessage, ChatChoice, ChatCompletion
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.sse import EventStream
 from server.api.tenant import owner_of
@@ -36,12 +32,12 @@ async def create_chat_completion(
     """Answer a conversation."""
     settings, owner = service.settings_for(request), owner_of(request)
     route = service.route(request, body.model)
-    plan = await plan_chat(body, route.served, settings, owner)
+    conversation = conversation_of(body, route.served)
+    plan = await plan_chat(body, conversation, route.served, settings, owner)
     plan = await service.go_on(plan, body, owner.tenant, route)
-    template = template_of(body, route.served)
     saving = None
     if body.save_state:
-        ending = ChatEnding(template, body.messages)
+        ending = ChatEnding(conversation)
         saving = await open_saving(service.states, owner.tenant, route, plan, ending)
     head = {
         "id": f"chatcmpl-{uuid4().hex}",
@@ -49,7 +45,7 @@ async def create_chat_completion(
         "model": route.id,
         "system_fingerprint": route.served.system_fingerprint,
     }
-    read_ahead = partial(service.read_ahead.start, route, plan, template, body.messages)
+    read_ahead = partial(service.read_ahead.start, route, plan, conversation)
     tokenizer = route.served.tokenizer if body.logprobs else None
     if body.stream:
         chunks = ChatChunks(head, body.include_usage, len(plan.choices), tokenizer)
@@ -71,7 +67,7 @@ async def create_chat_completion(
 def _choice(index: int, choice: GeneratedChoice, tokenizer: Tokenizer | None) -> ChatChoice:
     return ChatChoice(
         index=index,
-        message=AssistantMessage(content=choice.content),
+        message=AssistantMessage.of(choice.answer),
         logprobs=chat_logprobs(choice.logprobs, tokenizer),
         finish_reason=choice.finish_reason,
     )

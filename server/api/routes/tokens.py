@@ -22,6 +22,7 @@ from server.api.schemas.tokens import (
 )
 from server.registry.served_model import ServedModel
 from server.tokenizer.base import Tokenizer
+from server.tokenizer.request_template import RequestTemplate
 from server.tokenizer.token_text import (
     decode_with_names,
     encode_with_names,
@@ -65,7 +66,8 @@ async def apply_template(
     body: ApplyTemplateRequest, request: Request, service: ServiceDependency
 ) -> ApplyTemplateResponse:
     """The prompt that messages make."""
-    template = service.route(request, body.model).served.chat_template
+    model = service.route(request, body.model).served
+    template = RequestTemplate(model.chat_template, [], {})
     messages = [message.as_dict() for message in body.messages]
     add = body.add_generation_prompt
     text = await run_encoding(size_of(messages), render_messages, messages, template, add)
@@ -99,7 +101,8 @@ def _tokenize(
     """The answer as JSON. Raises ApiError."""
     text = body.prompt or body.content or ""
     if messages:
-        text = render_messages(messages, model.chat_template, body.add_generation_prompt)
+        template = RequestTemplate(model.chat_template, [], {})
+        text = render_messages(messages, template, body.add_generation_prompt)
         if len(text) > MOST_CHARACTERS:
             message = f"messages make a text of more than {MOST_CHARACTERS} characters"
             raise ApiError("invalid_value", message, "messages")

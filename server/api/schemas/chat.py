@@ -14,9 +14,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from server.api.assistant.forced_calls import ANY_TOOL
 from server.api.schemas.generation import UNSUPPORTED, GenerationRequest
 from server.api.schemas.prompt import Unsupported
-from server.api.schemas.usage import Usage
+from server.api.schemas.template_fields import TemplateFields
+from server.api.schemas.tools import Choice
 from server.api.schemas.validation import Text, invalid
 from server.sampling.token_logprobs import MOST_TOP
 
@@ -113,7 +115,9 @@ class Message(Lenient):
     content: Content = None
     name: Text | None = None
     reasoning_content: Text | None = None
+    reasoning: Text | None = None
     tool_calls: Annotated[list[ToolCall] | None, FailFast()] = None
+    function_call: FunctionCall | None = None
     tool_call_id: Text | None = None
     _breakpoints: list[int] = PrivateAttr(default_factory=list)
 
@@ -126,6 +130,11 @@ class Message(Lenient):
 
     @model_validator(mode="after")
     def _check_content(self) -> Self:
+        # Two older names of the same.
+        if self.reasoning_content is None:
+            self.reasoning_content = self.reasoning
+        if self.tool_calls is None and self.function_call is not None:
+            self.tool_calls = [ToolCall(function=self.function_call)]
         # An assistant may have only called a tool, or refused.
         if self.content is None and self.role != "assistant":
             raise invalid(f"a message of role {self.role} should have content")
@@ -138,27 +147,26 @@ class Message(Lenient):
 
     def as_dict(self) -> dict[str, Any]:
         """For the chat template: content is always a string, other absent fields are left out."""
-        return {"content": "", **self.model_dump(exclude_none=True)}
+        fields = self.model_dump(exclude_none=True, exclude={"reasoning", "function_call"})
+        return {"content": "", **fields}
 
 
 # FailFast: a body of millions of wrong items must not make millions of errors.
 Messages = Annotated[list[Message], FailFast()]
 
 
-def _uses_tools(fields: dict[str, Any]) -> bool:
-    return bool(fields.get("tools")) and fields.get("tool_choice") != "none"
+def _uses_functions(fields: Any) -> bool:
+    return (
+        isinstance(fields, dict)
+        and bool(fields.get("functions"))
+        and fields.get("function_call") != "none"
+    )
 
 
-def _uses_functions(fields: dict[str, Any]) -> bool:
-    return bool(fields.get("functions")) and fields.get("function_call") != "none"
-
-
-class ChatCompletionRequest(GenerationRequest):
+class ChatCompletionRequest(GenerationRequest, TemplateFields):
     """The body of POST /v1/chat/completions."""
 
     unsupported: ClassVar[Unsupported] = UNSUPPORTED | {
-        "tools": _uses_tools,
-        "functions": _uses_functions,
         "audio": lambda fields: bool(fields.get("audio")),
     }
 
@@ -168,6 +176,17 @@ class ChatCompletionRequest(GenerationRequest):
     top_logprobs: int = Field(
         0, ge=0, le=MOST_TOP, description="So many most likely tokens beside it; needs logprobs."
     )
+    tool_choice: Choice = Field(
+        ANY_TOOL,
+        description="none, auto, required, a function, or allowed_tools; auto if there are tools.",
+    )
+    parallel_tool_calls: bool = Field(True, description="Whether an answer may have many calls.")
+    add_generation_prompt: bool | None = Field(
+        None, description="Whether the answer is a new message; yes unless it continues one."
+    )
+    continue_final_message: bool = Field(
+        False, description="Go on with the last message, which is the assistant's."
+    )
 
     @model_validator(mode="after")
     def _check_top_logprobs(self) -> Self:
@@ -175,61 +194,46 @@ class ChatCompletionRequest(GenerationRequest):
             raise invalid("needs logprobs to be true", "top_logprobs")
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_functions(cls, fields: Any) -> Any:
+        if _uses_functions(fields):
+            raise PydanticCustomError(
+                "unsupported_parameter",
+                "is what tools was once called: send tools and tool_choice",
+                {"param": "functions"},
+            )
+        return fields
+
+    @model_validator(mode="after")
+    def _check_choice(self) -> Self:
+        names = {tool["function"]["name"] for tool in self.tools}
+        if self.tool_choice.mode in ("required", "named") and not names:
+            raise invalid("needs tools", "tool_choice")
+        if not names.issuperset(self.tool_choice.names):
+            raise invalid("names a function that is not in tools", "tool_choice")
+        return self
+
+    @model_validator(mode="after")
+    def _check_continuation(self) -> Self:
+        if not self.continue_final_message:
+            return self
+        if self.add_generation_prompt:
+            raise invalid("cannot be true with continue_final_message", "add_generation_prompt")
+        last = self.messages[-1]
+        if last.role != "assistant" or last.tool_calls or not (last.content or "").strip():
+            raise invalid(
+                "needs a last message of the assistant, with content and without calls",
+                "continue_final_message",
+            )
+        return self
+
     @property
     def wanted_logprobs(self) -> int:
         """See GenerationRequest."""
         return self.top_logprobs if self.logprobs else -1
 
-
-class TopLogprob(BaseModel):
-    """A token that could have been there."""
-
-    token: str
-    logprob: float
-    bytes: list[int] | None
-    """None for a special token."""
-
-
-class ContentLogprob(TopLogprob):
-    """A token of the answer, and the most likely ones in its place."""
-
-    top_logprobs: list[TopLogprob]
-
-
-class ChatLogprobs(BaseModel):
-    """The tokens of an answer."""
-
-    content: list[ContentLogprob]
-    refusal: None = None
-
-
-class AssistantMessage(BaseModel):
-    """The generated message."""
-
-    role: Literal["assistant"] = "assistant"
-    content: str | None
-    refusal: None = None
-
-
-class ChatChoice(BaseModel):
-    """One generated message."""
-
-    index: int
-    message: AssistantMessage
-    logprobs: ChatLogprobs | None = None
-    finish_reason: Literal["stop", "length"]
-
-
-class ChatCompletion(BaseModel):
-    """The answer of POST /v1/chat/completions."""
-
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
-    system_fingerprint: str
-    service_tier: Literal["default"] = "default"
-    choices: list[ChatChoice]
-    usage: Usage
-    state_id: str | None = None
-    """The state after the answer; absent unless it was to be saved."""
+    @property
+    def shown_tools(self) -> list[dict[str, Any]]:
+        """The tools that the model is told of."""
+        return [] if self.tool_choice.mode == "none" else self.tools

@@ -39,7 +39,6 @@ UNSUPPORTED: Unsupported = {
     name: _in_use(name)
     for name in (
         *("prompt_logprobs", "return_token_ids", "return_tokens_as_token_ids"),
-        "continue_final_message",
         *("guided_json", "guided_regex", "guided_choice", "guided_grammar"),
         *("structured_outputs", "grammar", "json_schema"),
     )

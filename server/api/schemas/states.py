@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from server.api.schemas.chat import Messages
 from server.api.schemas.completions import as_one_prompt
-from server.api.schemas.prompt import PromptRequest
+from server.api.schemas.template_fields import TemplateFields
 from server.api.schemas.validation import Text, invalid
 
 
@@ -26,7 +26,7 @@ class StateOptions(BaseModel):
     pinned: bool | None = Field(None, description="It never expires, whatever ttl_seconds.")
 
 
-class StateRequest(StateOptions, PromptRequest):
+class StateRequest(StateOptions, TemplateFields):
     """The body of POST /v1/states: `prompt` or `messages`, not both."""
 
     prompt: Annotated[
