@@ -137,7 +137,9 @@ def open_postgres(url: str) -> Database:
         ) from None
     except (exc.ArgumentError, ValueError) as error:
         raise StoreUnavailableError(f"not a URL of a database: {error}") from None
-    name = parsed.set(username=None, password=None, drivername="postgresql", query={})
+    name = sqlalchemy.URL.create(
+        "postgresql", host=parsed.host, port=parsed.port, database=parsed.database
+    )
     return Database(engine, str(name), "name another database")
 
 

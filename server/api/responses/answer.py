@@ -104,11 +104,14 @@ class Answer:
         events: list[Chunk] = []
         # As in chat: without the space between "Assistant:" and the first word.
         text = news.text if self._message else news.text.lstrip()
-        if text or (news.finish_reason and not self._message):
-            events += self._open_message()
-        if text and self._message:
+        if self._message is None:
+            if not text and news.finish_reason is None:
+                return []
+            self._message = MessageInProgress(len(self.output))
+            events += self._message.opening()
+        if text:
             events += self._message.delta(text)
-        if news.finish_reason and self._message:
+        if news.finish_reason is not None:
             self._finish = news.finish_reason
             events += self._message.closing(is_whole=news.finish_reason == "stop")
             self.output.append(events[-1]["item"])
@@ -146,10 +149,6 @@ class Answer:
         self.response |= {"status": "failed", "error": failure.model_dump()}
         told = {name: inner[name] for name in ("code", "message", "param")}
         return self._numbered([{"type": "error", **told}, self._state("response.failed")])
-
-    def _open_message(self) -> list[Chunk]:
-        self._message = MessageInProgress(len(self.output))
-        return self._message.opening()
 
     def _state(self, kind: str) -> Chunk:
         # A copy: events that wait to be read must not change.
