@@ -32,7 +32,7 @@ class Refusal(Lenient):
 
 
 def _kind_of_part(part: Any) -> str:
-    kind = part.get("type") if isinstance(part, dict) else getattr(part, "type", None)
+    kind = part.get("type") if isinstance(part, dict) else None
     if kind in _TEXTS:
         return "text"
     return kind if kind == "refusal" else ""
@@ -120,7 +120,7 @@ _KINDS = ("message", "function_call", "function_call_output", "reasoning", "item
 
 def _kind_of_item(item: Any) -> str:
     if not isinstance(item, dict):
-        return str(getattr(item, "type", None) or "item_reference")
+        return ""
     kind = item.get("type")
     if kind is None:
         return "message" if "role" in item else "item_reference"

@@ -27,8 +27,8 @@ Text = Annotated[str, AfterValidator(check_unicode)]
 def _check_json(value: Any) -> Any:
     try:
         msgspec.json.encode(value)
-    except (OverflowError, UnicodeEncodeError, RecursionError):
-        raise invalid("should be JSON with valid Unicode and integers of 64 bits") from None
+    except (UnicodeEncodeError, RecursionError):
+        raise invalid("should be valid Unicode, and not nested so deeply") from None
     return value
 
 
