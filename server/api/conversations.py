@@ -5,6 +5,8 @@ the table.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from server.api.errors import ApiError
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_THREADS = 4
+"""Of their own: a database that hangs must not hold up what else is done in threads."""
 _ID_SHOWN = 80
 _DISABLED = "This server keeps no responses: responses.limit_bytes is 0"
 _UNAVAILABLE = (
@@ -57,6 +61,7 @@ class Conversations:
         """`absence` is why there is no database."""
         self._database = database
         self._absence = absence
+        self._executor = ThreadPoolExecutor(_THREADS, "responses")
         self._stores: tuple[ResponseStore, ConversationStore] | None = None
         if database is not None:
             bounds = Bounds(settings.limit, settings.limit_bytes, settings.ttl_seconds)
@@ -80,8 +85,9 @@ class Conversations:
 
     async def call(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What a method of a store gives."""
+        loop, work = asyncio.get_running_loop(), partial(method, *args, **kwargs)
         try:
-            return await asyncio.to_thread(method, *args, **kwargs)
+            return await loop.run_in_executor(self._executor, work)
         except tuple(_UNKNOWN) as error:
             code, noun = _UNKNOWN[type(error)]
             ident = f" with id {str(error)[:_ID_SHOWN]!r}" if error.args else ""
@@ -123,7 +129,8 @@ class Conversations:
         return found
 
     def close(self) -> None:
-        """Close the database."""
+        """Wait for what is being done, and close the database. Nothing may be called later."""
+        self._executor.shutdown()
         if self._database is not None:
             self._database.close()
 

@@ -41,6 +41,11 @@ class ResponseStore:
         self._threads = threads
         self._database = threads.database
 
+    def check(self) -> None:
+        """Raise StoreUnavailableError before a response is made in vain."""
+        with self._database.transaction():
+            pass
+
     def add(self, tenant: str, context: Context, new: NewResponse) -> None:
         """Keep a response, finished or not.
 

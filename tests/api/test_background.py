@@ -216,3 +216,18 @@ async def test_what_cannot_be_made_again_fails_or_waits(tmp_path: Path) -> None:
     failed = await busy.until_ended(gone)
     assert failed["status"] == "failed"
     assert failed["error"]["type"] == "model_not_found"
+
+
+async def test_an_answer_that_cannot_be_kept_is_not_made_again_for_ever(tmp_path: Path) -> None:
+    api = ResponsesHarness(
+        tmp_path, {"responses": {"limit_bytes": 4096}}, script=lambda _: ["long " * 1000]
+    )
+    failed = await api.until_ended((await api.respond(background=True))["id"])
+    assert failed["status"] == "failed"
+    assert failed["error"]["type"] == "responses_full"
+    ident, _ = await begin_and_stop(tmp_path)
+    # Here there is no room for a failure, either.
+    smaller = ResponsesHarness(tmp_path, {"responses": {"limit_bytes": 512}})
+    await smaller.background.tick()
+    await until(lambda: smaller.background.running == 0)
+    assert (await smaller.call("GET", f"{RESPONSES}/{ident}")).status_code == 404

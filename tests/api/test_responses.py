@@ -1,6 +1,8 @@
 """Responses as the official client sees them: made, gone on from, listed, deleted."""
 
 import asyncio
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import openai
@@ -8,6 +10,7 @@ import pytest
 from openai import OpenAI
 from openai.types.responses import Response
 
+from server.conversations import database
 from tests.api.harness import MODEL, serving
 from tests.api.responses_harness import RESPONSES, ResponsesHarness
 
@@ -196,6 +199,21 @@ async def test_a_server_that_keeps_nothing_answers_all_the_same(tmp_path: Path) 
         refused = await api.call("POST", RESPONSES, json={"input": "hi"} | body)
         assert refused.json()["error"]["code"] == "responses_disabled"
     assert not list(tmp_path.iterdir())
+
+
+async def test_nothing_is_computed_that_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)
+    api = ResponsesHarness(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / database.FILE_NAME)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        refused = await api.call("POST", RESPONSES, json={"input": "hi"})
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "responses_unavailable"
+        assert not api.worker.generated
+        assert (await api.respond(store=False))["status"] == "completed"
+    assert (await api.respond())["status"] == "completed"
 
 
 async def test_it_is_counted_as_an_operation_of_its_own(api: ResponsesHarness) -> None:

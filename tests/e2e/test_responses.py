@@ -69,7 +69,7 @@ def take_turns(server, client, first, previous=None):
 
 
 def test_turns_go_on_from_the_state_also_in_the_next_server(folders):
-    long = {"max_output_tokens": 2000, "extra": {"ignore_eos": True}, "input": "Go on for ever."}
+    long = {"max_output_tokens": 600, "extra": {"ignore_eos": True}, "input": "Go on for ever."}
     with ServerProcess(**folders) as server:
         client = sdk(server.wait_until_ready())
         last = take_turns(server, client, 1)

@@ -150,7 +150,7 @@ class Background:
         for ident, run in list(self._runs.items()):
             if run.ended_at is not None and now - run.ended_at > FOLLOWED_SECONDS:
                 del self._runs[ident]
-        mine = [ident for ident, run in self._runs.items() if run.ended_at is None]
+        mine = [ident for ident, run in self._runs.items() if run.can_be_stopped]
         if mine:
             until = time.time() + LEASE_SECONDS
             renewed = await self._kept.call(self._kept.responses.renew, mine, until)
@@ -163,19 +163,17 @@ class Background:
         """End all runs; whoever is the next to look goes on with them."""
         running = {ident: run for ident, run in self._runs.items() if run.ended_at is None}
         for run in running.values():
-            if run.task is not None:
-                run.task.cancel()
-        await asyncio.gather(
-            *(run.task for run in running.values() if run.task), return_exceptions=True
-        )
+            run.stop()
+        tasks = (run.task for run in running.values() if run.task is not None)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if running:
             with suppress(ApiError):
                 await self._kept.call(self._kept.responses.renew, list(running), 0.0)
 
     def _stop(self, ident: str) -> None:
         run = self._runs.get(ident)
-        if run is not None and run.task is not None and run.ended_at is None:
-            run.task.cancel()
+        if run is not None and run.can_be_stopped:
+            run.stop()
 
     def _register(self, turn: Turn, answer: Answer) -> Run:
         run = Run(turn.owner.tenant, answer, turn.body.stream)
@@ -198,6 +196,7 @@ class Background:
                             await self._advance(answer)
                         run.tell(answer.news(news))
                 closing = answer.closing(generation.tokens.usage())
+                run.is_settled = True
                 await self._advance(answer)
                 run.tell(closing)
                 turn.read_ahead(self._read_ahead, generation.choices)
@@ -219,8 +218,13 @@ class Background:
             return  # it will be made when the lease is over
         run.tell(run.answer.failure(error))
         run.answer.output.clear()
-        with suppress(ApiError):
+        try:
             await self._advance(run.answer)
+        except ApiError as refusal:
+            if refusal.code == "responses_full":  # not even that: nobody shall try for ever
+                remove, ident = self._kept.responses.remove, run.answer.response["id"]
+                with suppress(ApiError):
+                    await self._kept.call(remove, run.tenant, ident)
 
     async def _take_over(self, most: int) -> None:
         if most <= 0:

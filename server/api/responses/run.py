@@ -19,12 +19,24 @@ class Run:
         self.answer = answer
         self.is_streamed = is_streamed
         self.task: asyncio.Task[None] | None = None
+        self.is_settled = False
+        """Whether all that is left is to keep it and to tell of it."""
         self.ended_at: float | None = None
         """By the event loop's clock."""
         self.size = 0
         """Of the events, in bytes."""
         self._events: list[bytes] = []
         self._changed = asyncio.Event()
+
+    @property
+    def can_be_stopped(self) -> bool:
+        """Whether it is being made."""
+        return self.task is not None and self.ended_at is None and not self.is_settled
+
+    def stop(self) -> None:
+        """End its task."""
+        if self.task is not None:
+            self.task.cancel()
 
     def tell(self, events: list[Chunk]) -> None:
         """Add events."""

@@ -106,7 +106,7 @@ async def prepare(
     if body.store is None:
         body = body.model_copy(update={"store": kept.available})
     if body.store or body.background:
-        _ = kept.responses  # raises where there is no store
+        await kept.call(kept.responses.check)
     tenant = owner.tenant
     context = await kept.context(tenant, body.previous_response_id, body.conversation)
     known = await kept.find_items(tenant, references(body.input))
