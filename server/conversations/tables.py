@@ -4,6 +4,8 @@ A thread is a conversation, or all responses that go on from one another. It is 
 what makes room for others, always as a whole. Items are in the order of their numbers.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -15,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TypeDecorator,
 )
 
 SCHEMA_VERSION = 1
@@ -22,6 +25,17 @@ SCHEMA_VERSION = 1
 metadata = MetaData()
 
 _number = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts only INTEGER up by itself
+
+
+class Ident(TypeDecorator[str]):
+    """An id, which clients may make up: PostgreSQL has no text with a NUL, and so no such id."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, _: Any) -> str | None:
+        """As it is looked for."""
+        return None if value is None else value.replace("\0", "\ufffd")
 
 
 def _key() -> Column[int]:
@@ -38,7 +52,7 @@ threads = Table(
     Column("used", Double, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     # Of a conversation; null of others.
-    Column("id", Text, unique=True),
+    Column("id", Ident, unique=True),
     Column("created", Double, nullable=False),
     Column("metadata", Text, nullable=False),
     sqlite_autoincrement=True,  # numbers are never used again
@@ -48,7 +62,7 @@ responses = Table(
     "rwkv_responses",
     metadata,
     _key(),
-    Column("id", Text, nullable=False, unique=True),
+    Column("id", Ident, nullable=False, unique=True),
     Column("thread", ForeignKey(threads.c.number, ondelete="CASCADE"), nullable=False, index=True),
     Column("parent", ForeignKey("rwkv_responses.number", ondelete="CASCADE"), index=True),
     Column("history_end", BigInteger),
@@ -67,7 +81,7 @@ items = Table(
     "rwkv_items",
     metadata,
     _key(),
-    Column("id", Text, nullable=False, index=True),
+    Column("id", Ident, nullable=False, index=True),
     Column("thread", ForeignKey(threads.c.number, ondelete="CASCADE"), nullable=False, index=True),
     Column("response", ForeignKey(responses.c.number, ondelete="SET NULL"), index=True),
     Column("is_output", Boolean, nullable=False),

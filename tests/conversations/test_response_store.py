@@ -47,8 +47,10 @@ def test_what_others_have_is_not_there(stores):
     assert stores.responses.find_items("me", [kept["id"]]) == {kept["id"]: kept}
     assert stores.responses.find_items("them", [kept["id"]]) == {}
     for method in ("get", "context", "remove"):
-        with pytest.raises(UnknownResponseError):
-            getattr(stores.responses, method)("them", "one")
+        for tenant, ident in (("them", "one"), ("me", "o\0ne"), ("me", "")):
+            with pytest.raises(UnknownResponseError):
+                getattr(stores.responses, method)(tenant, ident)
+    assert stores.responses.find_items("me", ["\0"]) == {}
     with pytest.raises(UnknownResponseError):
         stores.responses.input_items("them", "one", ALL)
     context = stores.responses.context("me", "one")[0]

@@ -4,7 +4,6 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from server.api.conversations import Conversations
@@ -88,14 +87,13 @@ class TurnKeeper:
         """See Keeper. Raises ApiError."""
         turn, answer = self._turn, self._answer
         answer.complete(generation.tokens.usage())
-        items = turn.input_items, tuple(answer.output)
+        tenant, kept, conversation = turn.owner.tenant, self._kept, turn.body.conversation
         if turn.body.store:
-            new = NewResponse(answer.response, *items)
-            await self._kept.call(self._kept.responses.add, turn.owner.tenant, turn.context, new)
-        elif turn.body.conversation is not None:
-            added = [*items[0], *items[1]]
-            add = partial(self._kept.conversations.add_items, turn.owner.tenant)
-            await self._kept.call(add, turn.body.conversation, added)
+            new = NewResponse(answer.response, turn.input_items, answer.output)
+            await kept.call(kept.responses.add, tenant, turn.context, new)
+        elif conversation is not None:
+            added = [*turn.input_items, *answer.output]
+            await kept.call(kept.conversations.add_items, tenant, conversation, added)
         return ""
 
 
