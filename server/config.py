@@ -155,6 +155,29 @@ class StatesSettings(Section):
     )
 
 
+class ResponsesSettings(Section):
+    """/v1/responses and /v1/conversations: what is kept of them."""
+
+    directory: str = Field("", description="Where they are kept; empty: in the user's data folder.")
+    database_url: str = Field(
+        "",
+        pattern="^$|^postgres(ql)?://",
+        description="PostgreSQL instead: postgresql://USER@HOST/DATABASE; needs psycopg.",
+    )
+    limit: int = Field(
+        100_000, ge=1, description="Most responses that are kept; beyond it the oldest go."
+    )
+    limit_bytes: int = Field(
+        1 << 30, ge=0, description="Most bytes of all clients' items; 0: nothing is kept."
+    )
+    ttl_seconds: int = Field(
+        2_592_000, ge=0, le=10**9, description="They go so long after their last turn; 0: never."
+    )
+    max_background: int = Field(
+        64, ge=0, le=10_000, description="Responses that run in the background at once."
+    )
+
+
 class LimitsSettings(Section):
     """What a client may ask for."""
 
@@ -239,6 +262,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     cache: CacheSettings = CacheSettings()
     states: StatesSettings = StatesSettings()
+    responses: ResponsesSettings = ResponsesSettings()
     limits: LimitsSettings = LimitsSettings()
     sampling: SamplingSettings = SamplingSettings()
     logging: LoggingSettings = LoggingSettings()

@@ -15,7 +15,9 @@ from fastapi import FastAPI
 
 from server.access.keys import Keys
 from server.access.loopback import is_loopback
-from server.api.app import create_app
+from server.api.app import background_of, create_app
+from server.api.conversations import open_conversations
+from server.api.responses.background import Background
 from server.api.slow_readers import protocol_with_deadline
 from server.api.states import open_states
 from server.api.tracing import tracing
@@ -63,19 +65,24 @@ def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
     with (
         contextlib.closing(_listen(settings.http.host, settings.http.port, is_guarded)) as listener,
         contextlib.closing(open_states(settings.states)) as states,
+        contextlib.closing(open_conversations(settings.responses)) as kept,
         tracing(settings.tracing) as tracer,
     ):
-        app = create_app(settings, manager, states, keys, tracer)
+        app = create_app(settings, manager, states, kept, keys, tracer)
         server = _Server(settings, app, manager)
         rereader = Rereader(manager, settings, read_settings)
+        background = background_of(app)
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            return runner.run(_run(server, manager, rereader, keys, display, listener, started))
+            return runner.run(
+                _run(server, manager, rereader, background, keys, display, listener, started)
+            )
 
 
 async def _run(
     server: "_Server",
     manager: ModelManager,
     rereader: Rereader,
+    background: Background,
     keys: Keys,
     display: StartupDisplay,
     listener: socket.socket,
@@ -87,6 +94,7 @@ async def _run(
     log.info("listening on %s, loading %s", url, manager.default)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     rereading = asyncio.create_task(rereader.run())
+    keeping = asyncio.create_task(background.keep())
     try:
         with display:
             await _unless_stopped(asyncio.create_task(manager.start()), serving)
@@ -104,7 +112,9 @@ async def _run(
         rereading.cancel()
         manager.close()
         await serving
-        await asyncio.gather(rereading, return_exceptions=True)
+        keeping.cancel()
+        await asyncio.gather(rereading, keeping, return_exceptions=True)
+        await background.stop()
         await manager.stop()
 
 

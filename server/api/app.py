@@ -5,20 +5,24 @@ from fastapi import FastAPI
 from server.access.admission import Admission
 from server.access.keys import Keys
 from server.api.access import Authentication
+from server.api.conversations import Conversations
 from server.api.dependencies import Service
 from server.api.errors import install_error_handlers
 from server.api.middleware import BodyLimit, RequestContext
 from server.api.read_ahead import ReadAhead
 from server.api.request_metrics import RequestMetrics
+from server.api.responses.background import Background
 from server.api.routes import (
     admin,
     cache,
     chat,
     completions,
+    conversations,
     embeddings,
     health,
     metrics,
     models,
+    responses,
     states,
     tokens,
 )
@@ -32,18 +36,27 @@ def create_app(
     settings: Settings,
     manager: ModelManager,
     named_states: States,
+    kept: Conversations,
     keys: Keys,
     tracer: Tracer | None = None,
 ) -> FastAPI:
-    """An ASGI app over models, states and a tracer that someone else opens and closes."""
+    """An ASGI app over models, stores and a tracer that someone else opens and closes.
+
+    Responses in the background need someone who runs background_of(app).keep().
+    """
     # No documentation pages: they load their scripts from elsewhere. No redirects of trailing
     # slashes: behind a proxy they would point to the wrong place.
     app = FastAPI(title="rwkv-server", docs_url=None, redoc_url=None, redirect_slashes=False)
     request_metrics = RequestMetrics()
     read_ahead = ReadAhead(settings.cache)
-    app.state.service = Service(settings, manager, named_states, read_ahead, request_metrics)
+    admission = Admission(settings.limits)
+    background = Background(settings, manager, kept, read_ahead, request_metrics, admission)
+    app.state.service = Service(
+        settings, manager, named_states, read_ahead, request_metrics, kept, background
+    )
     install_error_handlers(app)
-    for module in (models, completions, chat, embeddings, tokens, states, health):
+    generating = (models, completions, chat, responses, conversations)
+    for module in (*generating, embeddings, tokens, states, health):
         app.include_router(module.router)
     if settings.http.admin != "off":
         for operation in (admin, cache, metrics):
@@ -56,7 +69,7 @@ def create_app(
 
     app.add_middleware(BodyLimit, max_bytes=max_bytes)
     # Before the limit of bodies: strangers' bodies are not read at all.
-    app.add_middleware(Authentication, keys=keys, admission=Admission(settings.limits))
+    app.add_middleware(Authentication, keys=keys, admission=admission)
     # The last one added is the outermost.
     app.add_middleware(
         RequestContext,
@@ -65,3 +78,10 @@ def create_app(
         tracer=tracer,
     )
     return app
+
+
+def background_of(app: FastAPI) -> Background:
+    """The responses that an app makes in the background."""
+    service = app.state.service
+    assert isinstance(service, Service)
+    return service.background

@@ -6,10 +6,12 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from server.api.access import caller_of
+from server.api.conversations import Conversations
 from server.api.errors import ApiError, not_ready
 from server.api.plan import Plan
 from server.api.read_ahead import ReadAhead
 from server.api.request_metrics import RequestMetrics
+from server.api.responses.background import Background
 from server.api.schemas.prompt import PromptRequest
 from server.api.states import States
 from server.config import Settings
@@ -26,6 +28,8 @@ class Service:
     states: States
     read_ahead: ReadAhead
     metrics: RequestMetrics
+    conversations: Conversations
+    background: Background
 
     def settings_for(self, request: Request) -> Settings:
         """The settings, with the caller's own limits of tokens."""

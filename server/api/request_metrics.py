@@ -13,8 +13,8 @@ from prometheus_client.process_collector import ProcessCollector
 
 from server.workers.messages import RequestOutput
 
-Operation = Literal["chat", "text_completion", "embeddings", "create_state"]
-"""Of OpenTelemetry's GenAI conventions, but for the last, of which they have none."""
+Operation = Literal["chat", "text_completion", "embeddings", "create_state", "responses"]
+"""The first three are of OpenTelemetry's GenAI conventions, which have none of the others."""
 
 # The buckets are vLLM's and OpenTelemetry's, so that dashboards and alerts for these fit.
 _FIRST_TOKEN = tuple(

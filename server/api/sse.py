@@ -3,18 +3,18 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from server.api.choices import GeneratedChoice
-from server.api.chunks import Chunks
+from server.api.choices import GeneratedChoice, News
+from server.api.chunks import Chunk, Chunks
 from server.api.errors import ApiError, ClientGoneError, internal_error, note_error
 from server.api.generation import Generation
 from server.api.plan import Plan
-from server.api.saving import Saving
 from server.registry.manager import Route
 
 logger = logging.getLogger(__name__)
@@ -30,8 +30,38 @@ HEADERS = {
 encode_json = msgspec.json.Encoder().encode
 
 
+class Keeper(Protocol):
+    """What keeps something of a generation, before its stream says that all is done."""
+
+    async def save(self, generation: Generation) -> str:
+        """The id of the state that was saved, or ""."""
+
+
+def data_event(chunk: Chunk) -> bytes:
+    """An event without a name."""
+    return b"data: " + encode_json(chunk) + b"\n\n"
+
+
+def typed_event(chunk: Chunk) -> bytes:
+    """An event that is named by its type."""
+    return f"event: {chunk['type']}\n".encode() + data_event(chunk)
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How an endpoint's chunks, its failures and its end look in a stream."""
+
+    event: Callable[[Chunk], bytes] = data_event
+    failure: Callable[[ApiError], list[Chunk]] = lambda error: [error.body]
+    end: bytes = DONE
+
+    def events(self, chunks: list[Chunk]) -> bytes:
+        """Several, one after another."""
+        return b"".join(map(self.event, chunks))
+
+
 class EventStream(Response):
-    """Runs a plan and sends its chunks as they come, saves the state if asked to, then [DONE].
+    """Runs a plan and sends its chunks as they come, saves what is to be saved, then the end.
 
     The response starts with the first news or the first ping, so that what fails before then is
     an ordinary HTTP error. A later failure is an event with `error`, and the end. After all of it
@@ -44,8 +74,9 @@ class EventStream(Response):
         plan: Plan,
         chunks: Chunks,
         ping_seconds: float,
-        saving: Saving | None = None,
+        saving: Keeper | None = None,
         on_end: Callable[[list[GeneratedChoice]], None] | None = None,
+        framing: Framing | None = None,
     ) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
@@ -55,11 +86,12 @@ class EventStream(Response):
         self._ping_seconds = ping_seconds
         self._saving = saving
         self._on_end = on_end
+        self._framing = framing or Framing()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Abort the generation on any way out."""
         with Generation(self._route, self._plan, scope, receive) as generation:
-            events = await self._next_events(generation)
+            news = await generation.news(self._ping_seconds)
             await send(
                 {
                     "type": "http.response.start",
@@ -68,30 +100,32 @@ class EventStream(Response):
                 }
             )
             try:
-                await _send_body(send, _events(self._chunks.opening()) + events)
+                await _send_body(send, self._framing.events(self._chunks.opening()))
+                await self._send_news(send, news)
                 while generation.running:
-                    await _send_body(send, await self._next_events(generation))
+                    await self._send_news(send, await generation.news(self._ping_seconds))
                 state_id = await self._save(generation, send) if self._saving else ""
                 closing = self._chunks.closing(generation.tokens.usage(), state_id)
-                await _send_body(send, _events(closing) + DONE, last=True)
+                end = self._framing.events(closing) + self._framing.end
+                await _send_body(send, end, last=True)
                 if self._on_end is not None:
                     self._on_end(generation.choices)
             except (ClientGoneError, OSError):
                 note_error(scope, ClientGoneError().code)
                 logger.info("the client left during the stream")
             except ApiError as error:
-                note_error(scope, error.code)
-                await _send_body(send, _event(error.body), last=True)
+                await self._send_failure(scope, send, error)
             except Exception:
                 logger.exception("unexpected error during a stream")
-                note_error(scope, internal_error().code)
-                await _send_body(send, _event(internal_error().body), last=True)
+                await self._send_failure(scope, send, internal_error())
 
-    async def _next_events(self, generation: Generation) -> bytes:
-        news = await generation.news(self._ping_seconds)
-        if not news:
-            return PING
-        return b"".join(_events(self._chunks.news(each)) for each in news)
+    async def _send_news(self, send: Send, news: list[News]) -> None:
+        events = (self._framing.events(self._chunks.news(each)) for each in news)
+        await _send_body(send, b"".join(events) if news else PING)
+
+    async def _send_failure(self, scope: Scope, send: Send, error: ApiError) -> None:
+        note_error(scope, error.code)
+        await _send_body(send, self._framing.events(self._framing.failure(error)), last=True)
 
     async def _save(self, generation: Generation, send: Send) -> str:
         """The id of the saved state, after pings if it takes long."""
@@ -108,11 +142,3 @@ class EventStream(Response):
 async def _send_body(send: Send, body: bytes, last: bool = False) -> None:
     if body or last:
         await send({"type": "http.response.body", "body": body, "more_body": not last})
-
-
-def _events(chunks: list[dict[str, Any]]) -> bytes:
-    return b"".join(_event(chunk) for chunk in chunks)
-
-
-def _event(content: dict[str, Any]) -> bytes:
-    return b"data: " + encode_json(content) + b"\n\n"

@@ -11,7 +11,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from server.access.keys import Keys
-from server.api.app import create_app
+from server.api.app import background_of, create_app
+from server.api.conversations import open_conversations
 from server.api.slow_readers import protocol_with_deadline
 from server.api.states import open_states
 from server.config import Settings
@@ -42,8 +43,8 @@ class Harness:
         **worker: Any,
     ) -> None:
         sections = sections or {}
-        # Only tests of named states want a file.
-        sections = {"states": {"limit_bytes": 0}} | sections
+        # Only tests of what is kept want files.
+        sections = {"states": {"limit_bytes": 0}, "responses": {"limit_bytes": 0}} | sections
         sections = sections | {"model": {"name": MODEL} | sections.get("model", {})}
         sections = sections | {"cache": {"read_ahead": False} | sections.get("cache", {})}
         self.settings = Settings.model_validate(sections)
@@ -69,7 +70,10 @@ class Harness:
         self.manager.open()
         self.states = open_states(self.settings.states)
         self.keys = Keys(self.settings.http)
-        self.app: FastAPI = create_app(self.settings, self.manager, self.states, self.keys)
+        self.kept = open_conversations(self.settings.responses)
+        stores = self.states, self.kept
+        self.app: FastAPI = create_app(self.settings, self.manager, *stores, self.keys)
+        self.background = background_of(self.app)
         with contextlib.suppress(StopIteration):
             self.manager.start().send(None)  # nothing in it waits
         assert self.manager.started

@@ -18,6 +18,7 @@ from server.access.keys import Keys
 from server.api.app import create_app
 from server.api.choices import GeneratedChoice
 from server.api.conversation import Conversation
+from server.api.conversations import open_conversations
 from server.api.read_ahead import ENOUGH, MOST_TOKENS, unread
 from server.api.schemas.chat import Message
 from server.api.states import open_states
@@ -146,14 +147,16 @@ async def talking(engine, tokenizer, template, talk):
     def open_model(spec: ModelSpec):
         return replace(fake_model(spec), tokenizer=tokenizer, chat_template=template)
 
-    sections = Settings.model_validate({"model": {"name": MODEL}, "states": {"limit_bytes": 0}})
+    nothing = {"limit_bytes": 0}
+    sections = {"model": {"name": MODEL}, "states": nothing, "responses": nothing}
+    sections = Settings.model_validate(sections)
     manager = ModelManager(
         sections, lambda _, __, client: EngineWorkers(client, engine), open_model
     )
     manager.open()
     await manager.start()
-    states, keys = open_states(sections.states), Keys(sections.http)
-    app = create_app(sections, manager, states, keys)
+    stores = open_states(sections.states), open_conversations(sections.responses)
+    app = create_app(sections, manager, *stores, Keys(sections.http))
     transport = httpx.ASGITransport(app)
     async with asyncio.timeout(10 * PATIENCE):
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:

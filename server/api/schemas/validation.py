@@ -1,7 +1,8 @@
 """What the fields of requests are checked with."""
 
-from typing import Annotated, LiteralString
+from typing import Annotated, Any, LiteralString
 
+import msgspec
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
@@ -21,3 +22,15 @@ def check_unicode(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(check_unicode)]
+
+
+def _check_json(value: Any) -> Any:
+    try:
+        msgspec.json.encode(value)
+    except (UnicodeEncodeError, RecursionError):
+        raise invalid("should be valid Unicode, and not nested so deeply") from None
+    return value
+
+
+Json = Annotated[Any, AfterValidator(_check_json)]
+"""Anything that can be sent back as it came."""

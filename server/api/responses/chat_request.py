@@ -1,0 +1,43 @@
+"""A response as a chat: the request that gives the same answer at /v1/chat/completions.
+
+What chat learns, responses learn by passing it on here.
+"""
+
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
+from server.api.errors import ApiError
+from server.api.schemas.chat import ChatCompletionRequest
+from server.api.schemas.generation import GenerationRequest
+from server.api.schemas.responses import ResponseRequest
+
+_NAMES = {
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
+}
+"""What a field of chat is called here."""
+
+
+def as_chat(body: ResponseRequest, messages: list[dict[str, Any]]) -> ChatCompletionRequest:
+    """The chat request. Raises RequestValidationError for what only chat finds wrong."""
+    shared = body.model_fields_set & GenerationRequest.model_fields.keys()
+    fields = {name: getattr(body, name) for name in shared}
+    fields |= {"messages": messages, "max_completion_tokens": body.max_output_tokens}
+    try:
+        return ChatCompletionRequest.model_validate(fields)
+    except ValidationError as error:
+        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
+        raise RequestValidationError(found) from None
+
+
+def in_our_words(error: ApiError) -> ApiError:
+    """An error of chat with the names of fields that a client of responses knows."""
+    inner = error.body["error"]
+    ours = _NAMES.get(inner["param"] or "")
+    if ours is None:
+        return error
+    message = inner["message"].replace(inner["param"], ours, 1)
+    return ApiError(error.code, message, ours)

@@ -1,0 +1,160 @@
+"""/v1/responses: the request."""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, FailFast, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from server.api.schemas.chat import Lenient
+from server.api.schemas.generation import UNSUPPORTED, GenerationRequest
+from server.api.schemas.items import MOST_ITEMS, InputItem
+from server.api.schemas.prompt import Fields, Unsupported
+from server.api.schemas.validation import Json, Text, invalid
+
+
+def _uses_tools(fields: Fields) -> bool:
+    return bool(fields.get("tools")) and fields.get("tool_choice") != "none"
+
+
+def _formats_text(fields: Fields) -> bool:
+    text = fields.get("text")
+    wanted = text.get("format") if isinstance(text, dict) else None
+    return wanted is not None and not (isinstance(wanted, dict) and wanted.get("type") == "text")
+
+
+def _includes_logprobs(fields: Fields) -> bool:
+    include = fields.get("include")
+    return isinstance(include, list) and "message.output_text.logprobs" in include
+
+
+NOT_YET: Unsupported = {
+    "tools": _uses_tools,
+    "text.format": _formats_text,
+    "top_logprobs": lambda fields: bool(fields.get("top_logprobs")),
+    "include": _includes_logprobs,
+}
+"""What the server learns to do. To open one of them, take it out here, and let
+`server/api/responses/chat_request.py` pass it on to chat, which then does it for both."""
+
+NEVER: Unsupported = {
+    name: lambda fields, name=name: bool(fields.get(name))
+    for name in (
+        # Of others than text models, or of other servers' stores.
+        *("prompt", "moderation", "context_management"),
+        # previous_response_id does what these do elsewhere.
+        *("state_id", "save_state"),
+    )
+} | {
+    "n": lambda fields: fields.get("n") not in (None, 1),
+    "best_of": lambda fields: fields.get("best_of") not in (None, 1),
+}
+
+
+def _as_items(value: Any) -> Any:
+    return [{"role": "user", "content": value}] if isinstance(value, str) else value
+
+
+Items = Annotated[list[InputItem], FailFast()]
+
+Metadata = Annotated[
+    dict[Annotated[Text, Field(max_length=64)], Annotated[Text, Field(max_length=512)]],
+    Field(max_length=16),
+]
+"""Free text that belongs to something that is kept."""
+
+
+def _ident(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if not isinstance(value.get("id"), str):
+        raise invalid("should be an id, or an object with an id")
+    return value["id"]
+
+
+Ident = Annotated[Text, Field(min_length=1, max_length=256)]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+class Reasoning(Lenient):
+    """How much a model should think that can; others have no use for it."""
+
+    effort: Effort | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+class TextFormat(Lenient):
+    """Free text."""
+
+    type: Literal["text"] = "text"
+
+
+class TextConfig(Lenient):
+    """What the text should be like."""
+
+    format: TextFormat = TextFormat()
+    verbosity: Literal["low", "medium", "high"] | None = Field(
+        None, description="Without effect: say it in the instructions."
+    )
+
+
+class ResponseRequest(GenerationRequest):
+    """The body of POST /v1/responses: OpenAI's fields, and those of sampling."""
+
+    unsupported: ClassVar[Unsupported] = UNSUPPORTED | NOT_YET | NEVER
+
+    input: Annotated[
+        Items,
+        Field(max_length=MOST_ITEMS),
+        BeforeValidator(_as_items, json_schema_input_type=str | list[InputItem]),
+    ] = Field(default_factory=list)
+    instructions: Text | None = Field(
+        None, description="A system message before all others; the next turn needs it again."
+    )
+    previous_response_id: Ident | None = None
+    conversation: Annotated[
+        Ident | None, BeforeValidator(_ident, json_schema_input_type=str | dict[str, Any] | None)
+    ] = None
+    truncation: Literal["auto", "disabled"] = Field(
+        "disabled", description="Without effect: RWKV has no context limit."
+    )
+    reasoning: Reasoning = Reasoning()
+    text: TextConfig = TextConfig()
+    tools: list[dict[str, Json]] = Field(default_factory=list, max_length=128)
+    tool_choice: Json = "auto"
+    parallel_tool_calls: bool = True
+    store: bool | None = Field(None, description="Keep the response; true unless nothing is kept.")
+    metadata: Metadata = Field(default_factory=dict)
+    background: bool = Field(False, description="Answer at once, and go on without the client.")
+    max_output_tokens: int | None = Field(None, ge=1)
+    max_tool_calls: int | None = Field(
+        None, ge=1, le=10**9, description="Of built-in tools: there are none."
+    )
+    top_logprobs: int = Field(0, ge=0, le=20)
+    include: list[Text] = Field(default_factory=list, max_length=16)
+    service_tier: Text = Field("auto", max_length=64, description="There is only the default one.")
+    user: Text | None = Field(None, max_length=512)
+    safety_identifier: Text | None = Field(None, max_length=512)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_max_tokens(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("max_tokens") is not None:
+            raise PydanticCustomError(
+                "unsupported_parameter", "is max_output_tokens here", {"param": "max_tokens"}
+            )
+        return fields
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Self:
+        if self.conversation is not None and self.previous_response_id is not None:
+            raise invalid("should not be given together with conversation", "previous_response_id")
+        if self.background and self.store is False:
+            raise invalid("needs store = true", "background")
+        return self
+
+
+class InputTokens(BaseModel):
+    """How many tokens the model would read."""
+
+    object: Literal["response.input_tokens"] = "response.input_tokens"
+    input_tokens: int

@@ -1,0 +1,124 @@
+"""Conversations: lists of items that clients and responses add to."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, delete, func, select, update
+
+from server.conversations.records import (
+    Context,
+    Conversation,
+    Item,
+    Page,
+    UnknownConversationError,
+    UnknownItemError,
+)
+from server.conversations.tables import items, threads
+from server.conversations.threads import Threads, from_json, read_items, read_page, to_json
+
+
+class ConversationStore:
+    """The conversations of all tenants, each of which sees its own alone.
+
+    Every method may be called from any thread, waits for the database, and raises
+    UnknownConversationError and StoreUnavailableError; what adds something raises StoreFullError.
+    """
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+        self._database = threads.database
+
+    def add(self, tenant: str, metadata: Mapping[str, str], first: Sequence[Item]) -> Conversation:
+        """A new conversation that begins with some items."""
+        ident = f"conv_{secrets.token_hex(24)}"
+        with self._database.transaction() as db:
+            number = self._threads.begin(db, tenant, ident, to_json(metadata))
+            self._threads.add_items(db, number, first, listed=True)
+            self._threads.make_room(db, number)
+            return _conversation(self._get(db, tenant, ident))
+
+    def get(self, tenant: str, ident: str) -> Conversation:
+        """What is known of a conversation besides its items."""
+        with self._database.transaction() as db:
+            return _conversation(self._get(db, tenant, ident))
+
+    def update(self, tenant: str, ident: str, metadata: Mapping[str, str]) -> Conversation:
+        """Replace the metadata."""
+        with self._database.transaction() as db:
+            number = self._get(db, tenant, ident).number
+            changed = update(threads).where(threads.c.number == number)
+            db.execute(changed.values(metadata=to_json(metadata)))
+            self._threads.recount(db, number)
+            self._threads.grow(db, number, 0)
+            self._threads.make_room(db, number)
+            return _conversation(self._get(db, tenant, ident))
+
+    def remove(self, tenant: str, ident: str) -> None:
+        """Delete a conversation with its items, and the responses that belong to it."""
+        with self._database.transaction() as db:
+            self._threads.remove(db, self._get(db, tenant, ident).number)
+        self._database.forget_deleted()
+
+    def context(self, tenant: str, ident: str) -> Context:
+        """What the next response goes on from."""
+        with self._database.transaction() as db:
+            number = self._get(db, tenant, ident).number
+            listed = and_(items.c.thread == number, items.c.listed)
+            end = db.execute(select(func.max(items.c.number)).where(listed)).scalar_one()
+            return Context(read_items(db, listed), number, None, end or 0)
+
+    def add_items(self, tenant: str, ident: str, added: Sequence[Item]) -> None:
+        """Append items."""
+        with self._database.transaction() as db:
+            number = self._get(db, tenant, ident).number
+            self._threads.add_items(db, number, added, listed=True)
+            self._threads.make_room(db, number)
+
+    def items(self, tenant: str, ident: str, page: Page) -> tuple[list[Item], bool]:
+        """A page of the items, and whether there are more.
+
+        Raises UnknownItemError for the id that the page comes after.
+        """
+        with self._database.transaction() as db:
+            number = self._get(db, tenant, ident).number
+            found = read_page(db, and_(items.c.thread == number, items.c.listed), page)
+        if found is None:
+            raise UnknownItemError(page.after)
+        return found
+
+    def item(self, tenant: str, ident: str, item: str) -> Item:
+        """One item. Raises UnknownItemError."""
+        with self._database.transaction() as db:
+            row = self._item(db, tenant, ident, item)
+        found: Item = from_json(row.body)
+        return found
+
+    def remove_item(self, tenant: str, ident: str, item: str) -> Conversation:
+        """Delete an item; gives its conversation. Raises UnknownItemError."""
+        with self._database.transaction() as db:
+            row = self._item(db, tenant, ident, item)
+            db.execute(delete(items).where(items.c.number == row.number))
+            self._threads.recount(db, row.thread)
+            conversation = _conversation(self._get(db, tenant, ident))
+        self._database.forget_deleted()
+        return conversation
+
+    def _get(self, db: Connection, tenant: str, ident: str) -> Row[Any]:
+        mine = self._threads.of_tenant(tenant), threads.c.id == ident
+        row = db.execute(select(threads).where(*mine).with_for_update()).one_or_none()
+        if row is None:
+            raise UnknownConversationError(ident)
+        return row
+
+    def _item(self, db: Connection, tenant: str, ident: str, item: str) -> Row[Any]:
+        number = self._get(db, tenant, ident).number
+        here = items.c.thread == number, items.c.listed, items.c.id == item
+        row = db.execute(select(items).where(*here)).one_or_none()
+        if row is None:
+            raise UnknownItemError(item)
+        return row
+
+
+def _conversation(row: Row[Any]) -> Conversation:
+    return Conversation(row.id, row.created, from_json(row.metadata))
