@@ -41,9 +41,8 @@ class Conversation:
         """About how long the prompt will be."""
         said = sum(len(message["content"]) for message in self.messages)
         calls = [call for message in self.messages for call in message.get("tool_calls", ())]
-        return (
-            said + sum(len(call["function"]["arguments"]) for call in calls) + len(str(self.tools))
-        )
+        called = sum(len(call["function"]["arguments"]) for call in calls)
+        return said + called + sum(len(str(tool)) for tool in self.tools)
 
     def prompt(self) -> str:
         """The text that the answer follows. Raises TokenizerError."""
@@ -52,7 +51,7 @@ class Conversation:
             return text
         content = self.messages[-1]["content"]
         end = content_end(self.messages, len(self.messages) - 1, len(content), text, self.template)
-        if not text[:end].rstrip().endswith(content.rstrip()):
+        if not text[:end].rstrip().endswith(content.strip()):
             raise TokenizerError("chat template: changes the last message; it cannot be continued")
         return text[:end]
 

@@ -16,6 +16,9 @@ def tool(**function: Any) -> list[dict[str, Any]]:
     return [{"type": "function", "function": {"name": "f", **function}}]
 
 
+DEEP: dict[str, Any] = {}
+for _ in range(64):
+    DEEP = {"properties": DEEP}
 ASSISTANT = {"role": "assistant", "content": "a"}
 NEEDED = "continue_final_message"
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
@@ -30,6 +33,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"tools": tool(description=1)}, "invalid_value", "tools[0].function.description"),
     ({"tools": tool(description="\ud800")}, "invalid_value", "tools"),
     ({"tools": tool(description="x" * (1 << 20))}, "invalid_value", "tools"),
+    ({"tools": tool(parameters=DEEP)}, "invalid_value", "tools"),
+    ({"chat_template_kwargs": {"x": DEEP}}, "invalid_value", "chat_template_kwargs"),
     ({"tools": tool(strict="yes")}, "invalid_value", "tools[0].function.strict"),
     ({"tools": tool(parameters=[])}, "invalid_value", "tools[0].function.parameters"),
     (

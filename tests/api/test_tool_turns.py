@@ -91,9 +91,10 @@ def test_calls_in_another_form_are_read_as_they_will_come_back(name):
     assert '{"name": "weather", "arguments": {"city": "Rome"}}' in read
 
 
-def test_a_continued_message_is_one_in_the_next_turn():
+@pytest.mark.parametrize("content", ["It is", "  It is"])
+def test_a_continued_message_is_one_in_the_next_turn(content):
     template = RequestTemplate(ChatTemplate())
-    begun = {"role": "assistant", "content": "It is"}
+    begun = {"role": "assistant", "content": content}
     talk = Conversation(template, [USER, begun], add_generation_prompt=False, continues=True)
     assert talk.prompt() == "User: Rain in Rome?\n\nAssistant: It is"
     choice = answered(talk, " dry.")

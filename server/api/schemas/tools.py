@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, LiteralString, NotRequired
 
 from pydantic import PlainValidator
@@ -14,6 +15,8 @@ from server.api.schemas.validation import invalid
 MOST_TOOLS = 128
 MOST_CHARACTERS = 1 << 20
 """Of the JSON of all tools."""
+MOST_LEVELS = 64
+"""Of nesting in what a request gives a template."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -53,12 +56,21 @@ def _check_tools(value: Any) -> list[dict[str, Any]]:
 
 def check_json(value: Any, param: str) -> int:
     """The length of a value as JSON; refuses what cannot be shown to a model."""
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        level = [child for each in level for child in _children(each)]
+    if level:
+        raise invalid("should be nested at most 64 levels deep", param)
     try:
         return len(json.dumps(value, ensure_ascii=False).encode())
     except UnicodeEncodeError:
         raise invalid("should be valid Unicode, without lone surrogates", param) from None
-    except RecursionError:
-        raise invalid("should be less deeply nested", param) from None
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _check_tool(tool: Any, at: str) -> None:
