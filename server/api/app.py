@@ -31,6 +31,13 @@ from server.api.tracing import Tracer
 from server.config import Settings
 from server.registry.manager import ModelManager
 
+FOR_CLIENTS = (
+    *(models, completions, chat, responses, conversations),
+    *(embeddings, tokens, states, health),
+)
+OPERATIONS = (admin, cache, metrics)
+"""For those who run the server."""
+
 
 def create_app(
     settings: Settings,
@@ -55,12 +62,9 @@ def create_app(
         settings, manager, named_states, read_ahead, request_metrics, kept, background
     )
     install_error_handlers(app)
-    generating = (models, completions, chat, responses, conversations)
-    for module in (*generating, embeddings, tokens, states, health):
+    operations = () if settings.http.admin == "off" else OPERATIONS
+    for module in (*FOR_CLIENTS, *operations):
         app.include_router(module.router)
-    if settings.http.admin != "off":
-        for operation in (admin, cache, metrics):
-            app.include_router(operation.router)
 
     def max_bytes(path: str) -> int:
         if path == states.IMPORT_PATH:

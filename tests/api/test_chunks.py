@@ -17,7 +17,8 @@ def test_text_that_is_held_back_makes_no_chunk(chunks: Chunks) -> None:
 @pytest.mark.parametrize("chunks", BOTH)
 def test_the_last_text_may_come_with_the_finish_reason(chunks: Chunks) -> None:
     made = [
-        chunk["choices"][0] for chunk in chunks.news(News(2, "end", "stop", [Delta(content="end")]))
+        chunk["choices"][0]
+        for chunk in chunks.news(News(2, "end", "stop", deltas=[Delta(content="end")]))
     ]
     texts = [choice["text"] if "text" in choice else choice["delta"] for choice in made]
     assert texts in (["end"], [{"content": "end"}, {}])

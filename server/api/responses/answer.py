@@ -3,71 +3,16 @@
 import time
 from typing import Any
 
+from server.api.assistant.answer import Delta
 from server.api.choices import Finish, News
 from server.api.chunks import Chunk
 from server.api.errors import ApiError
-from server.api.responses.items import new_id
+from server.api.responses.output_items import OutputItem, item_of
 from server.api.schemas.response_object import ResponseFailure, ResponseUsage
 from server.api.schemas.usage import Usage
 from server.conversations.records import Item
 
 _INVALID, _TOO_MUCH = 400, 429
-
-
-class MessageInProgress:
-    """A message of the output, as it grows.
-
-    Each kind of output item has such a class: events when it begins, for its pieces, and when it
-    is done, of which the last has the whole item.
-    """
-
-    def __init__(self, index: int) -> None:
-        self._ident = new_id("message")
-        self._index = index
-        self._pieces: list[str] = []
-
-    def opening(self) -> list[Chunk]:
-        """An empty message, then an empty part in it."""
-        return [
-            {"type": "response.output_item.added", **self._item("in_progress", [])},
-            {"type": "response.content_part.added", **self._place, "part": self._part("")},
-        ]
-
-    def delta(self, text: str) -> list[Chunk]:
-        """More text."""
-        self._pieces.append(text)
-        place = self._place
-        return [
-            {"type": "response.output_text.delta", **place, "delta": text, "logprobs": []},
-        ]
-
-    def closing(self, is_whole: bool) -> list[Chunk]:
-        """All of the text, and the item."""
-        text, place = "".join(self._pieces), self._place
-        part = self._part(text)
-        status = "completed" if is_whole else "incomplete"
-        return [
-            {"type": "response.output_text.done", **place, "text": text, "logprobs": []},
-            {"type": "response.content_part.done", **place, "part": part},
-            {"type": "response.output_item.done", **self._item(status, [part])},
-        ]
-
-    @property
-    def _place(self) -> dict[str, Any]:
-        return {"item_id": self._ident, "output_index": self._index, "content_index": 0}
-
-    def _part(self, text: str) -> dict[str, Any]:
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-
-    def _item(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
-        item: Item = {
-            "id": self._ident,
-            "type": "message",
-            "status": status,
-            "role": "assistant",
-            "content": content,
-        }
-        return {"output_index": self._index, "item": item}
 
 
 class Answer:
@@ -79,7 +24,7 @@ class Answer:
 
     def __init__(self, response: dict[str, Any]) -> None:
         self.response = response
-        self._message: MessageInProgress | None = None
+        self._item: OutputItem | None = None
         self._finish: Finish | None = None
         self._sequence = 0
 
@@ -102,26 +47,22 @@ class Answer:
     def news(self, news: News) -> list[Chunk]:
         """For new text, a finish reason, or both."""
         events: list[Chunk] = []
-        # As in chat: without the space between "Assistant:" and the first word.
-        text = news.text if self._message else news.text.lstrip()
-        if self._message is None:
-            if not text and news.finish_reason is None:
-                return []
-            self._message = MessageInProgress(len(self.output))
-            events += self._message.opening()
-        if text:
-            events += self._message.delta(text)
+        for delta in news.deltas:
+            if self._item is None or not self._item.takes(delta):
+                events += self._close(is_whole=True) + self._open(delta)
+            events += self._grown(delta)
         if news.finish_reason is not None:
             self._finish = news.finish_reason
-            events += self._message.closing(is_whole=news.finish_reason == "stop")
-            self.output.append(events[-1]["item"])
+            if self._item is None:
+                events += self._open(Delta())
+            events += self._close(is_whole=news.finish_reason != "length")
         return self._numbered(events)
 
     def complete(self, usage: Usage) -> None:
         """The generation is over; without effect the second time."""
         if self.response["status"] != "in_progress":
             return
-        is_whole = self._finish == "stop"
+        is_whole = self._finish != "length"
         self.response["usage"] = ResponseUsage.of(usage).model_dump()
         if is_whole:
             self.response |= {"status": "completed", "completed_at": int(time.time())}
@@ -149,6 +90,22 @@ class Answer:
         self.response |= {"status": "failed", "error": failure.model_dump()}
         told = {name: inner[name] for name in ("code", "message", "param")}
         return self._numbered([{"type": "error", **told}, self._state("response.failed")])
+
+    def _open(self, delta: Delta) -> list[Chunk]:
+        self._item = item_of(delta, len(self.output))
+        return self._item.opening()
+
+    def _grown(self, delta: Delta) -> list[Chunk]:
+        assert self._item is not None
+        return self._item.grown(delta)
+
+    def _close(self, is_whole: bool) -> list[Chunk]:
+        if self._item is None:
+            return []
+        events = self._item.closing(is_whole)
+        self.output.append(events[-1]["item"])
+        self._item = None
+        return events
 
     def _state(self, kind: str) -> Chunk:
         # A copy: events that wait to be read must not change.

@@ -63,7 +63,12 @@ class Background:
         self._models = models
         self._kept = kept
         self._read_ahead = read_ahead
-        self._scope_state = {"caller": ANYBODY, "admission": admission, "metrics": metrics}
+        self._scope_state = {
+            "caller": ANYBODY,
+            "admission": admission,
+            "metrics": metrics,
+            "logs_prompts": settings.logging.prompts,
+        }
         self._runs: dict[str, Run] = {}
 
     @property

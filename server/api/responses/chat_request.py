@@ -26,6 +26,12 @@ def as_chat(body: ResponseRequest, messages: list[dict[str, Any]]) -> ChatComple
     shared = body.model_fields_set & GenerationRequest.model_fields.keys()
     fields = {name: getattr(body, name) for name in shared}
     fields |= {"messages": messages, "max_completion_tokens": body.max_output_tokens}
+    fields |= {
+        "tools": [_tool(tool) for tool in body.tools],
+        "tool_choice": _choice(body.tool_choice),
+        "parallel_tool_calls": body.parallel_tool_calls,
+        "reasoning_effort": body.reasoning.effort,
+    }
     try:
         return ChatCompletionRequest.model_validate(fields)
     except ValidationError as error:
@@ -41,3 +47,23 @@ def in_our_words(error: ApiError) -> ApiError:
         return error
     message = inner["message"].replace(inner["param"], ours, 1)
     return ApiError(error.code, message, ours)
+
+
+def _tool(tool: dict[str, Any]) -> dict[str, Any]:
+    """A function of responses, which has its fields beside its type."""
+    if tool.get("type") != "function":
+        return tool
+    return {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
+
+
+def _choice(choice: Any) -> Any:
+    if not isinstance(choice, dict):
+        return choice
+    if choice.get("type") == "function":
+        return {"type": "function", "function": {"name": choice.get("name")}}
+    if choice.get("type") == "allowed_tools":
+        tools = choice.get("tools")
+        of_chat = [_choice(tool) for tool in tools] if isinstance(tools, list) else tools
+        allowed = {"mode": choice.get("mode"), "tools": of_chat}
+        return {"type": "allowed_tools", "allowed_tools": allowed}
+    return choice

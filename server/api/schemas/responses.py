@@ -12,10 +12,6 @@ from server.api.schemas.prompt import Fields, Unsupported
 from server.api.schemas.validation import Json, Text, invalid
 
 
-def _uses_tools(fields: Fields) -> bool:
-    return bool(fields.get("tools")) and fields.get("tool_choice") != "none"
-
-
 def _formats_text(fields: Fields) -> bool:
     text = fields.get("text")
     wanted = text.get("format") if isinstance(text, dict) else None
@@ -28,7 +24,6 @@ def _includes_logprobs(fields: Fields) -> bool:
 
 
 NOT_YET: Unsupported = {
-    "tools": _uses_tools,
     "text.format": _formats_text,
     "top_logprobs": lambda fields: bool(fields.get("top_logprobs")),
     "include": _includes_logprobs,

@@ -1,0 +1,158 @@
+"""Items of a response's output as they grow: messages, thoughts and calls of functions.
+
+Each kind has a class: events when it begins, for its pieces, and when it is done, of which the
+last has the whole item.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from server.api.assistant.answer import CallDelta, Delta
+from server.api.chunks import Chunk
+from server.api.responses.items import new_id
+from server.conversations.records import Item
+
+
+class OutputItem(ABC):
+    """What is being made at a place in the output."""
+
+    kind: str
+
+    def __init__(self, index: int) -> None:
+        self._ident = new_id(self.kind)
+        self._index = index
+        self._pieces: list[str] = []
+
+    @abstractmethod
+    def takes(self, delta: Delta) -> bool:
+        """Whether it is more of this item, rather than the next one."""
+
+    @abstractmethod
+    def opening(self) -> list[Chunk]:
+        """That there is such an item, still empty."""
+
+    @abstractmethod
+    def grown(self, delta: Delta) -> list[Chunk]:
+        """More of it."""
+
+    @abstractmethod
+    def closing(self, is_whole: bool) -> list[Chunk]:
+        """All of it."""
+
+    def _event(self, name: str, status: str, fields: dict[str, Any]) -> Chunk:
+        item: Item = {"id": self._ident, "type": self.kind, "status": status, **fields}
+        kind = f"response.output_item.{name}"
+        return {"type": kind, "output_index": self._index, "item": item}
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        return {"item_id": self._ident, "output_index": self._index}
+
+
+class _TextItem(OutputItem):
+    """An item with one part, which is text."""
+
+    part: ClassVar[str]
+    """The type of the part."""
+    of_part: ClassVar[dict[str, Any]] = {}
+    """What the part has besides its text."""
+    of_text: ClassVar[dict[str, Any]] = {}
+    """What events about the text have besides it."""
+    of_item: ClassVar[dict[str, Any]] = {}
+    """What the item has besides its content."""
+
+    def opening(self) -> list[Chunk]:
+        added = self._event("added", "in_progress", {**self.of_item, "content": []})
+        part = self._part("")
+        return [added, {"type": "response.content_part.added", **self._in_part, "part": part}]
+
+    def grown(self, delta: Delta) -> list[Chunk]:
+        text = delta.content or delta.reasoning
+        if not text:
+            return []
+        self._pieces.append(text)
+        kind = f"response.{self.part}.delta"
+        return [{"type": kind, **self._in_part, "delta": text, **self.of_text}]
+
+    def closing(self, is_whole: bool) -> list[Chunk]:
+        text = "".join(self._pieces)
+        part, place = self._part(text), self._in_part
+        kind = f"response.{self.part}.done"
+        status = "completed" if is_whole else "incomplete"
+        return [
+            {"type": kind, **place, "text": text, **self.of_text},
+            {"type": "response.content_part.done", **place, "part": part},
+            self._event("done", status, {**self.of_item, "content": [part]}),
+        ]
+
+    @property
+    def _in_part(self) -> dict[str, Any]:
+        return {**self._place, "content_index": 0}
+
+    def _part(self, text: str) -> dict[str, Any]:
+        return {"type": self.part, "text": text, **self.of_part}
+
+
+class Message(_TextItem):
+    """What the assistant says."""
+
+    kind = "message"
+    part = "output_text"
+    of_part: ClassVar = {"annotations": [], "logprobs": []}
+    of_text: ClassVar = {"logprobs": []}
+    of_item: ClassVar = {"role": "assistant"}
+
+    def takes(self, delta: Delta) -> bool:
+        return bool(delta.content)
+
+
+class Thoughts(_TextItem):
+    """What the model thinks before it says something."""
+
+    kind = "reasoning"
+    part = "reasoning_text"
+    of_item: ClassVar = {"summary": []}
+
+    def takes(self, delta: Delta) -> bool:
+        return bool(delta.reasoning)
+
+
+class FunctionCall(OutputItem):
+    """A call of one of the client's functions."""
+
+    kind = "function_call"
+
+    def __init__(self, index: int, call: CallDelta) -> None:
+        super().__init__(index)
+        self._number = call.index
+        self._call = {"call_id": call.id, "name": call.name}
+
+    def takes(self, delta: Delta) -> bool:
+        return delta.call is not None and delta.call.index == self._number
+
+    def opening(self) -> list[Chunk]:
+        return [self._event("added", "in_progress", {**self._call, "arguments": ""})]
+
+    def grown(self, delta: Delta) -> list[Chunk]:
+        text = delta.call.arguments if delta.call else ""
+        if not text:
+            return []
+        self._pieces.append(text)
+        kind = "response.function_call_arguments.delta"
+        return [{"type": kind, **self._place, "delta": text}]
+
+    def closing(self, is_whole: bool) -> list[Chunk]:
+        said = {"arguments": "".join(self._pieces)}
+        kind = "response.function_call_arguments.done"
+        status = "completed" if is_whole else "incomplete"
+        return [
+            {"type": kind, **self._place, "name": self._call["name"], **said},
+            self._event("done", status, {**self._call, **said}),
+        ]
+
+
+def item_of(delta: Delta, index: int) -> OutputItem:
+    """The item that begins with a delta; an empty one begins a message."""
+    if delta.call is not None:
+        return FunctionCall(index, delta.call)
+    return Thoughts(index) if delta.reasoning else Message(index)
