@@ -155,6 +155,40 @@ class StatesSettings(Section):
     )
 
 
+class BatchesSettings(Section):
+    """/v1/files and /v1/batches: what clients upload, and what is computed of it."""
+
+    directory: str = Field("", description="Where they are kept; empty: in the user's data folder.")
+    limit_bytes: int = Field(
+        4 << 30,
+        ge=0,
+        description="Most bytes of all clients' files and answers; 0: no files and no batches.",
+    )
+    max_file_bytes: int = Field(
+        200 << 20,
+        ge=1,
+        description="Larger files are refused with 413, in place of http.max_body_bytes.",
+    )
+    max_files: int = Field(
+        10_000, ge=1, description="Most files of all clients, and most batches that are kept."
+    )
+    max_lines: int = Field(50_000, ge=1, description="Most requests of a batch.")
+    ttl_seconds: int = Field(
+        2_592_000,
+        ge=0,
+        le=10**9,
+        description="Files expire so long after they are made if they do not say, batches after "
+        "their end; 0: never.",
+    )
+    concurrency: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Lines of all batches that are computed at once; 0: a quarter of "
+        "engine.max_batch.",
+    )
+
+
 class LimitsSettings(Section):
     """What a client may ask for."""
 
@@ -225,9 +259,26 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     cache: CacheSettings = CacheSettings()
     states: StatesSettings = StatesSettings()
+    batches: BatchesSettings = BatchesSettings()
     limits: LimitsSettings = LimitsSettings()
     sampling: SamplingSettings = SamplingSettings()
     logging: LoggingSettings = LoggingSettings()
+
+    @property
+    def batch_lines(self) -> int:
+        """Lines of batches that are computed at once; 0 without batches."""
+        if not self.batches.limit_bytes:
+            return 0
+        return self.batches.concurrency or max(1, self.engine.max_batch // 4)
+
+    @property
+    def batch_requests(self) -> int:
+        """Most requests of batches to the engines, beside limits.max_requests.
+
+        A line with the most choices there may be fits beside others with one each.
+        """
+        lines = self.batch_lines
+        return lines + self.limits.max_choices - 1 if lines else 0
 
     @classmethod
     def settings_customise_sources(

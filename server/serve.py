@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from server.access.keys import Keys
 from server.access.loopback import is_loopback
 from server.api.app import create_app
+from server.api.batches import Batches, open_batches
 from server.api.slow_readers import protocol_with_deadline
 from server.api.states import open_states
 from server.checkpoints.checkpoint import CheckpointError
@@ -60,15 +61,20 @@ def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
     with (
         contextlib.closing(_listen(settings.http.host, settings.http.port, is_guarded)) as listener,
         contextlib.closing(open_states(settings.states)) as states,
+        contextlib.closing(open_batches(settings)) as batches,
     ):
-        server = _Server(settings, create_app(settings, manager, states, keys), manager)
+        app = create_app(settings, manager, states, batches, keys)
+        server = _Server(settings, app, manager, batches)
         rereader = Rereader(manager, settings, read_settings)
-        return asyncio.run(_run(server, manager, rereader, keys, display, listener, started))
+        return asyncio.run(
+            _run(server, manager, batches, rereader, keys, display, listener, started)
+        )
 
 
 async def _run(
     server: "_Server",
     manager: ModelManager,
+    batches: Batches,
     rereader: Rereader,
     keys: Keys,
     display: StartupDisplay,
@@ -88,6 +94,7 @@ async def _run(
             loaded = ", ".join(m.entry.id for m in manager.models.values() if m.deployment)
             seconds = time.monotonic() - started
             log.info("ready in %.1f s; serving %s on %s/v1", seconds, loaded, url)
+            batches.start()
         await serving
         return 0
     except (WorkerError, CheckpointError) as error:
@@ -97,6 +104,7 @@ async def _run(
         server.should_exit = True
         rereading.cancel()
         manager.close()
+        await batches.stop()
         await serving
         await asyncio.gather(rereading, return_exceptions=True)
         await manager.stop()
@@ -132,11 +140,14 @@ async def _unless_stopped(task: "asyncio.Task[None]", serving: "asyncio.Task[Non
 class _Server(uvicorn.Server):
     """Uvicorn without its signal handling: the workers have to be ended too."""
 
-    def __init__(self, settings: Settings, app: FastAPI, manager: ModelManager) -> None:
+    def __init__(
+        self, settings: Settings, app: FastAPI, manager: ModelManager, batches: Batches
+    ) -> None:
         super().__init__(_uvicorn_config(settings, app))
         self._grace_seconds = settings.http.shutdown_seconds
         self._drain_seconds = settings.http.drain_seconds
         self._manager = manager
+        self._batches = batches
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -157,6 +168,7 @@ class _Server(uvicorn.Server):
             return
         drain = self._drain_seconds if self._manager.started else 0.0
         self._manager.close()
+        self._batches.stop_computing()
         log.info(
             "stopping on %s in %g s; requests have %g s then", name, drain, self._grace_seconds
         )

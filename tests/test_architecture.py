@@ -15,7 +15,7 @@ FILES = {
 }
 
 # Each layer may import itself and what its set names.
-LEAVES = {"config", "config_models", "logs", "version", "model_names", "cache_root"}
+LEAVES = {"config", "config_models", "logs", "version", "model_names", "cache_root", "data_folder"}
 ALLOWED = {
     "version": set(),
     "model_names": set(),
@@ -23,6 +23,8 @@ ALLOWED = {
     "config": {"config_models", "model_names"},
     "logs": {"config"},
     "cache_root": set(),
+    "data_folder": set(),
+    "batches": {"config"},
     "kernels": {"cache_root"},
     "checkpoints": set(),
     "assets": set(),
@@ -34,7 +36,8 @@ ALLOWED = {
     | {"model_names", "cache_root"},
     "workers": LEAVES | {"snapshots", "engine", "checkpoints", "tokenizer", "sampling"},
     "registry": LEAVES | {"snapshots", "workers", "checkpoints", "model", "tokenizer", "sampling"},
-    "api": LEAVES | {"access", "snapshots", "registry", "workers", "tokenizer", "sampling"},
+    "api": LEAVES
+    | {"access", "batches", "snapshots", "registry", "workers", "tokenizer", "sampling"},
     "pull": {"checkpoints"},
     "bench": {"model", "checkpoints", "kernels", "workers"},
     "startup_display": {"workers"},

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from server.api.access import caller_of
+from server.api.batches import Batches
 from server.api.errors import ApiError, not_ready
 from server.api.plan import Plan
 from server.api.read_ahead import ReadAhead
@@ -24,6 +25,7 @@ class Service:
     settings: Settings
     models: ModelManager
     states: States
+    batches: Batches
     read_ahead: ReadAhead
     metrics: RequestMetrics
 

@@ -17,6 +17,7 @@ from server.api.boundaries import content_end, tokens_until
 from server.api.generation import GeneratedChoice
 from server.api.plan import READS_ONLY, Plan
 from server.api.schemas.chat import Message
+from server.api.tenant import LAST_PRIORITY
 from server.config import CacheSettings
 from server.registry.manager import Route
 from server.tokenizer.base import Tokenizer, TokenizerError
@@ -60,12 +61,14 @@ class ReadAhead:
 
         `template` is what the messages were rendered with.
         """
-        use = plan.choices[0].use
+        first = plan.choices[0]
+        use = first.use
+        is_last = first.priority >= LAST_PRIORITY  # as of a batch, which has no next turn
         keeps = use.reads and use.writes and use.implicit
         at_once = sum(client is route.client for client in self._tasks.values())
-        if not self._enabled or not keeps or len(choices) > 1 or at_once >= AT_ONCE:
+        if not self._enabled or not keeps or is_last or len(choices) > 1 or at_once >= AT_ONCE:
             return
-        work = _read(route, plan.choices[0], template, messages, choices[0])
+        work = _read(route, first, template, messages, choices[0])
         task = asyncio.create_task(work)
         self._tasks[task] = route.client
         task.add_done_callback(self._tasks.pop)

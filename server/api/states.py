@@ -2,16 +2,15 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from server.api.errors import ApiError
 from server.api.schemas.states import ListQuery, StateOptions
 from server.config import SettingsError, StatesSettings
+from server.data_folder import NoDataFolderError, data_folder
 from server.registry.manager import Route
 from server.snapshots.named_state import (
     NamedState,
@@ -154,23 +153,10 @@ def open_states(settings: StatesSettings) -> States:
     if not settings.limit_bytes:
         return States(None, settings.ttl_seconds, ApiError("states_disabled", _DISABLED))
     try:
-        store = NamedStates(_folder(settings.directory), settings.limit_bytes)
+        store = NamedStates(data_folder(settings.directory), settings.limit_bytes)
     except StatesDamagedError as error:
         raise SettingsError(str(error)) from None
-    except (StatesUnavailableError, StatesFullError) as error:
+    except (NoDataFolderError, StatesUnavailableError, StatesFullError) as error:
         log.warning("there are no named states: %s; set states.directory", error)
         return States(None, settings.ttl_seconds, ApiError("states_unavailable", _UNAVAILABLE))
     return States(store, settings.ttl_seconds)
-
-
-def _folder(directory: str) -> Path:
-    """The one of the settings, or in the user's data folder. Raises StatesUnavailableError."""
-    data = os.environ.get("XDG_DATA_HOME", "")
-    try:
-        if directory:
-            return Path(directory).expanduser()
-        if Path(data).is_absolute():  # the standard's rule
-            return Path(data) / "rwkv-server"
-        return Path.home() / ".local" / "share" / "rwkv-server"
-    except RuntimeError:
-        raise StatesUnavailableError("this user has no home folder") from None

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from server.access.keys import Keys
 from server.api.app import create_app
+from server.api.batches import open_batches
 from server.api.slow_readers import protocol_with_deadline
 from server.api.states import open_states
 from server.config import Settings
@@ -42,8 +43,8 @@ class Harness:
         **worker: Any,
     ) -> None:
         sections = sections or {}
-        # Only tests of named states want a file.
-        sections = {"states": {"limit_bytes": 0}} | sections
+        # Only tests of named states and batches want files.
+        sections = {"states": {"limit_bytes": 0}, "batches": {"limit_bytes": 0}} | sections
         sections = sections | {"model": {"name": MODEL} | sections.get("model", {})}
         sections = sections | {"cache": {"read_ahead": False} | sections.get("cache", {})}
         self.settings = Settings.model_validate(sections)
@@ -69,7 +70,9 @@ class Harness:
         self.manager.open()
         self.states = open_states(self.settings.states)
         self.keys = Keys(self.settings.http)
-        self.app: FastAPI = create_app(self.settings, self.manager, self.states, self.keys)
+        self.batches = open_batches(self.settings)
+        stores = self.states, self.batches
+        self.app: FastAPI = create_app(self.settings, self.manager, *stores, self.keys)
         with contextlib.suppress(StopIteration):
             self.manager.start().send(None)  # nothing in it waits
         assert self.manager.started

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from server.access.keys import Keys
 from server.api.app import create_app
+from server.api.batches import open_batches
 from server.api.generation import GeneratedChoice
 from server.api.read_ahead import ENOUGH, MOST_TOKENS, unread
 from server.api.schemas.chat import Message
@@ -145,14 +146,15 @@ async def talking(engine, tokenizer, template, talk):
     def open_model(spec: ModelSpec):
         return replace(fake_model(spec), tokenizer=tokenizer, chat_template=template)
 
-    sections = Settings.model_validate({"model": {"name": MODEL}, "states": {"limit_bytes": 0}})
+    off = {"limit_bytes": 0}
+    sections = Settings.model_validate({"model": {"name": MODEL}, "states": off, "batches": off})
     manager = ModelManager(
         sections, lambda _, __, client: EngineWorkers(client, engine), open_model
     )
     manager.open()
     await manager.start()
-    states, keys = open_states(sections.states), Keys(sections.http)
-    app = create_app(sections, manager, states, keys)
+    stores = open_states(sections.states), open_batches(sections)
+    app = create_app(sections, manager, *stores, Keys(sections.http))
     transport = httpx.ASGITransport(app)
     async with asyncio.timeout(10 * PATIENCE):
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
