@@ -29,7 +29,8 @@ class Draft:
         self.id = f"file-{secrets.token_hex(16)}"
         self.path = folder / self.id
         with disk_errors(self.path):
-            self.file = self.path.open("xb")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self.file = os.fdopen(os.open(self.path, flags, 0o600), "wb")
 
     @property
     def bytes(self) -> int:

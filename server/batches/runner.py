@@ -75,8 +75,10 @@ class BatchRunner:
                     self._attend(batch)
             except (BatchesUnavailableError, NoRoomError) as error:
                 log.error("batches: %s", error)
+            # Not wait_for(): before Python 3.12 it can swallow what close() does.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _LOOK_SECONDS)
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._changed.wait()
 
     def _attend(self, batch: Batch) -> None:
         """Start its work, or tell it that the batch is to end."""

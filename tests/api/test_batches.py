@@ -247,15 +247,6 @@ async def test_the_input_of_a_batch_stays_until_its_end(tmp_path: Path) -> None:
     assert output["expires_at"] - output["created_at"] == 3600
 
 
-async def test_no_state_is_left_for_a_next_turn_of_a_line(tmp_path: Path) -> None:
-    sections = {"cache": {"read_ahead": True}}
-    api = BatchesHarness(tmp_path, sections, script=lambda _: ["a stop"])
-    async with api.running():
-        await api.finished((await api.create(line("a", CHAT, messages=HELLO)))["id"])
-        (generated,) = api.worker.generated
-    assert not generated.task.background
-
-
 async def test_a_server_without_batches_says_so() -> None:
     api = Harness()
     async with api.http() as http:
