@@ -39,7 +39,7 @@ class BatchRunner:
         self._lines = lines
         self._bounds = max_lines, max_line_bytes
         self._sleep = sleep
-        self._turns = Turns(lines)
+        self._checks, self._turns = Turns(1), Turns(lines)
         self._works: dict[str, BatchWork] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
@@ -92,8 +92,9 @@ class BatchRunner:
         busy = sum(each.batch.owner.tenant == tenant for each in self._works.values())
         if is_over or busy < AT_ONCE:
             reader = LineReader(batch.endpoint, *self._bounds)
-            parts = self._store, reader, self._call, self._turns, self._lines, self._sleep
-            work = self._works[batch.id] = BatchWork(batch, *parts)
+            turns = self._checks, self._turns, self._lines
+            work = BatchWork(batch, self._store, reader, self._call, *turns, self._sleep)
+            self._works[batch.id] = work
             task = self._tasks[batch.id] = asyncio.create_task(self._work(work))
             task.add_done_callback(lambda _: self._forget(batch.id))
 

@@ -45,16 +45,18 @@ class BatchWork:
         store: BatchStore,
         reader: LineReader,
         call: Call,
+        checks: Turns,
         turns: Turns,
         lines: int,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """At most `lines` of the batch are held in memory."""
+        """It takes `checks` to validate and `turns` to compute; holds at most so many `lines`."""
         self.batch = batch
         """As it was when it was last looked at."""
         self._store = store
         self._reader = reader
         self._call = call
+        self._checks = checks
         self._turns = turns
         self._places = asyncio.Semaphore(lines)
         self._sleep = sleep
@@ -88,7 +90,7 @@ class BatchWork:
 
     async def _validate(self) -> None:
         batch, path = self.batch, self._store.path(self.batch)
-        async with self._turns.turn(batch.owner.tenant):
+        async with self._checks.turn(batch.owner.tenant):
             found = await asyncio.to_thread(self._reader.check, path, self._interrupted.is_set)
         if self._interrupted.is_set():
             self.batch = await self._keep(self._store.refreshed, batch)
