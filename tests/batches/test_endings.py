@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from server.batches.lines import LineReader
@@ -22,7 +23,8 @@ async def test_a_batch_that_is_over_by_now_is_not_begun_again(store: BatchStore)
     async with running(store, calls):
         done = await over(store, batch)
     reader, turns = LineReader(ENDPOINT, 9, 9999), Turns(1)
-    await BatchWork(batch, store, reader, calls, turns, turns, 1).run()
+    before = msgspec.structs.replace(batch, status="in_progress", total=1)
+    await BatchWork(before, store, reader, calls, turns, turns, 1).run()
     assert len(calls.prompts) == 1
     assert store.refreshed(batch) == done
 
