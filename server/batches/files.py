@@ -113,7 +113,9 @@ class Files:
         with self.draft() as draft:
             with disk_errors(draft.path):
                 shutil.copyfileobj(source, draft.file, 1 << 20)
-            return self.commit(draft, tenant, name, purpose, seconds)
+                draft.sync()
+            with self._database.transaction() as db:
+                return self.insert(db, draft, tenant, name, purpose, seconds)
 
     @contextlib.contextmanager
     def draft(self) -> Iterator[Draft]:
@@ -127,13 +129,6 @@ class Files:
         finally:
             draft.file.close()
 
-    def commit(
-        self, draft: Draft, tenant: str, name: str, purpose: str, seconds: int | None
-    ) -> StoredFile:
-        """Make it a file of the tenant."""
-        with self._database.transaction() as db:
-            return self.insert(db, draft, tenant, name, purpose, seconds)
-
     def insert(
         self,
         db: sqlite3.Connection,
@@ -143,9 +138,7 @@ class Files:
         purpose: str,
         seconds: int | None,
     ) -> StoredFile:
-        """The same, in a transaction of the caller's."""
-        with disk_errors(draft.path):
-            draft.sync()
+        """Make what was synced a file of the tenant, in a transaction of the caller's."""
         created = self._now()
         lifetime = self._ttl_seconds if seconds is None else seconds
         file = StoredFile(
@@ -243,9 +236,11 @@ class Files:
     def _remove_drafts(self) -> None:
         with self._database.reading() as db:
             known = {ident for (ident,) in db.execute("SELECT id FROM files")}
-        for path in self._folder.iterdir():
-            if _OURS.fullmatch(path.name) and path.name not in known:
-                self._unlink(path.name)
+        with disk_errors(self._folder):
+            names = [path.name for path in self._folder.iterdir()]
+        for name in names:
+            if _OURS.fullmatch(name) and name not in known:
+                self._unlink(name)
 
 
 def _stored(row: tuple[object, ...]) -> StoredFile:

@@ -41,6 +41,9 @@ def write_files(store: BatchStore, reader: LineReader, batch: Batch) -> Batch:
             for line in reader.missing(store.path(batch), store.done_lines(batch.id)):
                 with disk_errors(errors.path):
                     errors.file.write(_line(line.custom_id, None, error))
+        with disk_errors(output.path):
+            output.sync()
+            errors.sync()
         return store.finish(batch, output, errors)
 
 

@@ -189,7 +189,7 @@ class BatchStore:
             last = rows[-1][0]
 
     def finish(self, batch: Batch, output: Draft, errors: Draft) -> Batch:
-        """End it, with files of what was written of its answers, unless that is nothing."""
+        """End it, with files of what was written of its answers and synced, if there is any."""
         with self._database.transaction() as db:
             files = {
                 "output_file": self._insert(db, batch, output, "output"),

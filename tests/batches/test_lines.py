@@ -120,7 +120,7 @@ LINES = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(LINES)
 def test_no_file_breaks_the_reader(lines: list[bytes]) -> None:
     found = check(b"\n".join(lines))
