@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from server.config_models import ModelSettings, NamedModelSettings, Section
+from server.config_stores import BatchesSettings, ResponsesSettings, StatesSettings
 from server.model_names import ModelName
 
 ENV_PREFIX = "RWKV_SERVER_"
@@ -143,41 +144,6 @@ class CacheSettings(Section):
     )
 
 
-class StatesSettings(Section):
-    """Named states: what clients keep under an id. Nothing of it is ever evicted."""
-
-    directory: str = Field("", description="Where they are kept; empty: in the user's data folder.")
-    limit_bytes: int = Field(
-        4 << 30, ge=0, description="Most bytes of all clients' states; 0: no named states."
-    )
-    ttl_seconds: int = Field(
-        604_800, ge=0, le=10**9, description="They expire so long after their last use; 0: never."
-    )
-
-
-class ResponsesSettings(Section):
-    """/v1/responses and /v1/conversations: what is kept of them."""
-
-    directory: str = Field("", description="Where they are kept; empty: in the user's data folder.")
-    database_url: str = Field(
-        "",
-        pattern="^$|^postgres(ql)?://",
-        description="PostgreSQL instead: postgresql://USER@HOST/DATABASE; needs psycopg.",
-    )
-    limit: int = Field(
-        100_000, ge=1, description="Most responses that are kept; beyond it the oldest go."
-    )
-    limit_bytes: int = Field(
-        1 << 30, ge=0, description="Most bytes of all clients' items; 0: nothing is kept."
-    )
-    ttl_seconds: int = Field(
-        2_592_000, ge=0, le=10**9, description="They go so long after their last turn; 0: never."
-    )
-    max_background: int = Field(
-        64, ge=0, le=10_000, description="Responses that run in the background at once."
-    )
-
-
 class LimitsSettings(Section):
     """What a client may ask for."""
 
@@ -263,10 +229,27 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     states: StatesSettings = StatesSettings()
     responses: ResponsesSettings = ResponsesSettings()
+    batches: BatchesSettings = BatchesSettings()
     limits: LimitsSettings = LimitsSettings()
     sampling: SamplingSettings = SamplingSettings()
     logging: LoggingSettings = LoggingSettings()
     tracing: TracingSettings = TracingSettings()
+
+    @property
+    def batch_lines(self) -> int:
+        """Lines of batches that are computed at once; 0 without batches."""
+        if not self.batches.limit_bytes:
+            return 0
+        return self.batches.concurrency or max(1, self.engine.max_batch // 4)
+
+    @property
+    def batch_requests(self) -> int:
+        """Most requests of batches to the engines, beside limits.max_requests.
+
+        A line with the most choices there may be fits beside others with one each.
+        """
+        lines = self.batch_lines
+        return lines + self.limits.max_choices - 1 if lines else 0
 
     @classmethod
     def settings_customise_sources(

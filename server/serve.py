@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from server.access.keys import Keys
 from server.access.loopback import is_loopback
 from server.api.app import background_of, create_app
+from server.api.batches import Batches, open_batches
 from server.api.conversations import open_conversations
 from server.api.responses.background import Background
 from server.api.slow_readers import protocol_with_deadline
@@ -66,21 +67,24 @@ def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
         contextlib.closing(_listen(settings.http.host, settings.http.port, is_guarded)) as listener,
         contextlib.closing(open_states(settings.states)) as states,
         contextlib.closing(open_conversations(settings.responses)) as kept,
+        contextlib.closing(open_batches(settings)) as batches,
         tracing(settings.tracing) as tracer,
     ):
-        app = create_app(settings, manager, states, kept, keys, tracer)
-        server = _Server(settings, app, manager)
+        app = create_app(settings, manager, states, kept, batches, keys, tracer)
+        server = _Server(settings, app, manager, batches)
         rereader = Rereader(manager, settings, read_settings)
         background = background_of(app)
+        life = _run(
+            server, manager, batches, rereader, background, keys, display, listener, started
+        )
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            return runner.run(
-                _run(server, manager, rereader, background, keys, display, listener, started)
-            )
+            return runner.run(life)
 
 
 async def _run(
     server: "_Server",
     manager: ModelManager,
+    batches: Batches,
     rereader: Rereader,
     background: Background,
     keys: Keys,
@@ -102,6 +106,7 @@ async def _run(
             loaded = ", ".join(m.entry.id for m in manager.models.values() if m.deployment)
             seconds = time.monotonic() - started
             log.info("ready in %.1f s; serving %s on %s/v1", seconds, loaded, url)
+            batches.start()
         await serving
         return 0
     except (WorkerError, CheckpointError) as error:
@@ -111,6 +116,7 @@ async def _run(
         server.should_exit = True
         rereading.cancel()
         manager.close()
+        await batches.stop()
         await serving
         keeping.cancel()
         await asyncio.gather(rereading, keeping, return_exceptions=True)
@@ -148,11 +154,14 @@ async def _unless_stopped(task: "asyncio.Task[None]", serving: "asyncio.Task[Non
 class _Server(uvicorn.Server):
     """Uvicorn without its signal handling: the workers have to be ended too."""
 
-    def __init__(self, settings: Settings, app: FastAPI, manager: ModelManager) -> None:
+    def __init__(
+        self, settings: Settings, app: FastAPI, manager: ModelManager, batches: Batches
+    ) -> None:
         super().__init__(_uvicorn_config(settings, app))
         self._grace_seconds = settings.http.shutdown_seconds
         self._drain_seconds = settings.http.drain_seconds
         self._manager = manager
+        self._batches = batches
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -173,6 +182,7 @@ class _Server(uvicorn.Server):
             return
         drain = self._drain_seconds if self._manager.started else 0.0
         self._manager.close()
+        self._batches.stop_computing()
         log.info(
             "stopping on %s in %g s; requests have %g s then", name, drain, self._grace_seconds
         )

@@ -15,17 +15,28 @@ FILES = {
 }
 
 # Each layer may import itself and what its set names.
-LEAVES = {"config", "config_models", "logs", "version", "model_names", "cache_root", "data_folder"}
+LEAVES = {
+    "config",
+    "config_models",
+    "config_stores",
+    "logs",
+    "version",
+    "model_names",
+    "cache_root",
+    "data_folder",
+}
 ALLOWED = {
     "version": set(),
     "model_names": set(),
     "config_models": {"model_names"},
-    "config": {"config_models", "model_names"},
+    "config_stores": {"config_models"},
+    "config": {"config_models", "config_stores", "model_names"},
     "logs": {"config"},
     "cache_root": set(),
     "data_folder": set(),
     "conversations": set(),
     "launch": set(),
+    "batches": {"config", "config_stores"},
     "kernels": {"cache_root"},
     "checkpoints": set(),
     "assets": set(),
@@ -38,7 +49,8 @@ ALLOWED = {
     "workers": LEAVES | {"snapshots", "engine", "checkpoints", "tokenizer", "sampling"},
     "registry": LEAVES | {"snapshots", "workers", "checkpoints", "model", "tokenizer", "sampling"},
     "api": LEAVES
-    | {"access", "conversations", "snapshots", "registry", "workers", "tokenizer", "sampling"},
+    | {"access", "batches", "conversations", "snapshots", "registry", "workers", "tokenizer"}
+    | {"sampling"},
     "pull": {"checkpoints", "launch"},
     "bench": {"model", "checkpoints", "kernels", "workers", "launch"},
     "startup_display": {"workers"},

@@ -33,6 +33,10 @@ class Keys:
                 found = caller
         return found
 
+    def caller_named(self, name: str) -> Caller | None:
+        """The owner of the key of this name, while there is one."""
+        return next((each for each in self._callers.values() if each.name == name), None)
+
     def reread(self) -> None:
         """Read the file again. What is wrong with it is logged, and the keys stay as they are."""
         if self._path is None:

@@ -18,6 +18,9 @@ OPEN_PATHS = frozenset(("/", "/health", "/live", "/ready"))
 class Authentication:
     """Refuses requests without a valid key, before anything of their body is read.
 
+    What this process asks itself for somebody (api/batch_lines.py) brings its `caller` and
+    `admission` along; nothing that comes over a socket can.
+
     Puts `caller` and `admission` into the state of the request, and the rate limits of a caller
     whose request came to be admitted or refused by them into the headers of the response.
     """
@@ -31,8 +34,11 @@ class Authentication:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        state = scope.setdefault("state", {})
         is_open = scope["path"] in OPEN_PATHS or not self._keys.required
-        caller = ANYBODY if is_open else self._keys.owner_of(_key_of(Headers(scope=scope)))
+        caller = state.get("caller") or (
+            ANYBODY if is_open else self._keys.owner_of(_key_of(Headers(scope=scope)))
+        )
         if caller is None:
             # The same for no key and a wrong one.
             error = ApiError(
@@ -40,10 +46,9 @@ class Authentication:
             )
             await error_response(error)(scope, receive, send)
             return
-        state = scope.setdefault("state", {})
-        state["caller"], state["admission"] = caller, self._admission
-
-        account = self._admission.account(caller)
+        state["caller"] = caller
+        admission: Admission = state.setdefault("admission", self._admission)
+        account = admission.account(caller)
 
         async def send_with_limits(message: Message) -> None:
             if message["type"] == "http.response.start" and state.get("shows_rate_limits"):

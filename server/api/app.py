@@ -5,6 +5,8 @@ from fastapi import FastAPI
 from server.access.admission import Admission
 from server.access.keys import Keys
 from server.api.access import Authentication
+from server.api.batch_lines import BatchLines
+from server.api.batches import Batches
 from server.api.conversations import Conversations
 from server.api.dependencies import Service
 from server.api.errors import install_error_handlers
@@ -14,11 +16,13 @@ from server.api.request_metrics import RequestMetrics
 from server.api.responses.background import Background
 from server.api.routes import (
     admin,
+    batches,
     cache,
     chat,
     completions,
     conversations,
     embeddings,
+    files,
     health,
     metrics,
     models,
@@ -33,7 +37,7 @@ from server.registry.manager import ModelManager
 
 FOR_CLIENTS = (
     *(models, completions, chat, responses, conversations),
-    *(embeddings, tokens, states, health),
+    *(embeddings, tokens, states, files, batches, health),
 )
 OPERATIONS = (admin, cache, metrics)
 """For those who run the server."""
@@ -44,10 +48,11 @@ def create_app(
     manager: ModelManager,
     named_states: States,
     kept: Conversations,
+    kept_batches: Batches,
     keys: Keys,
     tracer: Tracer | None = None,
 ) -> FastAPI:
-    """An ASGI app over models, stores and a tracer that someone else opens and closes.
+    """An ASGI app over models, stores and a tracer that someone else opens, starts and closes.
 
     Responses in the background need someone who runs background_of(app).keep().
     """
@@ -58,9 +63,11 @@ def create_app(
     read_ahead = ReadAhead(settings.cache)
     admission = Admission(settings.limits)
     background = Background(settings, manager, kept, read_ahead, request_metrics, admission)
+    stores = named_states, kept_batches
     app.state.service = Service(
-        settings, manager, named_states, read_ahead, request_metrics, kept, background
+        settings, manager, *stores, read_ahead, request_metrics, kept, background
     )
+    kept_batches.compute_with(BatchLines(app, keys, settings).answer, settings)
     install_error_handlers(app)
     operations = () if settings.http.admin == "off" else OPERATIONS
     for module in (*FOR_CLIENTS, *operations):
@@ -69,6 +76,8 @@ def create_app(
     def max_bytes(path: str) -> int:
         if path == states.IMPORT_PATH:
             return manager.largest_state or settings.http.max_body_bytes
+        if path == files.FILES_PATH:
+            return settings.batches.max_file_bytes + files.FORM_BYTES
         return settings.http.max_body_bytes
 
     app.add_middleware(BodyLimit, max_bytes=max_bytes)

@@ -10,7 +10,8 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from server.api.errors import ApiError
-from server.config import ResponsesSettings, SettingsError
+from server.config import SettingsError
+from server.config_stores import ResponsesSettings
 from server.conversations.conversation_store import ConversationStore
 from server.conversations.database import Database, open_postgres, open_sqlite
 from server.conversations.records import (

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from server.api.access import caller_of
+from server.api.batches import Batches
 from server.api.conversations import Conversations
 from server.api.errors import ApiError, not_ready
 from server.api.plan import Plan
@@ -26,6 +27,7 @@ class Service:
     settings: Settings
     models: ModelManager
     states: States
+    batches: Batches
     read_ahead: ReadAhead
     metrics: RequestMetrics
     conversations: Conversations

@@ -17,6 +17,7 @@ from server.api.boundaries import content_end, tokens_until
 from server.api.choices import GeneratedChoice
 from server.api.conversation import Conversation, Message
 from server.api.plan import READS_ONLY, Plan
+from server.api.tenant import LAST_PRIORITY
 from server.config import CacheSettings
 from server.registry.manager import Route
 from server.tokenizer.base import Tokenizer, TokenizerError
@@ -55,12 +56,14 @@ class ReadAhead:
         choices: Sequence[GeneratedChoice],
     ) -> None:
         """Go on in the background, if the answers of this plan are to be read. Never fails."""
-        use = plan.choices[0].use
+        first = plan.choices[0]
+        use = first.use
+        is_last = first.priority >= LAST_PRIORITY  # as of a batch, which has no next turn
         keeps = use.reads and use.writes and use.implicit
         at_once = sum(client is route.client for client in self._tasks.values())
-        if not self._enabled or not keeps or len(choices) > 1 or at_once >= AT_ONCE:
+        if not self._enabled or not keeps or is_last or len(choices) > 1 or at_once >= AT_ONCE:
             return
-        work = _read(route, plan.choices[0], conversation, choices[0])
+        work = _read(route, first, conversation, choices[0])
         task = asyncio.create_task(work)
         self._tasks[task] = route.client
         task.add_done_callback(self._tasks.pop)

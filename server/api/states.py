@@ -9,7 +9,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from server.api.errors import ApiError
 from server.api.schemas.states import ListQuery, StateOptions
-from server.config import SettingsError, StatesSettings
+from server.config import SettingsError
+from server.config_stores import StatesSettings
 from server.data_folder import NoDataFolderError, data_folder
 from server.registry.manager import Route
 from server.snapshots.named_state import (

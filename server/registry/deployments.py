@@ -81,7 +81,8 @@ class Deployments:
     """Starts and ends deployments, and knows all that have processes."""
 
     def __init__(self, settings: Settings, make_workers: MakeWorkers) -> None:
-        self._max_requests = settings.limits.max_requests
+        # Lines of batches have their own admission: they take no place of a request's.
+        self._max_requests = settings.limits.max_requests + settings.batch_requests
         self._slots = settings.engine.max_batch
         self._grace_seconds = settings.http.shutdown_seconds
         self._make_workers = make_workers

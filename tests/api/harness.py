@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from server.access.keys import Keys
 from server.api.app import background_of, create_app
+from server.api.batches import open_batches
 from server.api.conversations import open_conversations
 from server.api.slow_readers import protocol_with_deadline
 from server.api.states import open_states
@@ -44,7 +45,8 @@ class Harness:
     ) -> None:
         sections = sections or {}
         # Only tests of what is kept want files.
-        sections = {"states": {"limit_bytes": 0}, "responses": {"limit_bytes": 0}} | sections
+        off = {"limit_bytes": 0}
+        sections = {"states": off, "responses": off, "batches": off} | sections
         sections = sections | {"model": {"name": MODEL} | sections.get("model", {})}
         sections = sections | {"cache": {"read_ahead": False} | sections.get("cache", {})}
         self.settings = Settings.model_validate(sections)
@@ -71,7 +73,8 @@ class Harness:
         self.states = open_states(self.settings.states)
         self.keys = Keys(self.settings.http)
         self.kept = open_conversations(self.settings.responses)
-        stores = self.states, self.kept
+        self.batches = open_batches(self.settings)
+        stores = self.states, self.kept, self.batches
         self.app: FastAPI = create_app(self.settings, self.manager, *stores, self.keys)
         self.background = background_of(self.app)
         with contextlib.suppress(StopIteration):

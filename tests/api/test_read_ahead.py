@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from server.access.keys import Keys
 from server.api.app import create_app
+from server.api.batches import open_batches
 from server.api.choices import GeneratedChoice
 from server.api.conversation import Conversation
 from server.api.conversations import open_conversations
@@ -147,15 +148,19 @@ async def talking(engine, tokenizer, template, talk):
     def open_model(spec: ModelSpec):
         return replace(fake_model(spec), tokenizer=tokenizer, chat_template=template)
 
-    nothing = {"limit_bytes": 0}
-    sections = {"model": {"name": MODEL}, "states": nothing, "responses": nothing}
+    off = {"limit_bytes": 0}
+    sections = {"model": {"name": MODEL}, "states": off, "responses": off, "batches": off}
     sections = Settings.model_validate(sections)
     manager = ModelManager(
         sections, lambda _, __, client: EngineWorkers(client, engine), open_model
     )
     manager.open()
     await manager.start()
-    stores = open_states(sections.states), open_conversations(sections.responses)
+    stores = (
+        open_states(sections.states),
+        open_conversations(sections.responses),
+        open_batches(sections),
+    )
     app = create_app(sections, manager, *stores, Keys(sections.http))
     transport = httpx.ASGITransport(app)
     async with asyncio.timeout(10 * PATIENCE):

@@ -63,6 +63,7 @@ async def test_an_answer_is_read_with_its_conversation_in_the_same_namespace(str
     [
         {"n": 2},
         {"no_cache": True},
+        {"priority": 1000},  # as the lines of batches have it
         {"prompt_cache_options": {"mode": "explicit"}},
     ],
 )

@@ -35,7 +35,9 @@ class Traced:
     def __enter__(self) -> Harness:
         api = self.api
         tracer: Tracer | None = self._tracing.__enter__()
-        api.app = create_app(api.settings, api.manager, api.states, api.keys, tracer)
+        api.app = create_app(
+            *(api.settings, api.manager, api.states, api.kept, api.batches, api.keys), tracer
+        )
         return api
 
     def __exit__(self, *error: Any) -> None:

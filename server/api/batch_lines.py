@@ -1,0 +1,145 @@
+"""The lines of batches as requests that this process makes to itself, for whoever owns the batch.
+
+They take the way of any other request, so they can ask for the same and get the same bytes. Two
+things differ: interactive requests go first, and what lines hold is counted apart from theirs.
+"""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from starlette.datastructures import Headers
+from starlette.types import Message, Scope
+
+from server.access.admission import Admission
+from server.access.keys import Keys
+from server.api.tenant import LAST_PRIORITY, Owner
+from server.batches.records import Answer, TokenUse
+from server.batches.records import Owner as BatchOwner
+from server.config import Settings
+
+_LATER = (429, 503)
+"""Statuses that say nothing of the request."""
+
+
+class BatchLines:
+    """Answers lines through the app. Each key has its own limits for them a second time.
+
+    There are no deadlines: whoever waits behind everybody would miss them.
+    """
+
+    def __init__(self, app: FastAPI, keys: Keys, settings: Settings) -> None:
+        self._app = app
+        self._keys = keys
+        changes = {
+            "max_requests": settings.batch_requests,
+            "queue_seconds": 0.0,
+            "total_seconds": 0.0,
+        }
+        self._admission = Admission(settings.limits.model_copy(update=changes))
+
+    async def answer(self, owner: BatchOwner, endpoint: str, body: bytes) -> Answer:
+        """POST a body to an endpoint. When this is cancelled the request is aborted."""
+        response = _Response(body)
+        await self._app(self._scope(owner, endpoint, len(body)), response.receive, response.send)
+        return response.answer()
+
+    def _scope(self, owner: BatchOwner, endpoint: str, size: int) -> Scope:
+        state: dict[str, Any] = {"admission": self._admission}
+        priority = LAST_PRIORITY
+        # Without a caller it is refused where keys are needed: this key was taken back.
+        if caller := self._keys.caller_named(owner.key):
+            state["caller"] = caller
+            priority += max(0, caller.priority)
+        state["owner"] = Owner(owner.tenant, priority)
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": endpoint,
+            "raw_path": endpoint.encode(),
+            "root_path": "",
+            "query_string": b"",
+            "headers": [
+                (b"content-type", b"application/json"),
+                (b"content-length", b"%d" % size),
+            ],
+            "client": None,
+            "server": None,
+            "state": state,
+        }
+
+
+class _Response:
+    """The other end of an ASGI call: gives the body of the request, collects the response."""
+
+    def __init__(self, body: bytes) -> None:
+        self._request: bytes | None = body
+        self._status = 0
+        self._headers = Headers()
+        self._chunks: list[bytes] = []
+
+    async def receive(self) -> Message:
+        """The whole body, then nothing more: nobody disconnects."""
+        if self._request is None:
+            await asyncio.Event().wait()
+        body, self._request = self._request, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(self, message: Message) -> None:
+        """Keep what the app says."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._headers = Headers(raw=message["headers"])
+        else:
+            self._chunks.append(message.get("body", b""))
+
+    def answer(self) -> Answer:
+        """All of it. Raises msgspec.DecodeError for what is not JSON."""
+        body = msgspec.json.format(b"".join(self._chunks), indent=-1)  # in one line
+        tries_again = self._status in _LATER or self._status == 500
+        is_final = self._headers.get("x-should-retry") == "false" or not tries_again
+        return Answer(
+            status_code=self._status,
+            request_id=self._headers["x-request-id"],
+            body=body,
+            tokens=_tokens(body),
+            retry_after=None if is_final else float(self._headers.get("retry-after", 0)),
+        )
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class _Usage(msgspec.Struct):
+    """In the terms of chat, or in those of responses."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    input_tokens_details: _Details | None = None
+    output_tokens_details: _Details | None = None
+
+
+class _Body(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+def _tokens(body: bytes) -> TokenUse:
+    usage = msgspec.json.decode(body, type=_Body).usage or _Usage()
+    read = usage.prompt_tokens_details or usage.input_tokens_details or _Details()
+    written = usage.completion_tokens_details or usage.output_tokens_details or _Details()
+    return TokenUse(
+        input=usage.prompt_tokens or usage.input_tokens,
+        cached=read.cached_tokens,
+        output=usage.completion_tokens or usage.output_tokens,
+        reasoning=written.reasoning_tokens,
+    )

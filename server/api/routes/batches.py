@@ -1,0 +1,47 @@
+"""/v1/batches: batches of the tenant that asks."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from server.api.access import caller_of
+from server.api.dependencies import ServiceDependency
+from server.api.schemas.batches import Batch, BatchList, BatchListQuery, BatchRequest
+from server.api.schemas.errors import ERROR_RESPONSES
+from server.api.tenant import owner_of
+from server.batches.records import Owner
+
+router = APIRouter(tags=["batches"], responses=ERROR_RESPONSES)
+
+
+@router.post("/v1/batches")
+async def create_batch(body: BatchRequest, request: Request, service: ServiceDependency) -> Batch:
+    """Have the requests in a file answered, behind everything else."""
+    owner = Owner(owner_of(request).tenant, caller_of(request).name)
+    return Batch.of(await service.batches.add_batch(owner, body))
+
+
+@router.get("/v1/batches")
+async def list_batches(
+    query: Annotated[BatchListQuery, Query()], request: Request, service: ServiceDependency
+) -> BatchList:
+    """A page of batches, the newest first."""
+    batches, has_more = await service.batches.list_batches(owner_of(request).tenant, query)
+    return BatchList(
+        data=[Batch.of(batch) for batch in batches],
+        first_id=batches[0].id if batches else None,
+        last_id=batches[-1].id if batches else None,
+        has_more=has_more,
+    )
+
+
+@router.get("/v1/batches/{id}")
+async def get_batch(id: str, request: Request, service: ServiceDependency) -> Batch:
+    """One batch and how far it is."""
+    return Batch.of(await service.batches.get_batch(owner_of(request).tenant, id))
+
+
+@router.post("/v1/batches/{id}/cancel")
+async def cancel_batch(id: str, request: Request, service: ServiceDependency) -> Batch:
+    """End a batch; what was answered of it is kept."""
+    return Batch.of(await service.batches.cancel_batch(owner_of(request).tenant, id))

@@ -1,0 +1,53 @@
+"""What the files with the answers of a batch have in their lines."""
+
+import secrets
+from typing import Any
+
+import msgspec
+
+from server.batches.database import disk_errors
+from server.batches.lines import LineReader
+from server.batches.records import Answer, Batch
+from server.batches.store import BatchStore
+
+_NOT_COMPUTED = {
+    "expired": "The request was not computed before the batch expired",
+    "cancelled": "The request was not computed before the batch was cancelled",
+}
+
+
+def answered(custom_id: str, answer: Answer) -> bytes:
+    """The line of a request that was answered, with an error or without."""
+    response = {
+        "status_code": answer.status_code,
+        "request_id": answer.request_id,
+        "body": msgspec.Raw(answer.body),
+    }
+    return _line(custom_id, response, None)
+
+
+def write_files(store: BatchStore, reader: LineReader, batch: Batch) -> Batch:
+    """End a batch: make files of its answers, and say of which requests there is none.
+
+    Waits for the disk; raises NoRoomError, BatchesUnavailableError, and what reading the input
+    raises.
+    """
+    with store.files.draft() as output, store.files.draft() as errors:
+        with disk_errors(output.path):
+            output.file.writelines(store.results(batch.id, are_failures=False))
+            errors.file.writelines(store.results(batch.id, are_failures=True))
+        if batch.total and (message := _NOT_COMPUTED.get(batch.ending)):
+            error = {"code": f"batch_{batch.ending}", "message": message}
+            for line in reader.missing(store.path(batch), store.done_lines(batch.id)):
+                with disk_errors(errors.path):
+                    errors.file.write(_line(line.custom_id, None, error))
+        with disk_errors(output.path):
+            output.sync()
+            errors.sync()
+        return store.finish(batch, output, errors)
+
+
+def _line(custom_id: str, response: dict[str, Any] | None, error: dict[str, str] | None) -> bytes:
+    ident = f"batch_req_{secrets.token_hex(16)}"
+    content = {"id": ident, "custom_id": custom_id, "response": response, "error": error}
+    return msgspec.json.encode(content) + b"\n"

@@ -1,0 +1,74 @@
+"""The settings of what is kept for clients: named states, responses, files and batches."""
+
+from pydantic import Field
+
+from server.config_models import Section
+
+
+class StatesSettings(Section):
+    """Named states: what clients keep under an id. Nothing of it is ever evicted."""
+
+    directory: str = Field("", description="Where they are kept; empty: in the user's data folder.")
+    limit_bytes: int = Field(
+        4 << 30, ge=0, description="Most bytes of all clients' states; 0: no named states."
+    )
+    ttl_seconds: int = Field(
+        604_800, ge=0, le=10**9, description="They expire so long after their last use; 0: never."
+    )
+
+
+class ResponsesSettings(Section):
+    """/v1/responses and /v1/conversations: what is kept of them."""
+
+    directory: str = Field("", description="Where they are kept; empty: in the user's data folder.")
+    database_url: str = Field(
+        "",
+        pattern="^$|^postgres(ql)?://",
+        description="PostgreSQL instead: postgresql://USER@HOST/DATABASE; needs psycopg.",
+    )
+    limit: int = Field(
+        100_000, ge=1, description="Most responses that are kept; beyond it the oldest go."
+    )
+    limit_bytes: int = Field(
+        1 << 30, ge=0, description="Most bytes of all clients' items; 0: nothing is kept."
+    )
+    ttl_seconds: int = Field(
+        2_592_000, ge=0, le=10**9, description="They go so long after their last turn; 0: never."
+    )
+    max_background: int = Field(
+        64, ge=0, le=10_000, description="Responses that run in the background at once."
+    )
+
+
+class BatchesSettings(Section):
+    """/v1/files and /v1/batches: what clients upload, and what is computed of it."""
+
+    directory: str = Field("", description="Where they are kept; empty: in the user's data folder.")
+    limit_bytes: int = Field(
+        4 << 30,
+        ge=0,
+        description="Most bytes of all clients' files and answers; 0: no files and no batches.",
+    )
+    max_file_bytes: int = Field(
+        200 << 20,
+        ge=1,
+        description="Larger files are refused with 413, in place of http.max_body_bytes.",
+    )
+    max_files: int = Field(
+        10_000, ge=1, description="Most files of all clients, and most batches that are kept."
+    )
+    max_lines: int = Field(50_000, ge=1, description="Most requests of a batch.")
+    ttl_seconds: int = Field(
+        2_592_000,
+        ge=0,
+        le=10**9,
+        description="Files expire so long after they are made if they do not say, batches after "
+        "their end; 0: never.",
+    )
+    concurrency: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Lines of all batches that are computed at once; 0: a quarter of "
+        "engine.max_batch.",
+    )
