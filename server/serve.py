@@ -103,9 +103,7 @@ async def _run(
         with display:
             await _unless_stopped(asyncio.create_task(manager.start()), serving)
         if manager.started:
-            loaded = ", ".join(m.entry.id for m in manager.models.values() if m.deployment)
-            seconds = time.monotonic() - started
-            log.info("ready in %.1f s; serving %s on %s/v1", seconds, loaded, url)
+            _tell_ready(manager, time.monotonic() - started, url)
             batches.start()
         await serving
         return 0
@@ -122,6 +120,11 @@ async def _run(
         await asyncio.gather(rereading, keeping, return_exceptions=True)
         await background.stop()
         await manager.stop()
+
+
+def _tell_ready(manager: ModelManager, seconds: float, url: str) -> None:
+    loaded = ", ".join(m.entry.id for m in manager.models.values() if m.deployment)
+    log.info("ready in %.1f s; serving %s on %s/v1", seconds, loaded, url)
 
 
 def _handle_signals(server: "_Server", rereader: Rereader, keys: Keys) -> None:

@@ -1,5 +1,7 @@
 """The HTTP application."""
 
+from functools import partial
+
 from fastapi import FastAPI
 
 from server.access.admission import Admission
@@ -73,13 +75,7 @@ def create_app(
     for module in (*FOR_CLIENTS, *operations):
         app.include_router(module.router)
 
-    def max_bytes(path: str) -> int:
-        if path == states.IMPORT_PATH:
-            return manager.largest_state or settings.http.max_body_bytes
-        if path == files.FILES_PATH:
-            return settings.batches.max_file_bytes + files.FORM_BYTES
-        return settings.http.max_body_bytes
-
+    max_bytes = partial(_max_body_bytes, settings, manager)
     app.add_middleware(BodyLimit, max_bytes=max_bytes)
     # Before the limit of bodies: strangers' bodies are not read at all.
     app.add_middleware(Authentication, keys=keys, admission=admission)
@@ -98,3 +94,11 @@ def background_of(app: FastAPI) -> Background:
     service = app.state.service
     assert isinstance(service, Service)
     return service.background
+
+
+def _max_body_bytes(settings: Settings, manager: ModelManager, path: str) -> int:
+    if path == states.IMPORT_PATH:
+        return manager.largest_state or settings.http.max_body_bytes
+    if path == files.FILES_PATH:
+        return settings.batches.max_file_bytes + files.FORM_BYTES
+    return settings.http.max_body_bytes

@@ -38,7 +38,9 @@ from server.workers.messages import (
     Progress,
     Ready,
     RequestOutput,
+    Shutdown,
     Sleep,
+    ToWorker,
     Wake,
     decode_to_worker,
     encode,
@@ -130,33 +132,40 @@ def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
             raise ConnectionError("its connection broke, as when memory for a message is missing")
         while socket.poll(0):
             message = decode_to_worker(socket.recv())
-            if isinstance(message, Generate):
-                try:
-                    engine.add(message.request_id, message.task)
-                except SnapshotError as error:
-                    refused = RequestOutput(message.request_id, "", [], "error", str(error))
-                    socket.send(encode(Outputs([refused])))
-            elif isinstance(message, Abort):
-                engine.abort(message.request_id)
-            elif isinstance(message, CacheQuery):
-                if message.clear:
-                    engine.cache.clear(message.clear_shared)
-                socket.send(encode(CacheAnswer(message.query_id, engine.cache.report())))
-            elif isinstance(message, EngineQuery):
-                socket.send(encode(EngineAnswer(message.query_id, engine.report)))
-            elif isinstance(message, Ping):
-                socket.send(encode(Pong()))
-            elif isinstance(message, Sleep):
-                engine.sleep(message.request_id)
-            elif isinstance(message, Wake):
-                engine.wake(message.request_id)
-            else:
+            if isinstance(message, Shutdown):
                 engine.close(FLUSH_SECONDS)
                 return
+            answer = _obey(message, engine)
+            if answer is not None:
+                socket.send(encode(answer))
         if engine.has_work:
             outputs = engine.step()
             if outputs:
                 socket.send(encode(Outputs(outputs)))
+
+
+def _obey(message: ToWorker, engine: Engine) -> FromWorker | None:
+    """Do what a message says between two steps; the answer to it, if it has one."""
+    if isinstance(message, Generate):
+        try:
+            engine.add(message.request_id, message.task)
+        except SnapshotError as error:
+            return Outputs([RequestOutput(message.request_id, "", [], "error", str(error))])
+    elif isinstance(message, Abort):
+        engine.abort(message.request_id)
+    elif isinstance(message, Sleep):
+        engine.sleep(message.request_id)
+    elif isinstance(message, Wake):
+        engine.wake(message.request_id)
+    elif isinstance(message, CacheQuery):
+        if message.clear:
+            engine.cache.clear(message.clear_shared)
+        return CacheAnswer(message.query_id, engine.cache.report())
+    elif isinstance(message, EngineQuery):
+        return EngineAnswer(message.query_id, engine.report)
+    elif isinstance(message, Ping):
+        return Pong()
+    return None
 
 
 if __name__ == "__main__":
