@@ -4,10 +4,10 @@
 
 Sends short requests (one token, distinct prompts and cache salts) to the real server on the
 embedded model, and compares API process and worker after --warm-up of them with after all. Then
-half as many requests more than may be held, --queued, come at once, with prompts of 2,000 tokens;
-those that are refused come again when Retry-After says. The most and the least that each process
-holds from when the queue is long until the last is answered. Exit code 1 when anything grew more
-than the bounds allow, or when a request was not answered.
+half as many requests more than may be held, --queued, come at once, with prompts of 2,000 tokens:
+the most and the least that each process holds from when the queue is long until the last is
+answered or refused. Exit code 1 when anything grew more than the bounds allow, or when a request
+got anything but its answer or 429 with Retry-After.
 """
 
 import argparse
@@ -51,40 +51,36 @@ async def short_requests(http: httpx.AsyncClient, first: int, last: int) -> None
     await asyncio.gather(*(client() for _ in range(AT_ONCE)))
 
 
-class Queue:
-    """More requests with long prompts than a server may hold, until all are answered."""
+async def overflow(server: ServerProcess, limit: int) -> tuple[int, list[Usage]]:
+    """Half as many requests more than the limit at once, to the end.
 
-    def __init__(self, server: ServerProcess, limit: int) -> None:
-        self._server = server
-        self._limit = limit
-        self.refusals = 0
-        self.usage: list[Usage] = []
+    Returns how many were refused, and what the processes held meanwhile.
+    """
+    options = {
+        "base_url": server.url,
+        "timeout": None,
+        "limits": httpx.Limits(max_connections=None),
+    }
+    async with httpx.AsyncClient(**options) as http, httpx.AsyncClient(**options) as probe:
 
-    async def run(self) -> None:
-        """Raises httpx.HTTPStatusError when a request fails other than by queue_full."""
-        limits = httpx.Limits(max_connections=None)
-        options = {"base_url": self._server.url, "timeout": None, "limits": limits}
-        async with httpx.AsyncClient(**options) as http, httpx.AsyncClient(**options) as probe:
-            numbers = range(self._limit * 3 // 2)
-            running = [asyncio.create_task(self._ask(http, number)) for number in numbers]
-            while (await probe.get("/health")).json()["active_requests"] < 0.75 * self._limit:
-                await asyncio.sleep(WAIT_SECONDS)
-            while not all(task.done() for task in running):
-                self.usage.append(usage_of(self._server))
-                await asyncio.sleep(WAIT_SECONDS)
-            await asyncio.gather(*running)
-
-    async def _ask(self, http: httpx.AsyncClient, number: int) -> None:
-        ids = [1 + (number * 7 + i) % 250 for i in range(PROMPT_TOKENS)]
-        ids[:2] = [1 + number % 250, 1 + number // 250]
-        while True:
+        async def is_refused(number: int) -> bool:
+            ids = [1 + (number * 7 + i) % 250 for i in range(PROMPT_TOKENS)]
+            ids[:2] = [1 + number % 250, 1 + number // 250]
             reply = await http.post("/v1/completions", json={"prompt": ids, "max_tokens": 1})
-            if reply.status_code != httpx.codes.TOO_MANY_REQUESTS:
-                reply.raise_for_status()
-                return
+            if reply.status_code == httpx.codes.OK:
+                return False
             assert reply.json()["error"]["code"] == "queue_full", reply.text
-            self.refusals += 1
-            await asyncio.sleep(int(reply.headers["retry-after"]))
+            assert int(reply.headers["retry-after"]) >= 1
+            return True
+
+        asking = asyncio.gather(*(is_refused(number) for number in range(limit * 3 // 2)))
+        while (await probe.get("/health")).json()["active_requests"] < 0.75 * limit:
+            await asyncio.sleep(WAIT_SECONDS)
+        found = []
+        while not asking.done():
+            found.append(usage_of(server))
+            await asyncio.sleep(WAIT_SECONDS)
+        return sum(await asking), found
 
 
 async def run(server: ServerProcess, requests: int, warm_up: int, queued: int) -> dict[str, Any]:
@@ -94,11 +90,10 @@ async def run(server: ServerProcess, requests: int, warm_up: int, queued: int) -
         before = usage_of(server)
         await short_requests(http, warm_up, requests)
         after = usage_of(server)
-    queue = Queue(server, queued)
-    await queue.run()
-    result: dict[str, Any] = {"refusals": queue.refusals}
+    refused, waiting = await overflow(server, queued)
+    result: dict[str, Any] = {"refused": refused}
     for name in before:
-        megabytes = [usage[name][0] for usage in queue.usage]
+        megabytes = [usage[name][0] for usage in waiting]
         result[f"{name}_mb"] = [round(before[name][0], 1), round(after[name][0], 1)]
         result[f"{name}_files"] = [before[name][1], after[name][1]]
         result[f"{name}_mb_queued"] = [round(min(megabytes), 1), round(max(megabytes), 1)]

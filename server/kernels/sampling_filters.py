@@ -64,13 +64,10 @@ def drop_top_choices(row, bound):
 @inner_kernel
 def keep_largest(row, want, by, bins, candidates):
     """Keep the fewest weights, from the largest on, whose number or sum reaches `want`."""
-    keys = row.view(np.uint32)
-    count, border, missing = _find_border(row, keys, want, by, bins, candidates)
-    bins.view(np.int64)[0] = border
+    bins.view(np.int64)[0] = _find_border(row, row.view(np.uint32), want, by, bins, candidates)
     threshold = bins.view(np.float32)[0]
     for i in range(row.shape[0]):
         row[i] = row[i] if row[i] >= threshold else np.float32(0)
-    _drop_ties(row, keys, border, missing, by, candidates, count)
 
 
 @inner_kernel
@@ -91,18 +88,16 @@ def keep_typical(row, share, keys, parts, bins, candidates):
             keys[i] = _KEY_OF_ONE - keys[i]
         else:
             keys[i] = 0
-    count, border, missing = _find_border(row, keys, share * total, BY_MASS, bins, candidates)
+    border = _find_border(row, keys, share * total, BY_MASS, bins, candidates)
     for i in range(row.shape[0]):
         row[i] = row[i] if keys[i] >= border else np.float32(0)
-    _drop_ties(row, keys, border, missing, BY_MASS, candidates, count)
 
 
 @inner_kernel
 def _find_border(row, keys, want, by, bins, candidates):
-    """The key at which the number or sum of weights of larger keys reaches `want`.
+    """The key down to which the number or sum of weights reaches `want`.
 
-    Returns how many ids are in `candidates` (all with that key are), the key, and what is missing
-    of `want` without them.
+    Of the weights with just this key, those that are not needed for that become zero.
     """
     count, prefix, above = _first_level(row, keys, want, by, bins, candidates)
     for level in range(1, 3):
@@ -114,7 +109,8 @@ def _find_border(row, keys, want, by, bins, candidates):
                 bins[(key >> shift) & mask] += row[candidates[c]] if by == BY_MASS else 1.0
         chosen, above = _descend(bins, want, above)
         prefix = (prefix << (_SHIFTS[level - 1] - shift)) | chosen
-    return count, prefix, want - above
+    _drop_ties(row, keys, prefix, want - above, by, candidates, count)
+    return prefix
 
 
 @inner_kernel

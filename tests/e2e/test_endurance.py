@@ -10,11 +10,11 @@ pytestmark = pytest.mark.slow
 
 
 def test_memory_and_files_stay_flat_over_requests_and_while_more_wait_than_may():
-    with start(queued=150) as server:
+    with start(queued=80) as server:
         server.wait_until_ready()
-        result = asyncio.run(run(server, requests=1500, warm_up=500, queued=150))
+        result = asyncio.run(run(server, requests=1500, warm_up=500, queued=80))
     assert not growths(result), result
-    assert result["refusals"] > 0
+    assert result["refused"] > 0
 
 
 @pytest.mark.parametrize("grown", ["api_mb", "worker_files", "worker_mb_queued_growth"])
