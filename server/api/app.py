@@ -13,6 +13,7 @@ from server.api.request_metrics import RequestMetrics
 from server.api.routes import admin, cache, chat, completions, health, metrics, models, states
 from server.api.states import States
 from server.config import Settings
+from server.grammars.checker import GrammarChecker
 from server.registry.manager import ModelManager
 
 
@@ -25,7 +26,9 @@ def create_app(
     app = FastAPI(title="rwkv-server", docs_url=None, redoc_url=None, redirect_slashes=False)
     request_metrics = RequestMetrics()
     read_ahead = ReadAhead(settings.cache)
-    app.state.service = Service(settings, manager, named_states, read_ahead, request_metrics)
+    app.state.service = Service(
+        settings, manager, named_states, read_ahead, request_metrics, GrammarChecker()
+    )
     install_error_handlers(app)
     for module in (models, completions, chat, states, health):
         app.include_router(module.router)

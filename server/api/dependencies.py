@@ -13,6 +13,7 @@ from server.api.request_metrics import RequestMetrics
 from server.api.schemas.prompt import PromptRequest
 from server.api.states import States
 from server.config import Settings
+from server.grammars.checker import GrammarChecker
 from server.registry.manager import ModelManager, NotLoadedError, Route, UnknownModelError
 from server.workers.client import NotReadyError
 
@@ -26,6 +27,7 @@ class Service:
     states: States
     read_ahead: ReadAhead
     metrics: RequestMetrics
+    grammars: GrammarChecker
 
     def settings_for(self, request: Request) -> Settings:
         """The settings, with the caller's own limits of tokens."""

@@ -31,6 +31,8 @@ ERRORS = {
     "unsupported_parameter": ErrorKind(400, INVALID),
     "unsupported_content": ErrorKind(400, INVALID),
     "context_length_exceeded": ErrorKind(400, INVALID),
+    # Found while it generates: the grammar needs more than this model or the limits have.
+    "grammar_error": ErrorKind(400, INVALID),
     "invalid_api_key": ErrorKind(401, INVALID),
     "model_not_found": ErrorKind(404, INVALID),
     "model_load_failed": ErrorKind(400, INVALID),

@@ -7,6 +7,7 @@ import msgspec
 
 from server.api.encoding import Boundaries, check_ids, encode_messages, encode_prompts
 from server.api.errors import ApiError
+from server.api.grammar import grammar_of
 from server.api.request_metrics import Operation
 from server.api.sampling_fields import sampling_params
 from server.api.schemas.chat import ChatCompletionRequest
@@ -17,6 +18,7 @@ from server.api.schemas.states import StateRequest
 from server.api.states import StateContent
 from server.api.tenant import Owner, cache_salt_of
 from server.config import LimitsSettings, SamplingSettings, Settings
+from server.grammars.checker import GrammarChecker
 from server.registry.served_model import ServedModel
 from server.sampling.params import SamplingParams
 from server.workers.messages import CacheUse, Task
@@ -53,18 +55,27 @@ class Plan:
 
 
 async def plan_completion(
-    body: CompletionRequest, model: ServedModel, settings: Settings, owner: Owner
+    body: CompletionRequest,
+    model: ServedModel,
+    settings: Settings,
+    owner: Owner,
+    checker: GrammarChecker,
 ) -> Plan:
     """Raises ApiError when the request asks for something that this model or server has not."""
     limits = settings.limits
     _check_choices(body, len(body.prompt), limits)
     max_tokens = _max_tokens(body.max_tokens, "max_tokens", limits)
     prompts = await encode_prompts(body.prompt, model, limits)
-    return _plan(body, prompts, max_tokens, (), {}, model, settings.sampling, owner)
+    grammar = await grammar_of(body, checker)
+    return _plan(body, prompts, max_tokens, (), {}, model, settings.sampling, owner, grammar)
 
 
 async def plan_chat(
-    body: ChatCompletionRequest, model: ServedModel, settings: Settings, owner: Owner
+    body: ChatCompletionRequest,
+    model: ServedModel,
+    settings: Settings,
+    owner: Owner,
+    checker: GrammarChecker,
 ) -> Plan:
     """Raises ApiError when the request asks for something that this model or server has not."""
     limits = settings.limits
@@ -75,8 +86,13 @@ async def plan_chat(
         wanted = body.max_tokens or min(limits.default_output_tokens, limits.max_output_tokens)
         max_tokens = _max_tokens(wanted, "max_tokens", limits)
     ids, boundaries = await encode_messages(body, model, limits, add_generation_prompt=True)
+    # Models go on with " {" after "Assistant:", and the content is stripped of it.
+    may_begin_with_space = bool(ids) and not model.tokenizer.token_bytes(ids[-1])[-1:].isspace()
+    grammar = await grammar_of(body, checker, may_begin_with_space)
     stop = model.chat_template.stop
-    plan = _plan(body, [ids], max_tokens, stop, boundaries, model, settings.sampling, owner)
+    plan = _plan(
+        body, [ids], max_tokens, stop, boundaries, model, settings.sampling, owner, grammar
+    )
     return replace(plan, operation="chat")
 
 
@@ -105,9 +121,10 @@ def _plan(
     model: ServedModel,
     defaults: SamplingSettings,
     owner: Owner,
+    grammar: str,
 ) -> Plan:
     check_ids(body.stop_token_ids, "stop_token_ids", model.tokenizer)
-    shared = sampling_params(body, max_tokens, template_stop, model.tokenizer, defaults)
+    shared = sampling_params(body, max_tokens, template_stop, model.tokenizer, defaults, grammar)
     choices = []
     use = _cache_use(body, boundaries, owner.tenant)
     priority = owner.priority + body.priority

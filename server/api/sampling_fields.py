@@ -12,6 +12,7 @@ def sampling_params(
     template_stop: tuple[str, ...],
     tokenizer: Tokenizer,
     defaults: SamplingSettings,
+    grammar: str,
 ) -> SamplingParams:
     """All but the seed, which is for the plan to choose."""
     return SamplingParams(
@@ -28,6 +29,7 @@ def sampling_params(
         stop=tuple(dict.fromkeys((*template_stop, *body.stop))),
         stop_token_ids=tuple(body.stop_token_ids),
         ignore_eos=body.ignore_eos,
+        grammar=grammar,
     )
 
 

@@ -41,4 +41,10 @@ class BatchResult:
     Of a request that was resumed, what it had generated takes the place of the first one.
     """
 
-    sampled: dict[str, int]
+    sampled: dict[str, int] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    """Requests whose output ends before that token, by their grammars."""
+    complete: set[str] = field(default_factory=set)
+    """Requests whose grammars allow nothing after that token."""
+    errors: dict[str, str] = field(default_factory=dict)
+    """Why the grammars of requests cannot go on: one line each."""

@@ -9,6 +9,8 @@ from server.cache_root import cache_root
 from server.checkpoints.locate import ModelFiles, choose_tokenizer
 from server.config import EngineSettings
 from server.engine.engine import Engine
+from server.engine.grammar_compiler import GrammarCompiler
+from server.engine.grammar_rows import GrammarRows
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.prefix_cache import PrefixCache
@@ -84,9 +86,10 @@ def _assemble(
 ) -> Engine:
     sampler = Sampler(model.config.vocab_size, model.team)
     sampler.compile()
+    grammars = GrammarRows(GrammarCompiler(tokenizer, model.config.vocab_size))
     return Engine(
         scheduler,
-        ModelRunner(model, sampler, initial_states, prefixes),
+        ModelRunner(model, sampler, initial_states, prefixes, grammars),
         OutputProcessor(tokenizer),
         prefixes,
         codec,

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.batch import Batch, BatchResult, Chunk
+from server.engine.grammar_rows import GrammarRows
 from server.engine.prefix_cache import PrefixCache
 from server.engine.request import Request
 from server.model.initial_state import StateArrays
@@ -19,7 +20,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class ModelRunner:
-    """Owns the states and the penalty counts of the running requests."""
+    """Owns the states, the penalty counts and the grammars of the running requests."""
 
     def __init__(
         self,
@@ -27,12 +28,15 @@ class ModelRunner:
         sampler: Sampler,
         initial_states: Mapping[str, StateArrays],
         cache: PrefixCache,
+        grammars: GrammarRows,
     ) -> None:
         self._model = model
         self._sampler = sampler
         self._states = StatePool(model.config, model.max_rows)
         self._initial_states = initial_states
         self._cache = cache
+        self.grammars = grammars
+        """What the outputs must match."""
         self._counts: dict[str, PenaltyCounts] = {}
 
     def run(self, batch: Batch) -> BatchResult:
@@ -45,19 +49,25 @@ class ModelRunner:
         logits = self._forward(batch)
         sampling = [chunk.request for chunk in batch.chunks if chunk.samples]
         if not sampling:
-            return BatchResult({})
+            return BatchResult()
         rows = [
-            SampleRow(request.params, request.position, self._counts.get(request.request_id))
+            SampleRow(
+                request.params,
+                request.position,
+                self._counts.get(request.request_id),
+                self.grammars.mask(request),
+            )
             for request in sampling
         ]
-        sampled = {}
+        result = BatchResult()
         for request, token in zip(sampling, self._sampler.sample(logits, rows), strict=True):
             if request.known_ids:
                 continue
-            sampled[request.request_id] = token
+            result.sampled[request.request_id] = token
+            self.grammars.advance(request, token, result)
             if request.request_id in self._counts and token >= 0:
                 self._counts[request.request_id].add(token)
-        return BatchResult(sampled)
+        return result
 
     def keep_reply(self, request: Request) -> None:
         """Let what a request has generated so far be begun with."""
@@ -71,6 +81,7 @@ class ModelRunner:
             request.slot = -1
         request.parked = None
         self._counts.pop(request.request_id, None)
+        self.grammars.release(request)
 
     @property
     def free_slots(self) -> int:
@@ -95,6 +106,7 @@ class ModelRunner:
         else:
             initial = self._initial_states[request.task.initial_state]
         request.slot = self._states.acquire(initial)
+        self.grammars.start(request)
         if needs_counts(request.params):
             counts = self._counts[request.request_id] = PenaltyCounts(request.params.penalty_decay)
             for token in request.task.generated_ids:

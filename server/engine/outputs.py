@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 FinishReason = Literal["stop", "length", "abort", "error"]
-ErrorCode = Literal["engine_error", "poison_request"]
+ErrorCode = Literal["engine_error", "poison_request", "grammar_error"]
 
 
 class RequestOutput(msgspec.Struct, frozen=True):

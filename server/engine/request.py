@@ -1,10 +1,12 @@
 """One request inside the engine."""
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
+from llguidance import LLMatcher
 
 from server.engine.cache_use import CacheUse
 from server.engine.task import Task
@@ -56,6 +58,8 @@ class Request:
     """When it came, by the engine's clock."""
     queued_seconds: float = 0.0
     """How long it then waited for its first slot."""
+    grammar: Future[LLMatcher] | None = None
+    """What its output must match, if anything."""
     kept: Snapshot | None = None
     """The state after the prompt, if the task keeps it."""
     background: bool = field(init=False)
@@ -110,6 +114,11 @@ class Request:
     def in_prefill(self) -> bool:
         """Whether some of the prompt is to be computed."""
         return self.computed < len(self.prompt_ids)
+
+    @property
+    def is_compiling(self) -> bool:
+        """Whether it waits for its grammar."""
+        return self.grammar is not None and not self.grammar.done()
 
     def until_stop(self) -> int:
         """How many tokens the next chunk may have."""

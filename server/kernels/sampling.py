@@ -1,4 +1,4 @@
-"""Choosing the next token of each row: penalties, temperature, top-k, top-p, draw.
+"""Choosing the next token of each row: mask, penalties, temperature, top-k, top-p, draw.
 
 Thresholds are found by radix selection over the bits of the probabilities, so nothing is sorted.
 Sums run in a fixed order over the ids: the same row gives the same token in any batch.
@@ -43,16 +43,19 @@ def _mix(z):
 
 
 @kernel
-def sample_rows(team, thread, threads, logits, vocab, rows, penalties, work, tokens):
+def sample_rows(team, thread, threads, logits, vocab, rows, penalties, masks, work, tokens):
     """Sample one token for each row; every thread does some rows.
 
     logits [R, ≥ vocab] float32 are overwritten. rows: RowParams of length R; penalties:
-    PenaltyLists; work: a SamplingWork with a row for each thread. tokens [R] int64 is the result.
+    PenaltyLists; masks: TokenMasks; work: a SamplingWork with a row for each thread. tokens [R]
+    int64 is the result.
     """
     begin, end = share(thread, threads, tokens.shape[0])
     bins, parts, chosen = work.bins[thread], work.parts[thread], work.candidates[thread]
     for r in range(begin, end):
         row = logits[r, :vocab]
+        if masks.places[r] >= 0:
+            _mask(row, masks.bits[masks.places[r]])
         first, last = penalties.starts[r], penalties.starts[r + 1]
         _penalize(row, penalties, first, last, rows, r)
         largest = largest_finite(row.ctypes.data, vocab)
@@ -66,6 +69,14 @@ def sample_rows(team, thread, threads, logits, vocab, rows, penalties, work, tok
         if rows.top_p[r] < 1:
             _keep(row, rows.top_p[r] * _sum_parts(row, parts), True, bins, chosen)
         tokens[r] = _draw(row, parts, uniform(rows.seed[r], rows.position[r]))
+
+
+@inner_kernel
+def _mask(row, bits):
+    """Ids without their bit cannot be sampled."""
+    for i in range(row.shape[0]):
+        if not (bits[i >> 5] >> np.uint32(i & 31)) & np.uint32(1):
+            row[i] = np.float32(-math.inf)
 
 
 @inner_kernel

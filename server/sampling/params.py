@@ -6,7 +6,7 @@ import msgspec
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """Sampling parameters of one request, complete: the API has already put in every default.
 
-    The order in which they act is: repetition penalty, presence and frequency penalties,
+    The order in which they act is: grammar, repetition penalty, presence and frequency penalties,
     temperature, top-k, top-p, draw.
     """
 
@@ -34,3 +34,5 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """Token ids that end the output, besides the model's end-of-document token."""
     ignore_eos: bool = False
     """Go on after the model's end-of-document token."""
+    grammar: str = ""
+    """A grammar in llguidance's own forms that the output must match; empty: none."""

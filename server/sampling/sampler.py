@@ -32,6 +32,13 @@ class PenaltyLists(NamedTuple):
     counts: Any  # float32
 
 
+class TokenMasks(NamedTuple):
+    """Which tokens some rows may sample: bit t % 32 of word t // 32 is that of token t."""
+
+    places: Any  # [R] int64, where in bits the row's are; −1: all tokens
+    bits: Any  # [masked rows, ⌈V / 32⌉] uint32
+
+
 class SamplingWork(NamedTuple):
     """Scratch memory, a row for each thread."""
 
@@ -47,6 +54,8 @@ class SampleRow(NamedTuple):
     position: int
     """Index of the new token in its sequence; with the seed it keys the generator."""
     penalties: PenaltyCounts | None
+    mask: npt.NDArray[np.uint32] | None = None
+    """[⌈V / 32⌉], a bit for each token that may be sampled; None: all."""
 
 
 class Sampler:
@@ -64,16 +73,19 @@ class Sampler:
     def sample(self, logits: npt.NDArray[np.float32], rows: list[SampleRow]) -> list[int]:
         """One token (or NO_TOKEN) for each row of logits [R, ≥ V], which are overwritten."""
         tokens = np.empty(len(rows), dtype=np.int64)
-        args = (logits, self._vocab_size, _row_params(rows), _penalty_lists(rows))
-        self._team.run(sample_rows, *args, self._work, tokens)
+        self._team.run(sample_rows, *self._arguments(logits, rows), self._work, tokens)
         return [int(token) for token in tokens]
 
     def compile(self) -> None:
         """Compile or load the kernel on the calling thread."""
         logits = np.zeros((1, self._vocab_size), dtype=np.float32)
         row = SampleRow(SamplingParams(max_tokens=1, seed=0), 0, None)
-        args = (logits, self._vocab_size, _row_params([row]), _penalty_lists([row]))
-        Team(1).run(sample_rows, *args, self._work, np.empty(1, dtype=np.int64))
+        tokens = np.empty(1, dtype=np.int64)
+        Team(1).run(sample_rows, *self._arguments(logits, [row]), self._work, tokens)
+
+    def _arguments(self, logits: npt.NDArray[np.float32], rows: list[SampleRow]) -> tuple[Any, ...]:
+        lists = _penalty_lists(rows), _token_masks(rows, self._vocab_size)
+        return logits, self._vocab_size, _row_params(rows), *lists
 
 
 def needs_counts(params: SamplingParams) -> bool:
@@ -107,4 +119,14 @@ def _penalty_lists(rows: list[SampleRow]) -> PenaltyLists:
         starts=np.cumsum([0, *lengths], dtype=np.int64),
         tokens=np.concatenate([empty_tokens, *(counts.tokens for counts in lists)]),
         counts=np.concatenate([empty_counts, *(counts.counts for counts in lists)]),
+    )
+
+
+def _token_masks(rows: list[SampleRow], vocab_size: int) -> TokenMasks:
+    masks = [row.mask for row in rows if row.mask is not None]
+    has_mask = np.array([row.mask is not None for row in rows])
+    empty = np.zeros((0, -(-vocab_size // 32)), dtype=np.uint32)
+    return TokenMasks(
+        places=np.where(has_mask, np.cumsum(has_mask, dtype=np.int64) - 1, -1),
+        bits=np.stack(masks) if masks else empty,
     )

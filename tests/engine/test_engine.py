@@ -3,6 +3,8 @@ import pytest
 
 from server.engine.engine import Engine
 from server.engine.engine_report import EngineReport
+from server.engine.grammar_compiler import GrammarCompiler
+from server.engine.grammar_rows import GrammarRows
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.prefix_cache import PrefixCache
@@ -30,7 +32,8 @@ def build(
     model = load_model(checkpoint, threads=threads, max_tokens=32, max_rows=max_batch)
     prefixes = PrefixCache(cache, tiers)
     states = {"": empty_state(model.config)}
-    runner = ModelRunner(model, Sampler(256, model.team), states, prefixes)
+    grammars = GrammarRows(GrammarCompiler(ByteTokenizer(), 256))
+    runner = ModelRunner(model, Sampler(256, model.team), states, prefixes, grammars)
     processor = OutputProcessor(ByteTokenizer())
     codec = SnapshotCodec("random", model.config.state_shapes, 256)
     scheduler = Scheduler(max_batch, step_tokens, prefixes)
@@ -161,7 +164,9 @@ def test_requests_begin_with_the_state_that_they_name(checkpoint):
     def texts(*names):
         states = {"": empty_state(model.config), "tuned": tuned}
         prefixes = PrefixCache(None)
-        runner = ModelRunner(model, Sampler(256, model.team), states, prefixes)
+        sampler = Sampler(256, model.team)
+        grammars = GrammarRows(GrammarCompiler(ByteTokenizer(), 256))
+        runner = ModelRunner(model, sampler, states, prefixes, grammars)
         scheduler = Scheduler(MAX_BATCH, 16, prefixes)
         codec = SnapshotCodec("", model.config.state_shapes, 256)
         processor = OutputProcessor(ByteTokenizer())

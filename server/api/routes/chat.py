@@ -32,7 +32,7 @@ async def create_chat_completion(
     """Answer a conversation."""
     settings, owner = service.settings_for(request), owner_of(request)
     route = service.route(request, body.model)
-    plan = await plan_chat(body, route.served, settings, owner)
+    plan = await plan_chat(body, route.served, settings, owner, service.grammars)
     plan = await service.go_on(plan, body, owner.tenant, route)
     template = template_of(body, route.served)
     saving = None

@@ -5,17 +5,13 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, FailFast, Field, model_validator
 
-from server.api.schemas.prompt import Fields, PromptRequest, Unsupported, unsupported_parameter
+from server.api.schemas.prompt import Fields, Unsupported, unsupported_parameter
+from server.api.schemas.structured import StructuredRequest
 from server.api.schemas.validation import Text, invalid
 
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
-
-
-def _other_than_text(fields: Fields) -> bool:
-    wanted = fields.get("response_format")
-    return wanted is not None and not (isinstance(wanted, dict) and wanted.get("type") == "text")
 
 
 StopString = Annotated[Text, Field(min_length=1)]
@@ -34,20 +30,18 @@ def _in_use(name: str, neutral: float = 0) -> Callable[[Fields], bool]:
 
 
 UNSUPPORTED: Unsupported = {
-    "response_format": _other_than_text,
     "typical_p": _in_use("typical_p", neutral=1),
 } | {
     name: _in_use(name)
     for name in (
         *("logprobs", "logit_bias", "min_p", "mirostat", "mirostat_mode"),
         *("dry_multiplier", "xtc_probability", "continue_final_message"),
-        *("guided_json", "guided_regex", "guided_choice", "guided_grammar"),
-        *("structured_outputs", "grammar", "json_schema"),
+        "guided_whitespace_pattern",
     )
 }
 
 
-class GenerationRequest(PromptRequest):
+class GenerationRequest(StructuredRequest):
     """Fields of both completions and chat."""
 
     unsupported: ClassVar[Unsupported] = UNSUPPORTED
