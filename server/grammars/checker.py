@@ -18,7 +18,7 @@ from server.grammars.forms import GrammarError
 READY = b"ready\n"
 """What the process says first."""
 
-CPU_SECONDS = 2.0
+CPU_SECONDS = 1.0
 """What it may spend on a grammar; then it ends by SIGPROF. Common ones take milliseconds."""
 
 MAX_BYTES = 128 << 10

@@ -9,6 +9,7 @@ from server.tokenizer.base import Tokenizer
 
 _LIMITS = LLParserLimits(
     max_lexer_states=50_000,  # of 1 to 2 kB each
+    step_max_items=5_000,  # with the other limits, a mask takes a tenth of a second at the worst
     verbose_errors=False,
 )
 
@@ -38,7 +39,7 @@ def validate_grammar(grammar: str) -> None:
 def check_matcher(matcher: LLMatcher) -> None:
     """Raise GrammarError if a matcher cannot go on."""
     if matcher.is_error():
-        error = matcher.get_error().removesuffix("<non-verbose/>")
+        error = matcher.get_error().removesuffix("<non-verbose/>").strip()
         if error.startswith("panic"):
             error = "the compiler fails on it"
         raise GrammarError("no output is possible" if error == "NoExtensionBias" else error)

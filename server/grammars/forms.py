@@ -18,8 +18,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_WHITESPACE = r" |\n[ \t]{0,32}"
-"""Between the tokens of JSON, at most once. Whatever JSON allows, a model could write forever."""
+_JSON_OPTIONS = {
+    # One line, with a space where it is custom: a weak model writes whitespace forever if it may.
+    "whitespace_flexible": False,
+    "item_separator": ", ?",
+    "key_separator": ": ?",
+    "lenient": False,  # what is not supported is not ignored
+}
 
 _GBNF_RULE = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.MULTILINE)
 _GBNF_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|.)", re.DOTALL)
@@ -36,10 +41,8 @@ class GrammarError(ValueError):
 
 
 def json_grammar(schema: Mapping[str, Any]) -> str:
-    """JSON that a schema describes, with little whitespace. Raises GrammarError."""
-    # The schema's own options could have keywords ignored.
-    options = {"whitespace_pattern": _WHITESPACE, "lenient": False}
-    return _document([{"json_schema": {**schema, "x-guidance": options}}])
+    """JSON that a schema describes, in one line. Raises GrammarError."""
+    return _document([{"json_schema": {**schema, "x-guidance": _JSON_OPTIONS}}])
 
 
 def regex_grammar(regex: str) -> str:
@@ -53,7 +56,8 @@ def regex_grammar(regex: str) -> str:
 
 def choice_grammar(choices: Iterable[str]) -> str:
     """The output is one of some strings."""
-    return f"start: {' | '.join(map(json.dumps, choices))}"
+    # As one terminal there may be thousands of them.
+    return f"start: CHOICE\nCHOICE: {' | '.join(map(json.dumps, choices))}"
 
 
 def several(lark: str, **named: str) -> str:
