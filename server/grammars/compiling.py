@@ -9,7 +9,10 @@ from server.tokenizer.base import Tokenizer
 
 _LIMITS = LLParserLimits(
     max_lexer_states=50_000,  # of 1 to 2 kB each
-    step_max_items=5_000,  # with the other limits, a mask takes a tenth of a second at the worst
+    # So a mask takes a tenth of a second at the very worst. An object of 240 properties that may
+    # be left out fits in, and any number of others.
+    max_items_in_row=1_000,
+    step_max_items=5_000,
     verbose_errors=False,
 )
 
