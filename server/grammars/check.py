@@ -41,15 +41,19 @@ def main() -> int:
     sys.stdout.buffer.write(READY)
     sys.stdout.flush()
     for line in sys.stdin:
+        answer: list[str] = []
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
-        thread = threading.Thread(target=_answer, args=(*json.loads(line), vocabulary))
+        thread = threading.Thread(target=_check, args=(*json.loads(line), vocabulary, answer))
         thread.start()
         thread.join()
         signal.setitimer(signal.ITIMER_PROF, 0)
+        if not answer:  # something unexpected was raised
+            return 1
+        print(json.dumps(answer), flush=True)
     return 0
 
 
-def _answer(grammar: str, may_be_gbnf: bool, vocabulary: LLTokenizer) -> None:
+def _check(grammar: str, may_be_gbnf: bool, vocabulary: LLTokenizer, answer: list[str]) -> None:
     error = ""
     try:
         if may_be_gbnf and is_gbnf(grammar):
@@ -62,7 +66,7 @@ def _answer(grammar: str, may_be_gbnf: bool, vocabulary: LLTokenizer) -> None:
             raise GrammarError("no output is possible")
     except GrammarError as failure:
         error = str(failure)
-    print(json.dumps([grammar, error]), flush=True)
+    answer += [grammar, error]
 
 
 def _from_gbnf(grammar: str) -> str:

@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import json
 import os
-import select
+import selectors
 import signal
 import subprocess
 import sys
-import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from server.grammars.forms import GrammarError
 
@@ -39,7 +39,7 @@ class GrammarChecker:
     def __init__(self) -> None:
         self._answers: OrderedDict[tuple[str, bool], tuple[str, str]] = OrderedDict()
         self._waiting = 0
-        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, "grammars")
         self._process: subprocess.Popen[bytes] | None = None
         self._end: Callable[[], object] = lambda: None
 
@@ -57,7 +57,8 @@ class GrammarChecker:
                 raise CheckerBusyError
             self._waiting += 1
             try:
-                answer = await asyncio.to_thread(self._ask, *key)
+                loop = asyncio.get_running_loop()
+                answer = await loop.run_in_executor(self._thread, self._ask, *key)
             finally:
                 self._waiting -= 1
             self._answers[key] = answer
@@ -70,20 +71,19 @@ class GrammarChecker:
         return checked
 
     def _ask(self, grammar: str, may_be_gbnf: bool) -> tuple[str, str]:
-        """One at a time. A process that does not answer is ended."""
-        with self._lock:
-            process = self._running()
-            assert process.stdin is not None
-            try:
-                process.stdin.write(json.dumps([grammar, may_be_gbnf]).encode() + b"\n")
-                process.stdin.flush()
-                checked, error = json.loads(_read_line(process))
-            except (OSError, ValueError):
-                self._end()
-                if process.returncode in (-signal.SIGPROF, -signal.SIGKILL):
-                    return "", f"too complex: it takes more than {CPU_SECONDS:g} s to compile"
-                return "", "too complex: the compiler fails on it"
-            return checked, error
+        """What the process says. One that does not answer is ended."""
+        process = self._running()
+        assert process.stdin is not None
+        try:
+            process.stdin.write(json.dumps([grammar, may_be_gbnf]).encode() + b"\n")
+            process.stdin.flush()
+            checked, error = json.loads(_read_line(process))
+        except (OSError, ValueError):
+            self._end()
+            if process.returncode in (-signal.SIGPROF, -signal.SIGKILL):
+                return "", f"too complex: it takes more than {CPU_SECONDS:g} s to compile"
+            return "", "too complex: the compiler fails on it"
+        return checked, error
 
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None or self._process.poll() is not None:
@@ -109,8 +109,9 @@ def _is_setting(name: str) -> bool:
 def _read_line(process: "subprocess.Popen[bytes]") -> bytes:
     """What it says next; nothing if it has ended, or says nothing for too long."""
     assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], _PATIENCE)
-    return process.stdout.readline() if ready else b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        return process.stdout.readline() if selector.select(_PATIENCE) else b""
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -63,10 +63,8 @@ REFUSED_BY_BOTH: list[tuple[dict[str, Any], str, str]] = [
     ({"min_p": 0.1}, "unsupported_parameter", "min_p"),
     ({"typical_p": 0.9}, "unsupported_parameter", "typical_p"),
     ({"mirostat_mode": 2}, "unsupported_parameter", "mirostat_mode"),
-    ({"guided_choice": ["a"]}, "unsupported_parameter", "guided_choice"),
     ({"continue_final_message": True}, "unsupported_parameter", "continue_final_message"),
-    ({"response_format": {"type": "json_object"}}, "unsupported_parameter", "response_format"),
-    ({"response_format": "json"}, "unsupported_parameter", "response_format"),
+    ({"response_format": "json"}, "invalid_value", "response_format"),
 ]
 
 REFUSED_COMPLETIONS: list[tuple[dict[str, Any], str, str]] = [

@@ -28,6 +28,7 @@ FIELDS = [
     "seed", "stop", "stop_token_ids", "ignore_eos", "n", "best_of", "stream", "stream_options",
     "logprobs", "top_logprobs", "echo", "suffix", "tools", "tool_choice", "functions",
     "response_format", "logit_bias", "audio", "metadata", "unknown", "state_id", "save_state",
+    "guided_json", "guided_regex", "guided_choice", "structured_outputs", "json_schema",
 ]  # fmt: skip
 MESSAGES = st.lists(
     st.fixed_dictionaries(
