@@ -22,6 +22,8 @@ from server.bench.random_weights import VOCABULARY, random_weights
 from server.config import CacheSettings
 from server.engine.build_cache import build_cache
 from server.engine.engine import Engine
+from server.engine.grammar_compiler import GrammarCompiler
+from server.engine.grammar_rows import GrammarRows
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.scheduler import Scheduler
@@ -75,7 +77,9 @@ class Bench:
         settings = CacheSettings(directory=str(disk or ""), disk_bytes=ROOM if disk else 0)
         prefixes = build_cache(codec, settings, room)
         states = {"": empty_state(self.config)}
-        runner = ModelRunner(self.model, self.sampler, states, prefixes, self.tokenizer)
+        grammars = GrammarRows(GrammarCompiler(self.tokenizer, VOCABULARY))
+        rest = prefixes, self.tokenizer, grammars
+        runner = ModelRunner(self.model, self.sampler, states, *rest)
         scheduler = Scheduler(AT_ONCE, STEP_TOKENS, prefixes, step_seconds)
         return Engine(scheduler, runner, OutputProcessor(self.tokenizer), prefixes, codec)
 

@@ -43,14 +43,15 @@ ALLOWED = {
     "model": {"kernels", "checkpoints", "model_names"},
     "tokenizer": {"checkpoints"},
     "sampling": {"kernels", "tokenizer"},
+    "grammars": {"tokenizer"},
     "snapshots": {"checkpoints", "model"},
     "engine": {"snapshots", "model", "tokenizer", "sampling", "checkpoints", "kernels", "config"}
-    | {"model_names", "cache_root"},
+    | {"grammars", "model_names", "cache_root"},
     "workers": LEAVES | {"snapshots", "engine", "checkpoints", "tokenizer", "sampling"},
     "registry": LEAVES | {"snapshots", "workers", "checkpoints", "model", "tokenizer", "sampling"},
     "api": LEAVES
-    | {"access", "batches", "conversations", "snapshots", "registry", "workers", "tokenizer"}
-    | {"sampling"},
+    | {"access", "batches", "conversations", "grammars", "snapshots", "registry", "workers"}
+    | {"sampling", "tokenizer"},
     "pull": {"checkpoints", "launch"},
     "bench": {"model", "checkpoints", "kernels", "workers", "launch"},
     "startup_display": {"workers"},
@@ -120,9 +121,10 @@ def test_there_are_no_cycles():
         visit(module, [])
 
 
-def test_the_api_process_never_imports_numba():
+def test_the_api_process_never_imports_numba_or_llguidance():
     script = (
-        f"import sys, {API_PROCESS}; sys.exit('numba' in sys.modules or 'torch' in sys.modules)"
+        f"import sys, {API_PROCESS}; "
+        "sys.exit(bool({'numba', 'torch', 'llguidance'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 

@@ -35,6 +35,7 @@ from server.api.routes import (
 from server.api.states import States
 from server.api.tracing import Tracer
 from server.config import Settings
+from server.grammars.checker import GrammarChecker
 from server.registry.manager import ModelManager
 
 FOR_CLIENTS = (
@@ -64,10 +65,13 @@ def create_app(
     request_metrics = RequestMetrics()
     read_ahead = ReadAhead(settings.cache)
     admission = Admission(settings.limits)
-    background = Background(settings, manager, kept, read_ahead, request_metrics, admission)
+    checker = GrammarChecker()
+    made_with = kept, read_ahead, request_metrics, admission, checker
+    background = Background(settings, manager, *made_with)
     stores = named_states, kept_batches
     app.state.service = Service(
-        settings, manager, *stores, read_ahead, request_metrics, kept, background
+        *(settings, manager, *stores, read_ahead, request_metrics, kept, background),
+        checker,
     )
     kept_batches.compute_with(BatchLines(app, keys, settings).answer, settings)
     install_error_handlers(app)

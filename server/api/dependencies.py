@@ -16,6 +16,7 @@ from server.api.responses.background import Background
 from server.api.schemas.prompt import PromptRequest
 from server.api.states import States
 from server.config import Settings
+from server.grammars.checker import GrammarChecker
 from server.registry.manager import ModelManager, NotLoadedError, Route, UnknownModelError
 from server.workers.client import NotReadyError
 
@@ -32,6 +33,7 @@ class Service:
     metrics: RequestMetrics
     conversations: Conversations
     background: Background
+    grammars: GrammarChecker
 
     def settings_for(self, request: Request) -> Settings:
         """The settings, with the caller's own limits of tokens."""

@@ -33,6 +33,8 @@ ERRORS = {
     "context_length_exceeded": ErrorKind(400, INVALID),
     # As OpenAI has it, although what is named is not there.
     "previous_response_not_found": ErrorKind(400, INVALID),
+    # Found while it generates: the grammar needs more than this model or the limits have.
+    "grammar_error": ErrorKind(400, INVALID),
     "invalid_api_key": ErrorKind(401, INVALID),
     "model_not_found": ErrorKind(404, INVALID),
     "model_load_failed": ErrorKind(400, INVALID),

@@ -11,6 +11,7 @@ from server.api.assistant.form import AnswerForm, Opening
 from server.api.conversation import Conversation, conversation_of
 from server.api.encoding import Boundaries, encode_messages, encode_prompts
 from server.api.errors import ApiError
+from server.api.grammar import checked_grammar, grammar_of
 from server.api.request_metrics import Operation
 from server.api.sampling_fields import sampling_params
 from server.api.schemas.chat import ChatCompletionRequest
@@ -22,6 +23,7 @@ from server.api.schemas.states import StateRequest
 from server.api.states import StateContent
 from server.api.tenant import Owner, cache_salt_of
 from server.config import LimitsSettings, SamplingSettings, Settings
+from server.grammars.checker import GrammarChecker
 from server.registry.served_model import ServedModel
 from server.sampling.params import SamplingParams
 from server.workers.messages import CacheUse, Task
@@ -67,24 +69,21 @@ class Plan:
         tasks = [msgspec.structs.replace(task, base=state.payload) for task in self.choices]
         return replace(self, choices=tasks, base_tokens=state.tokens)
 
-    def constrained(self, grammar: str) -> "Plan":
-        """The same, with another grammar for all answers."""
-        tasks = []
-        for task in self.choices:
-            params = msgspec.structs.replace(task.params, grammar=grammar)
-            tasks.append(msgspec.structs.replace(task, params=params))
-        return replace(self, choices=tasks)
-
 
 async def plan_completion(
-    body: CompletionRequest, model: ServedModel, settings: Settings, owner: Owner
+    body: CompletionRequest,
+    model: ServedModel,
+    settings: Settings,
+    owner: Owner,
+    checker: GrammarChecker,
 ) -> Plan:
     """Raises ApiError when the request asks for something that this model or server has not."""
     limits = settings.limits
     _check_choices(body, len(body.prompt), limits)
     max_tokens = _max_tokens(body.max_tokens, "max_tokens", limits)
     prompts = await encode_prompts(body.prompt, model, limits)
-    plan = _plan(body, prompts, max_tokens, (), {}, model, settings.sampling, owner)
+    grammar = await grammar_of(body, checker)
+    plan = _plan(body, prompts, max_tokens, (), {}, model, settings.sampling, owner, grammar)
     if not body.echo:
         return plan
     texts = [
@@ -100,6 +99,7 @@ async def plan_chat(
     model: ServedModel,
     settings: Settings,
     owner: Owner,
+    checker: GrammarChecker,
 ) -> Plan:
     """Raises ApiError when the request asks for something that this model or server has not."""
     limits = settings.limits
@@ -112,12 +112,18 @@ async def plan_chat(
     ids, boundaries, opening = await encode_messages(
         conversation, model, limits, after_state=bool(body.state_id)
     )
-    stop = model.chat_template.stop
-    plan = _plan(body, [ids], max_tokens, stop, boundaries, model, settings.sampling, owner)
     form = _form(body, conversation, model, opening)
-    content = plan.choices[0].params.grammar
+    # Models go on with " {" after "Assistant:", and the content is stripped of it.
+    may_begin_with_space = bool(ids) and not model.tokenizer.token_bytes(ids[-1])[-1:].isspace()
+    content = await grammar_of(body, checker, may_begin_with_space)
     grammar = answer_grammar(form, conversation.tools, body.tool_choice, content)
-    return replace(plan.constrained(grammar), operation="chat", form=form)
+    if grammar != content:
+        grammar = await checked_grammar(grammar, "tools", checker)
+    stop = model.chat_template.stop
+    plan = _plan(
+        body, [ids], max_tokens, stop, boundaries, model, settings.sampling, owner, grammar
+    )
+    return replace(plan, operation="chat", form=form)
 
 
 async def plan_state(
@@ -185,9 +191,10 @@ def _plan(
     model: ServedModel,
     defaults: SamplingSettings,
     owner: Owner,
+    grammar: str,
 ) -> Plan:
     _check_logprobs(body, prompts, max_tokens)
-    shared = sampling_params(body, max_tokens, template_stop, model.tokenizer, defaults)
+    shared = sampling_params(body, max_tokens, template_stop, model.tokenizer, defaults, grammar)
     choices = []
     use = _cache_use(body, boundaries, owner.tenant)
     priority = owner.priority + body.priority

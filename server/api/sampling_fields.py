@@ -22,6 +22,7 @@ def sampling_params(
     template_stop: tuple[str, ...],
     tokenizer: Tokenizer,
     defaults: SamplingSettings,
+    grammar: str,
 ) -> SamplingParams:
     """All but the seed, which is for the plan to choose.
 
@@ -47,6 +48,7 @@ def sampling_params(
         # The best of several choices are found by their tokens' log-probabilities.
         logprobs=max(body.wanted_logprobs, 0 if body.choices > body.n else -1),
         prompt_logprobs=body.wanted_prompt_logprobs,
+        grammar=grammar,
         **{name: getattr(body, name) for name in _AS_THEY_ARE},
     )
     _check_possible(params, tokenizer)

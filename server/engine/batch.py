@@ -47,8 +47,14 @@ class BatchResult:
     Of a request that was resumed, what it had generated takes the place of the first one.
     """
 
-    sampled: dict[str, int]
+    sampled: dict[str, int] = field(default_factory=dict)
     logprobs: dict[str, TokenLogprobs] = field(default_factory=dict)
     """Of those of them whose requests want them."""
     embeddings: dict[str, bytes] = field(default_factory=dict)
     """RequestOutput.embedding by request id, of those whose prompt was embedded."""
+    ended: set[str] = field(default_factory=set)
+    """Requests whose output ends before that token, by their grammars."""
+    complete: set[str] = field(default_factory=set)
+    """Requests whose grammars allow nothing after that token."""
+    errors: dict[str, str] = field(default_factory=dict)
+    """Why the grammars of requests cannot go on: one line each."""

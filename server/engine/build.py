@@ -9,6 +9,8 @@ from server.cache_root import cache_root
 from server.checkpoints.locate import ModelFiles, choose_tokenizer
 from server.config import EngineSettings
 from server.engine.engine import Engine
+from server.engine.grammar_compiler import GrammarCompiler
+from server.engine.grammar_rows import GrammarRows
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.prefix_cache import PrefixCache
@@ -83,7 +85,8 @@ def _assemble(
     codec: SnapshotCodec,
 ) -> Engine:
     sampler = Sampler(model.config.vocab_size, model.team)
-    runner = ModelRunner(model, sampler, initial_states, prefixes, tokenizer)
+    grammars = GrammarRows(GrammarCompiler(tokenizer, model.config.vocab_size))
+    runner = ModelRunner(model, sampler, initial_states, prefixes, tokenizer, grammars)
     runner.compile()
     return Engine(
         scheduler,

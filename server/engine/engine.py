@@ -17,6 +17,8 @@ from server.engine.task import Task
 from server.snapshots.encoding import SnapshotCodec, SnapshotError
 from server.snapshots.snapshot import Snapshot
 
+_WAIT_SECONDS = 0.01  # new requests and aborts are not looked at meanwhile
+
 
 class Engine:
     """Computes any number of requests, step by step, on the calling thread."""
@@ -54,6 +56,7 @@ class Engine:
         if not task.prompt_ids and (base is None or base.snapshot.logits is None):
             raise SnapshotError("state: it has no logits, so a prompt must follow it")
         request = Request(request_id, task, base, added_at=self._clock())
+        self._runner.grammars.prepare(request)
         self._processor.add(request)
         self._scheduler.add(request)
 
@@ -81,12 +84,14 @@ class Engine:
     def step(self) -> list[RequestOutput]:
         """Compute one batch; return the news of its requests."""
         started = self._clock()
+        refused = self._refuse_grammars(started)
         batch = self._scheduler.schedule()
         for request in batch.admitted:
             request.queued_seconds = started - request.added_at
         if not batch.chunks and not batch.parked:
-            self._cache.wait()
-            return []
+            if not self._runner.grammars.wait(_WAIT_SECONDS):
+                self._cache.wait()
+            return refused
         result = self._runner.run(batch)
         outputs, finished = self._processor.process(batch, result)
         self._scheduler.update(batch, result, finished)
@@ -95,7 +100,8 @@ class Engine:
             self._runner.release(request)
         self._observe(batch, self._clock() - started)
         kept = {request.request_id: request.kept for request in finished if request.kept}
-        return [self._with_state(output, kept.get(output.request_id)) for output in outputs]
+        outputs = [self._with_state(output, kept.get(output.request_id)) for output in outputs]
+        return refused + outputs
 
     @property
     def cache(self) -> PrefixCache:
@@ -115,6 +121,16 @@ class Engine:
     def close(self, seconds: float) -> None:
         """Keep what is to be kept, for at most so long. Nothing may follow."""
         self._cache.close(seconds)
+
+    def _refuse_grammars(self, now: float) -> list[RequestOutput]:
+        """Fail the requests whose grammars cannot be used."""
+        outputs = []
+        for request, error in self._runner.grammars.unusable(now):
+            self.abort(request.request_id)
+            name = request.request_id
+            output = RequestOutput(name, "", [], "error", error, error_code="grammar_error")
+            outputs.append(output)
+        return outputs
 
     def _observe(self, batch: Batch, seconds: float) -> None:
         self._scheduler.observe(batch, seconds)

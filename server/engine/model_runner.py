@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.batch import Batch, BatchResult, Chunk
+from server.engine.grammar_rows import GrammarRows
 from server.engine.pooling import Pooler
 from server.engine.prefix_cache import PrefixCache
 from server.engine.request import Request
@@ -16,7 +17,6 @@ from server.model.state import StatePool
 from server.sampling.log_softmax import LogSoftmax
 from server.sampling.memory import SamplingMemory, needs_memory
 from server.sampling.sampler import Sampler, SampleRow
-from server.sampling.token_logprobs import TokenLogprobs
 from server.snapshots.snapshot import Snapshot
 from server.tokenizer.base import Tokenizer
 
@@ -33,6 +33,7 @@ class ModelRunner:
         initial_states: Mapping[str, StateArrays],
         cache: PrefixCache,
         tokenizer: Tokenizer,
+        grammars: GrammarRows,
     ) -> None:
         self._model = model
         self._sampler = sampler
@@ -43,6 +44,8 @@ class ModelRunner:
         self._pooler = Pooler(model)
         self._tokenizer = tokenizer
         self._memories: dict[str, SamplingMemory] = {}
+        self.grammars = grammars
+        """What the outputs must match."""
 
     def run(self, batch: Batch) -> BatchResult:
         """Advance every chunk's request and sample where the chunk reaches its end."""
@@ -52,10 +55,10 @@ class ModelRunner:
             if chunk.request.slot < 0:
                 self._start(chunk.request)
         logits = self._forward(batch)
-        embeddings = self._pooler.add(batch.chunks)
-        sampled, logprobs = self._sample(batch, logits)
+        result = BatchResult(embeddings=self._pooler.add(batch.chunks))
+        self._sample(batch, logits, result)
         score_prompts(self._model, self._log_softmax, batch)
-        return BatchResult(sampled, logprobs, embeddings)
+        return result
 
     def compile(self) -> None:
         """Compile or load what is not the model's, on the calling thread."""
@@ -75,6 +78,7 @@ class ModelRunner:
         request.parked = None
         self._memories.pop(request.request_id, None)
         self._pooler.forget(request)
+        self.grammars.release(request)
 
     @property
     def free_slots(self) -> int:
@@ -99,6 +103,7 @@ class ModelRunner:
         else:
             initial = self._initial_states[request.task.initial_state]
         request.slot = self._states.acquire(initial)
+        self.grammars.start(request)
         if needs_memory(request.params):
             task = request.task
             self._memories[request.request_id] = SamplingMemory(
@@ -109,28 +114,28 @@ class ModelRunner:
         memory = self._memories.get(request.request_id)
         # What is known already is not sampled again, and the memory is ahead of it.
         if memory is None or request.known_ids:
-            return SampleRow(request.params, request.position)
-        return memory.row(request.position)
+            row = SampleRow(request.params, request.position)
+        else:
+            row = memory.row(request.position)
+        return row._replace(mask=self.grammars.mask(request))
 
-    def _sample(
-        self, batch: Batch, logits: Floats
-    ) -> tuple[dict[str, int], dict[str, TokenLogprobs]]:
+    def _sample(self, batch: Batch, logits: Floats, result: BatchResult) -> None:
         """A token of each chunk that samples, by its row of logits, which are overwritten."""
         sampling = [chunk.request for chunk in batch.chunks if chunk.samples]
         if not sampling:
-            return {}, {}
+            return
         logprobs = SampledLogprobs(self._log_softmax, logits, sampling)
         rows = [self._row(request) for request in sampling]
-        sampled = {}
         for request, token in zip(sampling, self._sampler.sample(logits, rows), strict=True):
             if request.known_ids:
                 continue
-            sampled[request.request_id] = token
+            result.sampled[request.request_id] = token
+            self.grammars.advance(request, token, result)
             memory = self._memories.get(request.request_id)
             if memory and token >= 0:
                 memory.add(token)
                 request.mu = memory.mu
-        return sampled, logprobs.of(sampled)
+        result.logprobs.update(logprobs.of(result.sampled))
 
     def _forward(self, batch: Batch) -> Floats:
         """The logits [R, ≥ V] of the chunks that sample: computed, or from their snapshots."""

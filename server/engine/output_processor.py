@@ -93,7 +93,7 @@ class OutputProcessor:
             if request.request_id in result.embeddings:
                 output = _embedded(request, result.embeddings[request.request_id])
             elif request.request_id in result.sampled:
-                output = self._advance(request, result.sampled[request.request_id])
+                output = self._advance(request, result)
             else:
                 continue
             logprobs = result.logprobs.get(request.request_id)
@@ -105,20 +105,24 @@ class OutputProcessor:
                 del self._texts[request.request_id]
         return outputs, finished
 
-    def _advance(self, request: Request, token: int) -> RequestOutput:
-        text = self._texts[request.request_id]
+    def _advance(self, request: Request, result: BatchResult) -> RequestOutput:
+        name = request.request_id
+        text, token = self._texts[name], result.sampled[name]
+        if name in result.errors:
+            error = result.errors[name]
+            return RequestOutput(name, "", [], "error", error, error_code="grammar_error")
         if token < 0:
             error = "the model computed no finite logits"
-            return RequestOutput(request.request_id, "", [], "error", error)
+            return RequestOutput(name, "", [], "error", error)
         if not request.params.max_tokens:
             return _news(request, "", [], "length")
         reason: FinishReason | None = None
         piece = ""
-        if token in text.stop_token_ids:
+        if token in text.stop_token_ids or name in result.ended:
             reason = "stop"
         else:
             piece = text.stops.push(text.detokenizer.push([token]))
-            if text.stops.found:
+            if text.stops.found or name in result.complete:
                 reason = "stop"
             elif request.generated + 1 >= request.params.max_tokens:
                 reason = "length"

@@ -7,7 +7,7 @@ import msgspec
 from server.sampling.token_logprobs import TokenLogprobs
 
 FinishReason = Literal["stop", "length", "abort", "error"]
-ErrorCode = Literal["engine_error", "poison_request"]
+ErrorCode = Literal["engine_error", "poison_request", "grammar_error"]
 
 
 class RequestOutput(msgspec.Struct, frozen=True):

@@ -1,11 +1,13 @@
 """One request inside the engine."""
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from llguidance import LLMatcher
 
 from server.engine.cache_use import CacheUse
 from server.engine.prompt_logprobs import PromptLogprobs
@@ -60,6 +62,8 @@ class Request:
     """How long it then waited for its first slot."""
     mu: float | None = None
     """That of mirostat, if it is on, after the token that was sampled last."""
+    grammar: Future[LLMatcher] | None = None
+    """What its output must match, if anything."""
     kept: Snapshot | None = None
     """The state after the prompt, if the task keeps it."""
     background: bool = field(init=False)
@@ -122,6 +126,11 @@ class Request:
     def in_prefill(self) -> bool:
         """Whether some of the prompt is to be computed."""
         return self.computed < len(self.prompt_ids)
+
+    @property
+    def is_compiling(self) -> bool:
+        """Whether it waits for its grammar."""
+        return self.grammar is not None and not self.grammar.done()
 
     def until_stop(self) -> int:
         """How many tokens the next chunk may have."""

@@ -149,7 +149,9 @@ class Scheduler:
             request = self.waiting.next()
             if request is None or not self._can_admit:
                 break
-            if not request.begun and self._cache.must_wait(request, awake):
+            if not request.begun and (
+                request.is_compiling or self._cache.must_wait(request, awake)
+            ):
                 self.waiting.set_aside(request)
                 continue
             if len(self.running) == self._max_batch:

@@ -1,4 +1,4 @@
-"""Choosing the next token of each row: edits of its logits, temperature, filters, draw.
+"""Choosing the next token of each row: mask, edits of its logits, temperature, filters, draw.
 
 Thresholds are found by radix selection over the bits of the probabilities, so nothing is sorted.
 Sums run in a fixed order over the ids: the same row gives the same token in any batch.
@@ -71,17 +71,20 @@ def _mix(z):
 
 
 @kernel
-def sample_rows(team, thread, threads, logits, vocab, rows, edits, work, tokens, surprises):
+def sample_rows(team, thread, threads, logits, vocab, rows, edits, masks, work, tokens, surprises):
     """Sample one token for each row; every thread does some rows.
 
-    logits [R, ≥ vocab] float32 are overwritten. rows [R] ROW_PARAMS; edits: TokenEdits; work: a
-    SamplingWork with a row for each thread. Results: tokens [R] int64, and of rows with a finite mu
-    surprises [R] float64: how many bits the token was worth, among those that were left.
+    logits [R, ≥ vocab] float32 are overwritten. rows [R] ROW_PARAMS; edits: TokenEdits; masks:
+    TokenMasks; work: a SamplingWork with a row for each thread. Results: tokens [R] int64, and of
+    rows with a finite mu surprises [R] float64: how many bits the token was worth, among those
+    that were left.
     """
     begin, end = share(thread, threads, tokens.shape[0])
     parts = work.parts[thread]
     for r in range(begin, end):
         row, how = logits[r, :vocab], rows[r]
+        if masks.places[r] >= 0:
+            _mask(row, masks.bits[masks.places[r]])
         _edit(row, how, edits, EDIT_KINDS * r)
         largest = largest_finite(row.ctypes.data, vocab)
         if how.temperature == 0 or not math.isfinite(largest):
@@ -94,6 +97,14 @@ def sample_rows(team, thread, threads, logits, vocab, rows, edits, work, tokens,
         tokens[r] = _draw(row, parts, total * uniform(how.seed, how.position))
         if how.mu < math.inf:
             surprises[r] = math.log2(total / row[tokens[r]])
+
+
+@inner_kernel
+def _mask(row, bits):
+    """Ids without their bit cannot be sampled."""
+    for i in range(row.shape[0]):
+        if not (bits[i >> 5] >> np.uint32(i & 31)) & np.uint32(1):
+            row[i] = np.float32(-math.inf)
 
 
 @inner_kernel

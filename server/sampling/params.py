@@ -15,10 +15,10 @@ MOST_DRY_TOKENS = 16_384
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """Sampling parameters of one request, complete: the API has already put in every default.
 
-    They act in this order. On logits: allowed_token_ids, min_tokens, logit_bias, repetition
-    penalty, presence and frequency penalties, DRY, temperature. On probabilities, each among the
-    tokens that the one before has left: top-k, typical-p, top-p, min-p, XTC, mirostat. Then the
-    draw.
+    They act in this order. On logits: grammar, allowed_token_ids, min_tokens, logit_bias,
+    repetition penalty, presence and frequency penalties, DRY, temperature. On probabilities, each
+    among the tokens that the one before has left: top-k, typical-p, top-p, min-p, XTC, mirostat.
+    Then the draw.
     """
 
     max_tokens: int

@@ -24,6 +24,13 @@ class TokenEdits(NamedTuple):
     values: Any  # float32
 
 
+class TokenMasks(NamedTuple):
+    """Which tokens some rows may sample: bit t % 32 of word t // 32 is that of token t."""
+
+    places: Any  # [R] int64, where in bits the row's are; −1: all tokens
+    bits: Any  # [masked rows, ⌈V / 32⌉] uint32
+
+
 class SamplingWork(NamedTuple):
     """Scratch memory, a row for each thread."""
 
@@ -42,6 +49,8 @@ class SampleRow(NamedTuple):
     edits: Edits | None = None
     mirostat: Mirostat | None = None
     """Bounds what may be drawn, and is told how much that was worth."""
+    mask: npt.NDArray[np.uint32] | None = None
+    """[⌈V / 32⌉], a bit for each token that may be sampled; None: all."""
 
 
 class Sampler:
@@ -71,7 +80,8 @@ class Sampler:
     ) -> list[int]:
         tokens = np.empty(len(rows), dtype=np.int64)
         surprises = np.zeros(len(rows), dtype=np.float64)
-        args = (logits, self._vocab_size, _row_params(rows), _token_edits(rows), self._work)
+        lists = _token_edits(rows), _token_masks(rows, self._vocab_size)
+        args = (logits, self._vocab_size, _row_params(rows), *lists, self._work)
         team.run(sample_rows, *args, tokens, surprises)
         for row, surprise in zip(rows, surprises, strict=True):
             if row.mirostat is not None:
@@ -111,4 +121,14 @@ def _token_edits(rows: list[SampleRow]) -> TokenEdits:
         starts=np.cumsum([0, *(len(kind.tokens) for kind in kinds)], dtype=np.int64),
         tokens=np.concatenate([kind.tokens for kind in kinds]),
         values=np.concatenate([kind.values for kind in kinds]),
+    )
+
+
+def _token_masks(rows: list[SampleRow], vocab_size: int) -> TokenMasks:
+    masks = [row.mask for row in rows if row.mask is not None]
+    has_mask = np.array([row.mask is not None for row in rows])
+    empty = np.zeros((0, -(-vocab_size // 32)), dtype=np.uint32)
+    return TokenMasks(
+        places=np.where(has_mask, np.cumsum(has_mask, dtype=np.int64) - 1, -1),
+        bits=np.stack(masks) if masks else empty,
     )

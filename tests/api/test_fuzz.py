@@ -33,6 +33,7 @@ FIELDS = [
     "response_format", "audio", "metadata", "unknown", "state_id", "save_state",
     "dimensions", "encoding_format", "pooling", "normalize", "content", "parse_special",
     "return_token_strs", "with_pieces", "add_generation_prompt",
+    "guided_json", "guided_regex", "guided_choice", "structured_outputs", "json_schema",
 ]  # fmt: skip
 MESSAGES = st.lists(
     st.fixed_dictionaries(

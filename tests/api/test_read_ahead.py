@@ -25,6 +25,8 @@ from server.api.schemas.chat import Message
 from server.api.states import open_states
 from server.config import Settings
 from server.engine.engine import Engine
+from server.engine.grammar_compiler import GrammarCompiler
+from server.engine.grammar_rows import GrammarRows
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.prefix_cache import PrefixCache
@@ -81,9 +83,12 @@ def engine(tmp_path_factory, tokenizer):
     model = load_model(write_model(path, tensors), max_tokens=32)
     prefixes = PrefixCache(StateCache(256 << 20))
     sampler = Sampler(tokenizer.vocab_size, model.team)
+    grammars = GrammarRows(GrammarCompiler(tokenizer, tokenizer.vocab_size))
     return Engine(
         Scheduler(4, 16, prefixes),
-        ModelRunner(model, sampler, {"": empty_state(model.config)}, prefixes, tokenizer),
+        ModelRunner(
+            *(model, sampler, {"": empty_state(model.config)}, prefixes, tokenizer, grammars)
+        ),
         OutputProcessor(tokenizer),
         prefixes,
         SnapshotCodec("random", model.config.state_shapes, tokenizer.vocab_size),

@@ -79,7 +79,8 @@ class ServerProcess:
 
     def workers(self):
         """The worker processes."""
-        return psutil.Process(self._process.pid).children()
+        children = psutil.Process(self._process.pid).children()
+        return [child for child in children if not _checks_grammars(child)]
 
     def send_signal(self, number):
         self._process.send_signal(number)
@@ -129,3 +130,9 @@ def run_cli(*args, **environment):
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
+
+
+def _checks_grammars(process):
+    with contextlib.suppress(psutil.Error):  # a worker that has just ended
+        return "server.grammars.check" in process.cmdline()
+    return False

@@ -3,6 +3,8 @@ import pytest
 
 from server.engine.engine import Engine
 from server.engine.engine_report import EngineReport
+from server.engine.grammar_compiler import GrammarCompiler
+from server.engine.grammar_rows import GrammarRows
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.prefix_cache import PrefixCache
@@ -31,7 +33,9 @@ def build(
     prefixes = PrefixCache(cache, tiers)
     states = {"": empty_state(model.config)}
     tokenizer = ByteTokenizer()
-    runner = ModelRunner(model, Sampler(256, model.team), states, prefixes, tokenizer)
+    grammars = GrammarRows(GrammarCompiler(tokenizer, 256))
+    sampler = Sampler(256, model.team)
+    runner = ModelRunner(model, sampler, states, prefixes, tokenizer, grammars)
     processor = OutputProcessor(tokenizer)
     codec = SnapshotCodec("random", model.config.state_shapes, 256)
     scheduler = Scheduler(max_batch, step_tokens, prefixes)
@@ -171,7 +175,9 @@ def test_requests_begin_with_the_state_that_they_name(checkpoint):
         states = {"": empty_state(model.config), "tuned": tuned}
         prefixes = PrefixCache(None)
         tokenizer = ByteTokenizer()
-        runner = ModelRunner(model, Sampler(256, model.team), states, prefixes, tokenizer)
+        sampler = Sampler(256, model.team)
+        grammars = GrammarRows(GrammarCompiler(tokenizer, 256))
+        runner = ModelRunner(model, sampler, states, prefixes, tokenizer, grammars)
         scheduler = Scheduler(MAX_BATCH, 16, prefixes)
         codec = SnapshotCodec("", model.config.state_shapes, 256)
         processor = OutputProcessor(tokenizer)

@@ -130,3 +130,41 @@ def test_a_row_is_drawn_alike_alone_and_among_others_on_any_team():
     ]
     for threads in (1, 2, 5):
         assert Sampler(1000, Team(threads)).sample(logits.copy(), rows) == alone
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    size=st.integers(1, 300),
+    temperature=st.sampled_from([0.0, 0.7, 2.5]),
+    top_k=st.sampled_from([0, 3]),
+    top_p=st.sampled_from([0.5, 1.0]),
+)
+def test_a_mask_is_as_if_the_other_tokens_had_no_logits(seed, size, **params):
+    rng = np.random.default_rng(seed)
+    logits = (rng.standard_normal((1, size)) * 3).astype(np.float32)
+    allowed = rng.random(size) < rng.choice([0.01, 0.3, 0.9])
+    counts = PenaltyCounts(1)
+    counts.add(int(rng.integers(size)))
+    shared = {"max_tokens": 1, "seed": seed, "presence_penalty": 0.5, "repetition_penalty": 1.2}
+    row = SampleRow(SamplingParams(**shared, **params), 3, counts)
+    sampler = Sampler(size, Team(1))
+    (expected,) = sampler.sample(np.where(allowed, logits, np.float32(-np.inf)), [row])
+    (token,) = sampler.sample(logits.copy(), [row._replace(mask=bits_of(allowed))])
+    assert token == expected
+    assert allowed[token] if allowed.any() else token == NO_TOKEN
+
+
+def bits_of(allowed):
+    """As llguidance packs them."""
+    padded = np.zeros(-(-len(allowed) // 32) * 32, bool)
+    padded[: len(allowed)] = allowed
+    return np.packbits(padded, bitorder="little").view(np.uint32)
+
+
+def test_each_row_has_its_own_mask_or_none():
+    logits = np.tile(np.arange(40, dtype=np.float32), (5, 1))
+    greedy = SampleRow(SamplingParams(max_tokens=1, seed=0, temperature=0), 0, None)
+    masks = [None, bits_of(np.arange(40) < 33), None, bits_of(np.arange(40) == 0), None]
+    rows = [greedy._replace(mask=mask) for mask in masks]
+    assert Sampler(40, Team(2)).sample(logits, rows) == [39, 32, 39, 0, 39]

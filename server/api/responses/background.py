@@ -30,6 +30,7 @@ from server.api.schemas.responses import ResponseRequest
 from server.api.tenant import Owner
 from server.config import Settings
 from server.conversations.records import NewResponse, Unfinished
+from server.grammars.checker import GrammarChecker
 from server.registry.manager import ModelManager, NotLoadedError, UnknownModelError
 from server.workers.client import NotReadyError
 
@@ -58,11 +59,13 @@ class Background:
         read_ahead: ReadAhead,
         metrics: RequestMetrics,
         admission: Admission,
+        checker: GrammarChecker,
     ) -> None:
         self._settings = settings
         self._models = models
         self._kept = kept
         self._read_ahead = read_ahead
+        self._checker = checker
         self._scope_state = {
             "caller": ANYBODY,
             "admission": admission,
@@ -264,7 +267,13 @@ class Background:
             except NotReadyError as error:
                 raise not_ready(error) from None
             turn = await plan_turn(
-                body, owner, route, self._settings, found.context, list(found.input_items)
+                body,
+                owner,
+                route,
+                self._settings,
+                found.context,
+                list(found.input_items),
+                self._checker,
             )
             generation = Generation(route, turn.plan, scope, _nobody_leaves)
             exits.enter_context(generation)

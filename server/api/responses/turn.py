@@ -21,6 +21,7 @@ from server.api.schemas.responses import ResponseRequest
 from server.api.tenant import Owner
 from server.config import Settings
 from server.conversations.records import Context, Item, NewResponse
+from server.grammars.checker import GrammarChecker
 from server.registry.manager import Route
 from server.sampling.params import SamplingParams
 
@@ -97,7 +98,12 @@ class TurnKeeper:
 
 
 async def prepare(
-    body: ResponseRequest, owner: Owner, route: Route, settings: Settings, kept: Conversations
+    body: ResponseRequest,
+    owner: Owner,
+    route: Route,
+    settings: Settings,
+    kept: Conversations,
+    checker: GrammarChecker,
 ) -> Turn:
     """Find what a request goes on from, and plan it. Raises ApiError."""
     if body.store is None:
@@ -107,7 +113,8 @@ async def prepare(
     tenant = owner.tenant
     context = await kept.context(tenant, body.previous_response_id, body.conversation)
     known = await kept.find_items(tenant, references(body.input))
-    return await plan_turn(body, owner, route, settings, context, as_kept(body.input, known))
+    items = as_kept(body.input, known)
+    return await plan_turn(body, owner, route, settings, context, items, checker)
 
 
 async def plan_turn(
@@ -117,6 +124,7 @@ async def plan_turn(
     settings: Settings,
     context: Context,
     input_items: list[Item],
+    checker: GrammarChecker,
 ) -> Turn:
     """Plan what goes on from a context with some items. Raises ApiError."""
     messages = as_messages(body.instructions, [*context.items, *input_items])
@@ -126,7 +134,7 @@ async def plan_turn(
     chat = as_chat(body, messages)
     try:
         conversation = conversation_of(chat, route.served)
-        plan = await plan_chat(chat, conversation, route.served, settings, owner)
+        plan = await plan_chat(chat, conversation, route.served, settings, owner, checker)
     except ApiError as error:
         raise in_our_words(error) from None
     plan = replace(plan, operation="responses")

@@ -33,7 +33,8 @@ async def create_chat_completion(
     settings, owner = service.settings_for(request), owner_of(request)
     route = service.route(request, body.model)
     conversation = conversation_of(body, route.served)
-    plan = await plan_chat(body, conversation, route.served, settings, owner)
+    made_of = body, conversation, route.served, settings, owner
+    plan = await plan_chat(*made_of, service.grammars)
     plan = await service.go_on(plan, body, owner.tenant, route)
     saving = None
     if body.save_state:

@@ -30,7 +30,7 @@ async def create_completion(
     """Continue one prompt or several."""
     settings, owner = service.settings_for(request), owner_of(request)
     route = service.route(request, body.model)
-    plan = await plan_completion(body, route.served, settings, owner)
+    plan = await plan_completion(body, route.served, settings, owner, service.grammars)
     plan = await service.go_on(plan, body, owner.tenant, route)
     saving = None
     if body.save_state:

@@ -122,7 +122,7 @@ async def _prepare(body: ResponseRequest, request: Request, service: Service) ->
     route = service.route(request, body.model)
     if body.background:
         body = with_seed(body)
-    return await prepare(body, owner, route, settings, service.conversations)
+    return await prepare(body, owner, route, settings, service.conversations, service.grammars)
 
 
 def _json(response: dict[str, Any]) -> Response:

@@ -7,16 +7,12 @@ from pydantic import BeforeValidator, FailFast, Field, model_validator
 
 from server.api.schemas.prompt import Fields, Unsupported
 from server.api.schemas.sampling import SamplingRequest, TokenId
+from server.api.schemas.structured import StructuredRequest
 from server.api.schemas.validation import Text, invalid
 
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
-
-
-def _other_than_text(fields: Fields) -> bool:
-    wanted = fields.get("response_format")
-    return wanted is not None and not (isinstance(wanted, dict) and wanted.get("type") == "text")
 
 
 StopString = Annotated[Text, Field(min_length=1)]
@@ -34,18 +30,15 @@ def _in_use(name: str) -> Callable[[Fields], bool]:
 
 
 UNSUPPORTED: Unsupported = {
-    "response_format": _other_than_text,
-} | {
     name: _in_use(name)
     for name in (
         *("prompt_logprobs", "return_token_ids", "return_tokens_as_token_ids"),
-        *("guided_json", "guided_regex", "guided_choice", "guided_grammar"),
-        *("structured_outputs", "grammar", "json_schema"),
+        "guided_whitespace_pattern",
     )
 }
 
 
-class GenerationRequest(SamplingRequest):
+class GenerationRequest(SamplingRequest, StructuredRequest):
     """Fields of both completions and chat."""
 
     unsupported: ClassVar[Unsupported] = UNSUPPORTED

@@ -1,0 +1,202 @@
+"""What the output must be like: OpenAI's field for it, vLLM's and llama.cpp's."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from server.api.schemas.prompt import PromptRequest
+from server.api.schemas.validation import Text, invalid
+
+
+@dataclass(frozen=True)
+class JsonOutput:
+    """JSON that a schema describes."""
+
+    schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RegexOutput:
+    """A text all of which a regular expression matches."""
+
+    regex: str
+
+
+@dataclass(frozen=True)
+class ChoiceOutput:
+    """One of some strings."""
+
+    choices: list[str]
+
+
+@dataclass(frozen=True)
+class GrammarOutput:
+    """A text of a grammar, in Lark's syntax or as GBNF."""
+
+    grammar: str
+
+
+Output = JsonOutput | RegexOutput | ChoiceOutput | GrammarOutput
+
+ANY_OBJECT = {"type": "object"}
+
+
+def _parse_json(value: Any) -> Any:
+    """vLLM's clients may send a schema as text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise invalid("should be a JSON schema") from None
+
+
+def _check_choices(choices: list[str] | None) -> list[str] | None:
+    if choices == []:
+        raise invalid("should have at least one choice")
+    return choices
+
+
+Schema = Annotated[
+    dict[str, Any], BeforeValidator(_parse_json, json_schema_input_type=dict[str, Any] | str)
+]
+Choices = Annotated[list[Text] | None, FailFast(), AfterValidator(_check_choices)]
+
+
+class _Format(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+class NamedSchema(_Format):
+    """OpenAI's way to send a schema."""
+
+    name: Text = ""
+    description: Text | None = None
+    content: dict[str, Any] | None = Field(None, alias="schema")
+    strict: bool | None = Field(None, description="Without effect: schemas are always kept to.")
+
+
+class ResponseFormat(_Format):
+    """OpenAI's field; llama.cpp's `schema` beside `json_object` as well."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+    content: dict[str, Any] | None = Field(None, alias="schema")
+
+    @model_validator(mode="after")
+    def _check_schema(self) -> Self:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise invalid("is needed with the type json_schema", "response_format.json_schema")
+        return self
+
+    def output(self) -> tuple[str, Output] | None:
+        """The name of what asks for something, and what it asks for."""
+        if self.type == "json_object":
+            if self.content is not None:
+                return "response_format.schema", JsonOutput(self.content)
+            return "response_format", JsonOutput(ANY_OBJECT)
+        if self.type == "json_schema" and self.json_schema is not None:
+            schema = self.json_schema.content
+            name = "response_format.json_schema.schema"
+            return name, JsonOutput(ANY_OBJECT if schema is None else schema)
+        return None
+
+
+class StructuredOutputs(_Format):
+    """vLLM's field. What it has besides is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    content: Schema | None = Field(None, alias="json")
+    regex: Text = ""
+    choice: Choices = None
+    grammar: Text = ""
+    json_object: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_defaults(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        return {name: value for name, value in fields.items() if value not in (None, False)}
+
+    def outputs(self) -> dict[str, Output]:
+        """What it asks for, by the names of its fields."""
+        of_json = ANY_OBJECT if self.json_object else None
+        return {
+            **_outputs("structured_outputs.", self.content, self.regex, self.choice, self.grammar),
+            **_outputs("structured_outputs.", of_json, json_name="json_object"),
+        }
+
+
+class StructuredRequest(PromptRequest):
+    """Fields for what the output must be like; at most one of them."""
+
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+    guided_json: Schema | None = None
+    guided_regex: Text = ""
+    guided_choice: Choices = None
+    guided_grammar: Text = Field("", description="Lark or GBNF.")
+    grammar: Text = Field("", description="Lark or GBNF.")
+    json_schema: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _check_outputs(self) -> Self:
+        names = list(self._outputs())
+        if len(names) > 1:
+            raise PydanticCustomError(
+                "invalid_value",
+                "cannot be used with {other}",
+                {"param": names[1], "other": names[0]},
+            )
+        return self
+
+    @property
+    def output(self) -> tuple[str, Output] | None:
+        """The name of the field that asks for a certain output, and what it asks for."""
+        return next(iter(self._outputs().items()), None)
+
+    def _outputs(self) -> dict[str, Output]:
+        found: dict[str, Output] = {}
+        if self.response_format and (output := self.response_format.output()):
+            found |= [output]
+        if self.structured_outputs:
+            found |= self.structured_outputs.outputs()
+        guided = self.guided_json, self.guided_regex, self.guided_choice, self.guided_grammar
+        found |= _outputs("guided_", *guided)
+        found |= _outputs("", self.json_schema, grammar=self.grammar, json_name="json_schema")
+        return found
+
+
+def _outputs(
+    prefix: str,
+    schema: dict[str, Any] | None,
+    regex: str = "",
+    choices: list[str] | None = None,
+    grammar: str = "",
+    json_name: str = "json",
+) -> dict[str, Output]:
+    """Those that are there; an empty text is as good as none, as clients send it."""
+    found: dict[str, Output] = {}
+    if schema is not None:
+        found[f"{prefix}{json_name}"] = JsonOutput(schema)
+    if regex:
+        found[f"{prefix}regex"] = RegexOutput(regex)
+    if choices is not None:
+        found[f"{prefix}choice"] = ChoiceOutput(choices)
+    if grammar:
+        found[f"{prefix}grammar"] = GrammarOutput(grammar)
+    return found
