@@ -60,6 +60,8 @@ class Request:
     """How long it then waited for its first slot."""
     grammar: Future[LLMatcher] | None = None
     """What its output must match, if anything."""
+    is_compiling: bool = False
+    """Whether it waits for that."""
     kept: Snapshot | None = None
     """The state after the prompt, if the task keeps it."""
     background: bool = field(init=False)
@@ -114,11 +116,6 @@ class Request:
     def in_prefill(self) -> bool:
         """Whether some of the prompt is to be computed."""
         return self.computed < len(self.prompt_ids)
-
-    @property
-    def is_compiling(self) -> bool:
-        """Whether it waits for its grammar."""
-        return self.grammar is not None and not self.grammar.done()
 
     def until_stop(self) -> int:
         """How many tokens the next chunk may have."""
