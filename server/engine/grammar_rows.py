@@ -32,15 +32,20 @@ class GrammarRows:
         """Begin to compile the grammar of a new request; it waits until that is done."""
         if request.params.grammar and request.params.max_tokens:
             request.grammar = self._compiler.compile(request.params.grammar)
+            request.is_compiling = True
             self._compiling[request.request_id] = request
 
     def unusable(self, now: float) -> list[tuple[Request, str]]:
-        """Requests whose grammars turned out not to compile, and why; `now` is by their clock."""
+        """Requests whose grammars turned out not to compile, and why; `now` is by their clock.
+
+        Those whose grammars are there wait no longer.
+        """
         found = []
         for request in list(self._compiling.values()):
             assert request.grammar is not None
             if request.grammar.done():
                 del self._compiling[request.request_id]
+                request.is_compiling = False
                 if error := request.grammar.exception():
                     found.append((request, f"grammar: {error}"))
             elif now - request.added_at > COMPILE_SECONDS:

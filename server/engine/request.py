@@ -64,6 +64,8 @@ class Request:
     """That of mirostat, if it is on, after the token that was sampled last."""
     grammar: Future[LLMatcher] | None = None
     """What its output must match, if anything."""
+    is_compiling: bool = False
+    """Whether it waits for that."""
     kept: Snapshot | None = None
     """The state after the prompt, if the task keeps it."""
     background: bool = field(init=False)
@@ -126,11 +128,6 @@ class Request:
     def in_prefill(self) -> bool:
         """Whether some of the prompt is to be computed."""
         return self.computed < len(self.prompt_ids)
-
-    @property
-    def is_compiling(self) -> bool:
-        """Whether it waits for its grammar."""
-        return self.grammar is not None and not self.grammar.done()
 
     def until_stop(self) -> int:
         """How many tokens the next chunk may have."""

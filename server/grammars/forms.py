@@ -23,7 +23,6 @@ _JSON_OPTIONS = {
     "whitespace_flexible": False,
     "item_separator": ", ?",
     "key_separator": ": ?",
-    "lenient": False,  # what is not supported is not ignored
 }
 
 _GBNF_RULE = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.MULTILINE)
@@ -42,6 +41,7 @@ class GrammarError(ValueError):
 
 def json_grammar(schema: Mapping[str, Any]) -> str:
     """JSON that a schema describes, in one line. Raises GrammarError."""
+    # In place of options that the schema brings: those could have keywords ignored.
     return _document([{"json_schema": {**schema, "x-guidance": _JSON_OPTIONS}}])
 
 

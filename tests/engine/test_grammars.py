@@ -211,6 +211,23 @@ def test_others_go_on_while_a_grammar_compiles(model):
     assert not grammars._compiling
 
 
+class FailsMeanwhile(Future):
+    """Is done when it is asked for the second time."""
+
+    def done(self):
+        was_done = super().done()
+        if not was_done:
+            self.set_exception(GrammarError("it is bad"))
+        return was_done
+
+
+def test_a_grammar_that_fails_within_a_step_is_an_error_in_the_next(model):
+    engine, grammars = build(model, ByteTokenizer())
+    grammars._compiler.compile = lambda _: FailsMeanwhile()
+    outputs = run(engine, a=task("any"))["a"]
+    assert [output.error for output in outputs] == ["grammar: it is bad"]
+
+
 def test_what_a_request_held_is_released_however_it_ends(model):
     engine, grammars = build(model, ByteTokenizer())
     engine.add("a", task(json_grammar({"type": "object"})))
