@@ -59,6 +59,7 @@ class Sampler:
     def __init__(self, vocab_size: int, team: Team) -> None:
         self._vocab_size = vocab_size
         self._team = team
+        self._no_masks = np.zeros((0, -(-vocab_size // 32)), dtype=np.uint32)
         self._work = SamplingWork(
             bins=np.zeros((team.threads, BINS), dtype=np.float64),
             parts=np.zeros((team.threads, -(-vocab_size // PART)), dtype=np.float64),
@@ -80,7 +81,7 @@ class Sampler:
     ) -> list[int]:
         tokens = np.empty(len(rows), dtype=np.int64)
         surprises = np.zeros(len(rows), dtype=np.float64)
-        lists = _token_edits(rows), _token_masks(rows, self._vocab_size)
+        lists = _token_edits(rows), _token_masks(rows, self._no_masks)
         args = (logits, self._vocab_size, _row_params(rows), *lists, self._work)
         team.run(sample_rows, *args, tokens, surprises)
         for row, surprise in zip(rows, surprises, strict=True):
@@ -124,11 +125,11 @@ def _token_edits(rows: list[SampleRow]) -> TokenEdits:
     )
 
 
-def _token_masks(rows: list[SampleRow], vocab_size: int) -> TokenMasks:
-    masks = [row.mask for row in rows if row.mask is not None]
-    has_mask = np.array([row.mask is not None for row in rows])
-    empty = np.zeros((0, -(-vocab_size // 32)), dtype=np.uint32)
-    return TokenMasks(
-        places=np.where(has_mask, np.cumsum(has_mask, dtype=np.int64) - 1, -1),
-        bits=np.stack(masks) if masks else empty,
-    )
+def _token_masks(rows: list[SampleRow], no_masks: npt.NDArray[np.uint32]) -> TokenMasks:
+    places = np.full(len(rows), -1, dtype=np.int64)
+    masks: list[npt.NDArray[np.uint32]] = []
+    for number, row in enumerate(rows):
+        if row.mask is not None:
+            places[number] = len(masks)
+            masks.append(row.mask)
+    return TokenMasks(places, np.stack(masks) if masks else no_masks)

@@ -135,4 +135,4 @@ async def test_the_process_knows_no_keys_and_ends_with_its_owner(monkeypatch):
     assert b"secret" not in Path(f"/proc/{process.pid}/environ").read_bytes()
     del checker
     gc.collect()
-    assert process.returncode is not None
+    assert process.wait(20) < 0  # the thread that asked may be the last to let go of it
