@@ -67,30 +67,44 @@ def create_app(
     admission = Admission(settings.limits)
     checker = GrammarChecker()
     made_with = kept, read_ahead, request_metrics, admission, checker
-    background = Background(settings, manager, *made_with)
-    stores = named_states, kept_batches
     app.state.service = Service(
-        *(settings, manager, *stores, read_ahead, request_metrics, kept, background),
-        checker,
+        settings=settings,
+        models=manager,
+        states=named_states,
+        batches=kept_batches,
+        read_ahead=read_ahead,
+        metrics=request_metrics,
+        conversations=kept,
+        background=Background(settings, manager, *made_with),
+        grammars=checker,
     )
     kept_batches.compute_with(BatchLines(app, keys, settings).answer, settings)
     install_error_handlers(app)
     operations = () if settings.http.admin == "off" else OPERATIONS
     for module in (*FOR_CLIENTS, *operations):
         app.include_router(module.router)
+    _add_middleware(app, settings, manager, keys, admission, tracer)
+    return app
 
-    max_bytes = partial(_max_body_bytes, settings, manager)
-    app.add_middleware(BodyLimit, max_bytes=max_bytes)
+
+def _add_middleware(
+    app: FastAPI,
+    settings: Settings,
+    manager: ModelManager,
+    keys: Keys,
+    admission: Admission,
+    tracer: Tracer | None,
+) -> None:
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimit, max_bytes=partial(_max_body_bytes, settings, manager))
     # Before the limit of bodies: strangers' bodies are not read at all.
     app.add_middleware(Authentication, keys=keys, admission=admission)
-    # The last one added is the outermost.
     app.add_middleware(
         RequestContext,
-        metrics=request_metrics,
+        metrics=app.state.service.metrics,
         logs_prompts=settings.logging.prompts,
         tracer=tracer,
     )
-    return app
 
 
 def background_of(app: FastAPI) -> Background:

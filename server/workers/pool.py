@@ -114,7 +114,8 @@ class WorkerPool:
         if waits:
             await asyncio.wait(waits, timeout=STOP_SECONDS)
         for process in processes:
-            process.kill("the server ends")
+            if process.kill("the server ends") and process.is_ready:
+                log.warning("%s did not end in %g s and was killed", process.title, STOP_SECONDS)
             await process.wait()
             process.ready.cancel()  # nobody will set those that start() still waits for
         await _cancel(self._tasks)

@@ -120,11 +120,13 @@ class WorkerProcess:
         self._silence += seconds
         return self._silence
 
-    def kill(self, reason: str) -> None:
-        """End it at once; nothing happens if it has ended."""
-        if self._process.returncode is None:
-            self._killed_for = reason
-            self._process.kill()
+    def kill(self, reason: str) -> bool:
+        """End it at once. Returns whether it was running; if not, nothing happens."""
+        if self._process.returncode is not None:
+            return False
+        self._killed_for = reason
+        self._process.kill()
+        return True
 
 
 def _environment() -> dict[str, str]:

@@ -69,15 +69,14 @@ def main() -> int:
     socket.set(zmq.RCVHWM, 0)
     socket.connect(assignment.address)
     try:
-        code = _serve(socket, settings, assignment)
+        return _serve(socket, settings, assignment)
     except (MemoryError, ConnectionError) as error:
         # Threads that wait for work, or for memory, must not keep it alive.
         who = f"{assignment.name} of {assignment.model.id}"
         log.error("%s ends: %s", who, str(error) or "out of memory")
         os._exit(1)
-    socket.close(linger=2000)
-    context.term()
-    return code
+    finally:
+        context.destroy(linger=2000)  # with the socket that watches the connection
 
 
 def _end_with_parent() -> None:

@@ -73,7 +73,8 @@ def test_a_request_that_takes_all_memory_is_refused_and_others_go_on():
         with MemoryLimit(server, limit):
             assert read_all(server, others, ask_for_too_much) == expected
         log = "\n".join(server.lines)
-        assert log.count("ends: out of memory") == 3
+        # Seldom it is a library in C that gets none, and ends the worker by a signal.
+        assert 2 <= log.count("ends: out of memory") <= 3
         assert "Traceback" not in log
         with server.client() as http:
             assert http.get("/ready").status_code == 200

@@ -86,6 +86,7 @@ def test_a_server_that_drains_is_unready_and_still_serves():
                 assert served.status_code == 200
             assert list(events)[-1] == "[DONE]"
         assert server.wait() == 0
+        assert not any("was killed" in line for line in server.lines)  # workers end by themselves
 
 
 def test_a_second_signal_ends_running_streams_at_once():

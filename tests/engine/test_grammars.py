@@ -78,7 +78,7 @@ def test_json_is_valid_whatever_the_vocabulary(of_each_kind, name):
     # Recursive values may grow until max_tokens, so not all of those end.
     tasks = {str(seed): task(json_grammar(SCHEMAS[name]), seed) for seed in range(4)}
     for outputs in run(of_each_kind, **tasks).values():
-        _, text, reason, _ = said(outputs)
+        _, text, reason, *_ = said(outputs)
         assert reason == "stop" or name == "recursive"
         if reason == "stop":
             jsonschema.validate(json.loads(text), SCHEMAS[name])
@@ -164,7 +164,7 @@ def test_without_the_end_of_document_the_output_goes_on_while_it_can(model):
 
 def test_an_end_by_length_may_cut_the_output(engine):
     outputs = run(engine, a=task(OBJECT, max_tokens=5))["a"]
-    ids, text, reason, _ = said(outputs)
+    ids, text, reason, *_ = said(outputs)
     assert (len(ids), reason) == (5, "length")
     assert text.startswith("{")
 

@@ -144,10 +144,11 @@ def test_a_mask_is_as_if_the_other_tokens_had_no_logits(seed, size, **params):
     rng = np.random.default_rng(seed)
     logits = (rng.standard_normal((1, size)) * 3).astype(np.float32)
     allowed = rng.random(size) < rng.choice([0.01, 0.3, 0.9])
+    shared = {"max_tokens": 1, "seed": seed, "presence_penalty": 0.5, "repetition_penalty": 1.2}
     counts = PenaltyCounts(1)
     counts.add(int(rng.integers(size)))
-    shared = {"max_tokens": 1, "seed": seed, "presence_penalty": 0.5, "repetition_penalty": 1.2}
-    row = SampleRow(SamplingParams(**shared, **params), 3, counts)
+    edits = Edits(counts=counts.values)
+    row = SampleRow(SamplingParams(**shared, **params), 3, edits)
     sampler = Sampler(size, Team(1))
     (expected,) = sampler.sample(np.where(allowed, logits, np.float32(-np.inf)), [row])
     (token,) = sampler.sample(logits.copy(), [row._replace(mask=bits_of(allowed))])

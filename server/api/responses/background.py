@@ -266,15 +266,8 @@ class Background:
                 raise ApiError("model_not_loaded", str(error), "model") from None
             except NotReadyError as error:
                 raise not_ready(error) from None
-            turn = await plan_turn(
-                body,
-                owner,
-                route,
-                self._settings,
-                found.context,
-                list(found.input_items),
-                self._checker,
-            )
+            read = found.context, list(found.input_items)
+            turn = await plan_turn(body, owner, route, self._settings, *read, self._checker)
             generation = Generation(route, turn.plan, scope, _nobody_leaves)
             exits.enter_context(generation)
             self._launch(self._register(turn, answer), turn, generation, exits.pop_all())
