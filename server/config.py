@@ -99,6 +99,12 @@ class EngineSettings(Section):
         description="A step with prompts beside requests that decode may take so long, or 2.5 "
         "times a step without prompts if that is longer.",
     )
+    events_per_second: int = Field(
+        400,
+        ge=0,
+        description="Of all streams of a worker: beyond it, tokens of several steps travel "
+        "together; 0: each by itself.",
+    )
     cache_dir: str = Field(
         "",
         description="For compiled kernels and packed weights; empty: in the user's cache folder.",

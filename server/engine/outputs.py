@@ -41,3 +41,25 @@ class RequestOutput(msgspec.Struct, frozen=True):
     embedding: bytes = b""
     """With the finish reason, if the task has a pooling: little-endian float64, one for each
     channel of the model, not normalised."""
+
+
+def merged(outputs: list[RequestOutput]) -> RequestOutput:
+    """Consecutive outputs of one request as a single one; there must be some."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return RequestOutput(
+        request_id=outputs[-1].request_id,
+        text="".join(output.text for output in outputs),
+        token_ids=[token for output in outputs for token in output.token_ids],
+        finish_reason=outputs[-1].finish_reason,
+        error=outputs[-1].error,
+        error_code=outputs[-1].error_code,
+        cached_tokens=sum(output.cached_tokens for output in outputs),
+        written_tokens=sum(output.written_tokens for output in outputs),
+        queued_seconds=sum(output.queued_seconds for output in outputs),
+        logprobs=[each for output in outputs for each in output.logprobs],
+        prompt_logprobs=[each for output in outputs for each in output.prompt_logprobs],
+        mu=outputs[-1].mu,
+        state=outputs[-1].state,
+        embedding=outputs[-1].embedding,
+    )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+from server.engine.outputs import merged
 from server.workers.dispatcher import Dispatcher, Loss
 from server.workers.inquiries import Inquiries, Send
 from server.workers.messages import (
@@ -80,7 +81,7 @@ class OutputStream:
 
     def take(self) -> RequestOutput:
         """All news since the last time as one output; there must be some."""
-        output = _merge(self._pending)
+        output = merged(self._pending)
         self._pending = []
         if output.finish_reason is None:
             self._arrived.clear()
@@ -106,26 +107,6 @@ class OutputStream:
         if not self._finished:
             self._finished = True
             self._on_abort()
-
-
-def _merge(outputs: list[RequestOutput]) -> RequestOutput:
-    if len(outputs) == 1:
-        return outputs[0]
-    return RequestOutput(
-        request_id=outputs[-1].request_id,
-        text="".join(output.text for output in outputs),
-        token_ids=[token for output in outputs for token in output.token_ids],
-        finish_reason=outputs[-1].finish_reason,
-        error=outputs[-1].error,
-        error_code=outputs[-1].error_code,
-        cached_tokens=sum(output.cached_tokens for output in outputs),
-        written_tokens=sum(output.written_tokens for output in outputs),
-        queued_seconds=sum(output.queued_seconds for output in outputs),
-        logprobs=[each for output in outputs for each in output.logprobs],
-        prompt_logprobs=[each for output in outputs for each in output.prompt_logprobs],
-        state=outputs[-1].state,
-        embedding=outputs[-1].embedding,
-    )
 
 
 class EngineClient:

@@ -131,7 +131,7 @@ class Pong(msgspec.Struct, frozen=True, tag=True):
 
 
 class Outputs(msgspec.Struct, frozen=True, tag=True):
-    """All news of one engine step."""
+    """News of the last steps, at most one of a request."""
 
     outputs: list[RequestOutput]
 

@@ -45,6 +45,7 @@ from server.workers.messages import (
     decode_to_worker,
     encode,
 )
+from server.workers.outbox import Outbox
 
 log = logging.getLogger("server.workers.worker")  # this is __main__
 
@@ -104,7 +105,7 @@ def _serve(socket: "zmq.Socket[bytes]", settings: Settings, assignment: Assignme
         send(Failed(str(error) or type(error).__name__))
         return 2
     send(_ready(built, assignment.cache_bytes))
-    _loop(socket, built.engine)
+    _loop(socket, built.engine, Outbox(settings.engine.events_per_second))
     return 0
 
 
@@ -113,7 +114,7 @@ def _ready(built: BuiltEngine, cache_bytes: int) -> Ready:
     return Ready(built.dtype, built.threads, *seconds, cache_bytes, built.codec.fingerprint)
 
 
-def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
+def _loop(socket: "zmq.Socket[bytes]", engine: Engine, outbox: Outbox) -> None:
     """Take in what has come, compute a step, send its outputs; sleep only when idle.
 
     Raises ConnectionError when the connection is gone: a message that there was no memory for, so
@@ -125,6 +126,7 @@ def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
     poller.register(broken, zmq.POLLIN)
     while True:
         if not engine.has_work:
+            _send(socket, outbox.empty())
             engine.idle()
             poller.poll()
         if broken.poll(0):
@@ -134,16 +136,19 @@ def _loop(socket: "zmq.Socket[bytes]", engine: Engine) -> None:
             if isinstance(message, Shutdown):
                 engine.close(FLUSH_SECONDS)
                 return
-            answer = _obey(message, engine)
+            answer = _obey(message, engine, outbox)
             if answer is not None:
                 socket.send(encode(answer))
         if engine.has_work:
-            outputs = engine.step()
-            if outputs:
-                socket.send(encode(Outputs(outputs)))
+            _send(socket, outbox.pass_on(engine.step()))
 
 
-def _obey(message: ToWorker, engine: Engine) -> FromWorker | None:
+def _send(socket: "zmq.Socket[bytes]", outputs: list[RequestOutput]) -> None:
+    if outputs:
+        socket.send(encode(Outputs(outputs)))
+
+
+def _obey(message: ToWorker, engine: Engine, outbox: Outbox) -> FromWorker | None:
     """Do what a message says between two steps; the answer to it, if it has one."""
     if isinstance(message, Generate):
         try:
@@ -152,6 +157,7 @@ def _obey(message: ToWorker, engine: Engine) -> FromWorker | None:
             return Outputs([RequestOutput(message.request_id, "", [], "error", str(error))])
     elif isinstance(message, Abort):
         engine.abort(message.request_id)
+        outbox.forget(message.request_id)
     elif isinstance(message, Sleep):
         engine.sleep(message.request_id)
     elif isinstance(message, Wake):
