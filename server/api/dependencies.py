@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from server.api.access import caller_of
 from server.api.batches import Batches
 from server.api.conversations import Conversations
-from server.api.errors import ApiError, not_ready
+from server.api.lease import enter_lease
 from server.api.plan import Plan
 from server.api.read_ahead import ReadAhead
 from server.api.request_metrics import RequestMetrics
@@ -17,8 +17,7 @@ from server.api.schemas.prompt import PromptRequest
 from server.api.states import States
 from server.config import Settings
 from server.grammars.checker import GrammarChecker
-from server.registry.manager import ModelManager, NotLoadedError, Route, UnknownModelError
-from server.workers.client import NotReadyError
+from server.registry.manager import ModelManager, Route
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,8 @@ class Service:
 
         Raises ApiError: model_not_found, model_not_loaded or loading.
         """
-        try:
-            # The middleware leaves this context when all of the answer is sent.
-            route: Route = request.scope["state"]["exits"].enter_context(self.models.lease(model))
-        except UnknownModelError as error:
-            raise ApiError("model_not_found", str(error), "model") from None
-        except NotLoadedError as error:
-            raise ApiError("model_not_loaded", str(error), "model") from None
-        except NotReadyError as error:
-            raise not_ready(error) from None
-        return route
+        # The middleware leaves this context when all of the answer is sent.
+        return enter_lease(request.scope["state"]["exits"], self.models, model)
 
     async def go_on(self, plan: Plan, body: PromptRequest, tenant: str, route: Route) -> Plan:
         """The plan, after the state that the request names, if any. Raises ApiError."""

@@ -19,8 +19,9 @@ from starlette.types import Message, Scope
 from server.access.admission import Admission
 from server.access.caller import ANYBODY
 from server.api.conversations import Conversations
-from server.api.errors import ApiError, internal_error, not_ready
+from server.api.errors import ApiError, internal_error
 from server.api.generation import Generation
+from server.api.lease import enter_lease
 from server.api.read_ahead import ReadAhead
 from server.api.request_metrics import RequestMetrics
 from server.api.responses.answer import Answer
@@ -31,8 +32,7 @@ from server.api.tenant import Owner
 from server.config import Settings
 from server.conversations.records import NewResponse, Unfinished
 from server.grammars.checker import GrammarChecker
-from server.registry.manager import ModelManager, NotLoadedError, UnknownModelError
-from server.workers.client import NotReadyError
+from server.registry.manager import ModelManager
 
 log = logging.getLogger(__name__)
 
@@ -258,14 +258,7 @@ class Background:
         owner = Owner(found.tenant, found.request["priority"])
         scope: Scope = {"state": {**self._scope_state, "started": perf_counter()}}
         with ExitStack() as exits:
-            try:
-                route = exits.enter_context(self._models.lease(body.model))
-            except UnknownModelError as error:
-                raise ApiError("model_not_found", str(error), "model") from None
-            except NotLoadedError as error:
-                raise ApiError("model_not_loaded", str(error), "model") from None
-            except NotReadyError as error:
-                raise not_ready(error) from None
+            route = enter_lease(exits, self._models, body.model)
             read = found.context, list(found.input_items)
             turn = await plan_turn(body, owner, route, self._settings, *read, self._checker)
             generation = Generation(route, turn.plan, scope, _nobody_leaves)
