@@ -32,9 +32,8 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         open_sqlite(tmp_path / "file" / "folder")
 
 
+@pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 def test_the_file_is_for_its_user_alone_and_forgets_what_is_removed(tmp_path, stores):
-    if stores.database._engine.dialect.name != "sqlite":
-        pytest.skip("PostgreSQL's files are its own")
     add(stores, "one", "a secret " * 100)
     files = list(tmp_path.glob(f"{FILE_NAME}*"))
     assert len(files) > 1
@@ -59,9 +58,8 @@ def test_a_file_that_somebody_else_writes_is_waited_for_and_then_given_up(tmp_pa
     database.close()
 
 
+@pytest.mark.parametrize("stores", ["postgres"], indirect=True)
 def test_a_server_that_was_away_is_found_again(postgres, stores):
-    if stores.database._engine.dialect.name != "postgresql":
-        pytest.skip("of PostgreSQL only")
     add(stores, "one", "a")
     postgres.stop()
     try:
