@@ -2,11 +2,11 @@
 
     python -m benchmarks.overhead MODEL [--threads 2] [--engine-threads 2] [--rounds 3]
 
-16 sequences decode: in an engine of this process, and as 16 streams of the real server, in turn.
-Only decode counts: from the moment when all have their first token until the first one ends. Both
-have all cores unless told otherwise; with one thread less than there are cores for each, the API
-process has a core that the kernels leave alone. The clients are one thread that does little more
-than read; what they take of the cores counts as well, and is reported.
+16 sequences of four tokens decode, sampled alike: in an engine of this process, and as 16 streams
+of the real server, in turn, from the first request until all have ended. Both have all cores unless
+told otherwise; with one thread less than there are cores for each, the API process has a core that
+the kernels leave alone. The clients are one thread that does little more than read; what they take
+of the cores counts as well, and is reported.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from tests.e2e.server_process import ServerProcess
 
 STREAMS = 16
 PROMPT = [11, 22, 33, 44]
-EVENT = b'data: {"'
+SAMPLING = {"temperature": 1.0, "top_p": 0.5}
 
 
 def engine_alone(model: str, dtype: str, threads: int) -> Engine:
@@ -46,36 +46,25 @@ def engine_alone(model: str, dtype: str, threads: int) -> Engine:
 
 def engine_rate(engine: Engine, tokens: int) -> float:
     """Tokens/s of STREAMS sequences."""
+    started = time.perf_counter()
     for number in range(STREAMS):
-        params = SamplingParams(max_tokens=tokens, seed=number, ignore_eos=True)
+        params = SamplingParams(max_tokens=tokens, seed=number, ignore_eos=True, **SAMPLING)
         engine.add(str(number), Task(PROMPT, params))
-    begun: set[str] = set()
-    while len(begun) < STREAMS:
-        begun |= {output.request_id for output in engine.step()}
-    started, count = time.perf_counter(), 0
-    while True:
-        outputs = engine.step()
-        count += sum(len(output.token_ids) for output in outputs)
-        if any(output.finish_reason for output in outputs):
-            break
-    rate = count / (time.perf_counter() - started)
     while engine.has_work:
         engine.step()
-    return rate
+    return STREAMS * tokens / (time.perf_counter() - started)
 
 
 class Stream:
-    """One client: the events of its answer, with the times of their arrival."""
+    """One client, which reads until its answer ends."""
 
     def __init__(self, url: str, seed: int, tokens: int) -> None:
         host, port = url.removeprefix("http://").split(":")
         body = {"prompt": PROMPT, "max_tokens": tokens, "seed": seed, "ignore_eos": True}
-        content = json.dumps(body | {"stream": True}).encode()
+        content = json.dumps(body | SAMPLING | {"stream": True}).encode()
         head = "POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
         self.socket = socket.create_connection((host, int(port)))
         self.socket.sendall(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
-        self.arrivals: list[tuple[float, int]] = []
-        """Time, and how many events came then."""
         self.ended = False
 
     def read(self) -> None:
@@ -83,19 +72,13 @@ class Stream:
         data = self.socket.recv(1 << 16)
         if not data:
             raise OSError("the server has cut a stream")
-        if events := data.count(EVENT):
-            self.arrivals.append((time.perf_counter(), events))
         self.ended = b"[DONE]" in data
-
-    def tokens_between(self, start: float, end: float, tokens: int) -> float:
-        """Of all its tokens; a few events have several, and are counted in proportion."""
-        within = sum(events for when, events in self.arrivals if start < when <= end)
-        return within * tokens / sum(events for _, events in self.arrivals)
 
 
 def server_rate(url: str, tokens: int) -> float:
     """Tokens/s of STREAMS streams."""
     selector = selectors.DefaultSelector()
+    started = time.perf_counter()
     streams = [Stream(url, number, tokens) for number in range(STREAMS)]
     for stream in streams:
         selector.register(stream.socket, selectors.EVENT_READ, stream)
@@ -105,10 +88,7 @@ def server_rate(url: str, tokens: int) -> float:
             if key.data.ended:
                 selector.unregister(key.data.socket)
                 key.data.socket.close()
-    start = max(stream.arrivals[0][0] for stream in streams)
-    end = min(stream.arrivals[-1][0] for stream in streams)
-    count = sum(stream.tokens_between(start, end, tokens) for stream in streams)
-    return count / (end - start)
+    return STREAMS * tokens / (time.perf_counter() - started)
 
 
 def cpu_seconds(processes: dict[str, psutil.Process]) -> dict[str, float]:
