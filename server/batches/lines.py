@@ -121,9 +121,10 @@ class LineReader:
         if request.url != self._endpoint:
             message = f"url must be the endpoint of the batch, {self._endpoint}"
             raise InvalidLineError("mismatched_url", message, "url")
-        if "stream" in body and bytes(body["stream"]) not in _OFF:
-            message = "a batch has no streams: leave `stream` out"
-            raise InvalidLineError("unsupported_parameter", message, "body.stream")
+        for field in ("stream", "background"):
+            if field in body and bytes(body[field]) not in _OFF:
+                message = f"a batch waits for whole answers: leave `{field}` out"
+                raise InvalidLineError("unsupported_parameter", message, f"body.{field}")
         return Line(number, request.custom_id, bytes(request.body), _model(body))
 
 

@@ -10,9 +10,9 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from server.api.logprobs import LogprobEntry, LogprobText, completion_logprobs, token_text
+from server.engine.outputs import merged
 from server.sampling.params import SamplingParams
 from server.sampling.token_logprobs import TokenLogprobs
-from server.workers.client import _merge
 from server.workers.messages import Task
 from tests.api.harness import CHAT, COMPLETIONS, Harness, assert_error, events
 from tests.api.scoring_worker import logprobs_of, outputs_of, scoring
@@ -181,17 +181,17 @@ def test_entries_are_the_tokens_of_the_text_however_outputs_are_merged(
     text = "".join(output.text for output in outputs)
     made = [token for output in outputs for token in output.token_ids]
     places = sorted({0, *(cut % len(outputs) for cut in cuts)})
-    merged = [
-        _merge(outputs[first:last])
+    pieces = [
+        merged(outputs[first:last])
         for first, last in zip(places, [*places[1:], len(outputs)], strict=True)
     ]
     aligned = LogprobText(TOKENIZER, params)
     shown, entries = 0, []
-    for output in merged:
+    for output in pieces:
         shown += len(output.text)
         entries += aligned.push(output)
         assert all(entry.offset < shown for entry in entries[:-1] if not output.finish_reason)
-    once = LogprobText(TOKENIZER, params).push(_merge(outputs))
+    once = LogprobText(TOKENIZER, params).push(merged(outputs))
     assert entries == once
     assert [entry.token_id for entry in entries] == made[: len(entries)]
     assert [entry.logprobs for entry in entries] == [

@@ -20,6 +20,7 @@ USER = {"role": "user", "content": "hi"}
 IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,"}
 TOOL = {"type": "function", "name": "f", "parameters": {}}
 
+WRONG_SCHEMA = {"type": "json_schema", "name": "x", "schema": {"type": "strng"}}
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"input": []}, "missing_required_parameter", "input"),
     ({"input": "x" * 400}, "context_length_exceeded", "input"),
@@ -48,12 +49,18 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"truncation": "left"}, "invalid_value", "truncation"),
     ({"reasoning": {"effort": "huge"}}, "invalid_value", "reasoning.effort"),
     ({"text": {"verbosity": "loud"}}, "invalid_value", "text.verbosity"),
-    ({"text": {"format": {"type": "json_object"}}}, "unsupported_parameter", "text.format"),
+    ({"text": {"format": {"type": "json_schema"}}}, "invalid_value", "text.format.schema"),
+    ({"text": {"format": {"type": "xml"}}}, "invalid_value", "text.format.type"),
+    ({"text": {"format": WRONG_SCHEMA}}, "invalid_value", "text.format.schema"),
+    (
+        {"text": {"format": {"type": "json_object"}}, "guided_regex": "a"},
+        "invalid_value",
+        "text.format",
+    ),
     ({"tools": [{"type": "web_search"}]}, "unsupported_parameter", "tools[0].type"),
     ({"tools": [{"type": "function"}]}, "invalid_value", "tools[0].function.name"),
     ({"tool_choice": "required"}, "invalid_value", "tool_choice"),
-    ({"top_logprobs": 2}, "unsupported_parameter", "top_logprobs"),
-    ({"include": ["message.output_text.logprobs"]}, "unsupported_parameter", "include"),
+    ({"top_logprobs": 21}, "invalid_value", "top_logprobs"),
     ({"prompt": {"id": "pmpt_1"}}, "unsupported_parameter", "prompt"),
     ({"state_id": "state_1"}, "unsupported_parameter", "state_id"),
     ({"save_state": True}, "unsupported_parameter", "save_state"),

@@ -8,9 +8,11 @@ from server.api.choices import Finish, News
 from server.api.chunks import Chunk
 from server.api.errors import ApiError
 from server.api.responses.output_items import OutputItem, item_of
+from server.api.responses.text_logprobs import TextLogprobs
 from server.api.schemas.response_object import ResponseFailure, ResponseUsage
 from server.api.schemas.usage import Usage
 from server.conversations.records import Item
+from server.tokenizer.base import Tokenizer
 
 _INVALID, _TOO_MUCH = 400, 429
 
@@ -22,8 +24,10 @@ class Answer:
     one way in which the output comes about.
     """
 
-    def __init__(self, response: dict[str, Any]) -> None:
+    def __init__(self, response: dict[str, Any], tokenizer: Tokenizer | None = None) -> None:
+        """With a tokenizer, its messages have log-probabilities."""
         self.response = response
+        self.text = TextLogprobs(tokenizer)
         self._item: OutputItem | None = None
         self._finish: Finish | None = None
         self._sequence = 0
@@ -47,10 +51,11 @@ class Answer:
     def news(self, news: News) -> list[Chunk]:
         """For new text, a finish reason, or both."""
         events: list[Chunk] = []
+        self.text.push(news)
         for delta in news.deltas:
             if self._item is None or not self._item.takes(delta):
                 events += self._close(is_whole=True) + self._open(delta)
-            events += self._grown(delta)
+            events += self._grown(delta, self.text.take(delta))
         if news.finish_reason is not None:
             self._finish = news.finish_reason
             if self._item is None:
@@ -95,9 +100,9 @@ class Answer:
         self._item = item_of(delta, len(self.output))
         return self._item.opening()
 
-    def _grown(self, delta: Delta) -> list[Chunk]:
+    def _grown(self, delta: Delta, logprobs: list[Chunk]) -> list[Chunk]:
         assert self._item is not None
-        return self._item.grown(delta)
+        return self._item.grown(delta, logprobs)
 
     def _close(self, is_whole: bool) -> list[Chunk]:
         if self._item is None:

@@ -26,6 +26,7 @@ from server.api.read_ahead import ReadAhead
 from server.api.request_metrics import RequestMetrics
 from server.api.responses.answer import Answer
 from server.api.responses.run import Run
+from server.api.responses.text_logprobs import TextLogprobs
 from server.api.responses.turn import Turn, plan_turn
 from server.api.schemas.responses import ResponseRequest
 from server.api.tenant import Owner
@@ -84,7 +85,7 @@ class Background:
         if self.running >= self._settings.responses.max_background:
             message = "Try again later: the server makes enough responses in the background"
             raise ApiError("queue_full", message, "background", retry_after=5.0)
-        answer = Answer(turn.new_response())
+        answer = Answer(turn.new_response(), turn.logprob_tokenizer)
         run = self._register(turn, answer)
         new = NewResponse(
             answer.response,
@@ -261,6 +262,7 @@ class Background:
             route = enter_lease(exits, self._models, body.model)
             read = found.context, list(found.input_items)
             turn = await plan_turn(body, owner, route, self._settings, *read, self._checker)
+            answer.text = TextLogprobs(turn.logprob_tokenizer)
             generation = Generation(route, turn.plan, scope, _nobody_leaves)
             exits.enter_context(generation)
             self._launch(self._register(turn, answer), turn, generation, exits.pop_all())

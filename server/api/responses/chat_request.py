@@ -11,12 +11,14 @@ from pydantic import ValidationError
 from server.api.errors import ApiError
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.generation import GenerationRequest
-from server.api.schemas.responses import ResponseRequest
+from server.api.schemas.responses import ResponseRequest, TextFormat
 
 _NAMES = {
     "messages": "input",
     "max_tokens": "max_output_tokens",
     "max_completion_tokens": "max_output_tokens",
+    "response_format": "text.format",
+    "response_format.json_schema.schema": "text.format.schema",
 }
 """What a field of chat is called here."""
 
@@ -32,6 +34,10 @@ def as_chat(body: ResponseRequest, messages: list[dict[str, Any]]) -> ChatComple
         "parallel_tool_calls": body.parallel_tool_calls,
         "reasoning_effort": body.reasoning.effort,
     }
+    if body.wants_logprobs:
+        fields |= {"logprobs": True, "top_logprobs": body.top_logprobs}
+    if body.text.format.type != "text":
+        fields["response_format"] = _response_format(body.text.format)
     try:
         return ChatCompletionRequest.model_validate(fields)
     except ValidationError as error:
@@ -47,6 +53,12 @@ def in_our_words(error: ApiError) -> ApiError:
         return error
     message = inner["message"].replace(inner["param"], ours, 1)
     return ApiError(error.code, message, ours)
+
+
+def _response_format(wanted: TextFormat) -> dict[str, Any]:
+    if wanted.type == "json_object":
+        return {"type": wanted.type}
+    return {"type": wanted.type, "json_schema": {"name": wanted.name, "schema": wanted.content}}
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:

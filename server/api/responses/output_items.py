@@ -32,8 +32,8 @@ class OutputItem(ABC):
         """That there is such an item, still empty."""
 
     @abstractmethod
-    def grown(self, delta: Delta) -> list[Chunk]:
-        """More of it."""
+    def grown(self, delta: Delta, logprobs: list[Chunk]) -> list[Chunk]:
+        """More of it; with the log-probabilities of its text, if they were asked for."""
 
     @abstractmethod
     def closing(self, is_whole: bool) -> list[Chunk]:
@@ -56,8 +56,6 @@ class _TextItem(OutputItem):
     """The type of the part."""
     of_part: ClassVar[dict[str, Any]] = {}
     """What the part has besides its text."""
-    of_text: ClassVar[dict[str, Any]] = {}
-    """What events about the text have besides it."""
     of_item: ClassVar[dict[str, Any]] = {}
     """What the item has besides its content."""
 
@@ -66,13 +64,13 @@ class _TextItem(OutputItem):
         part = self._part("")
         return [added, {"type": "response.content_part.added", **self._in_part, "part": part}]
 
-    def grown(self, delta: Delta) -> list[Chunk]:
+    def grown(self, delta: Delta, logprobs: list[Chunk]) -> list[Chunk]:
         text = delta.content or delta.reasoning
         if not text:
             return []
         self._pieces.append(text)
         kind = f"response.{self.part}.delta"
-        return [{"type": kind, **self._in_part, "delta": text, **self.of_text}]
+        return [{"type": kind, **self._in_part, "delta": text, **self._of_text(logprobs)}]
 
     def closing(self, is_whole: bool) -> list[Chunk]:
         text = "".join(self._pieces)
@@ -80,7 +78,7 @@ class _TextItem(OutputItem):
         kind = f"response.{self.part}.done"
         status = "completed" if is_whole else "incomplete"
         return [
-            {"type": kind, **place, "text": text, **self.of_text},
+            {"type": kind, **place, "text": text, **self._of_all_text()},
             {"type": "response.content_part.done", **place, "part": part},
             self._event("done", status, {**self.of_item, "content": [part]}),
         ]
@@ -88,6 +86,15 @@ class _TextItem(OutputItem):
     @property
     def _in_part(self) -> dict[str, Any]:
         return {**self._place, "content_index": 0}
+
+    def _of_text(self, logprobs: list[Chunk]) -> dict[str, Any]:
+        """What an event about some text has besides it."""
+        del logprobs
+        return {}
+
+    def _of_all_text(self) -> dict[str, Any]:
+        """And that about all of it."""
+        return {}
 
     def _part(self, text: str) -> dict[str, Any]:
         return {"type": self.part, "text": text, **self.of_part}
@@ -98,12 +105,25 @@ class Message(_TextItem):
 
     kind = "message"
     part = "output_text"
-    of_part: ClassVar = {"annotations": [], "logprobs": []}
-    of_text: ClassVar = {"logprobs": []}
+    of_part: ClassVar = {"annotations": []}
     of_item: ClassVar = {"role": "assistant"}
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self._logprobs: list[Chunk] = []
 
     def takes(self, delta: Delta) -> bool:
         return bool(delta.content)
+
+    def _of_text(self, logprobs: list[Chunk]) -> dict[str, Any]:
+        self._logprobs += logprobs
+        return {"logprobs": logprobs}
+
+    def _of_all_text(self) -> dict[str, Any]:
+        return {"logprobs": self._logprobs}
+
+    def _part(self, text: str) -> dict[str, Any]:
+        return super()._part(text) | {"logprobs": [*self._logprobs]}
 
 
 class Thoughts(_TextItem):
@@ -133,7 +153,8 @@ class FunctionCall(OutputItem):
     def opening(self) -> list[Chunk]:
         return [self._event("added", "in_progress", {**self._call, "arguments": ""})]
 
-    def grown(self, delta: Delta) -> list[Chunk]:
+    def grown(self, delta: Delta, logprobs: list[Chunk]) -> list[Chunk]:
+        del logprobs
         text = delta.call.arguments if delta.call else ""
         if not text:
             return []

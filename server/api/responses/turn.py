@@ -17,13 +17,14 @@ from server.api.responses.answer import Answer
 from server.api.responses.chat_request import as_chat, in_our_words
 from server.api.responses.items import as_kept, as_messages, references
 from server.api.schemas.response_object import ConversationReference, ResponseObject
-from server.api.schemas.responses import ResponseRequest
+from server.api.schemas.responses import ResponseRequest, TextConfig
 from server.api.tenant import Owner
 from server.config import Settings
 from server.conversations.records import Context, Item, NewResponse
 from server.grammars.checker import GrammarChecker
 from server.registry.manager import Route
 from server.sampling.params import SamplingParams
+from server.tokenizer.base import Tokenizer
 
 _ECHOED = (
     *("background", "instructions", "max_output_tokens", "max_tool_calls", "metadata"),
@@ -65,10 +66,15 @@ class Turn:
             prompt_cache_options=options.model_dump(),
             reasoning=body.reasoning.model_dump(),
             store=bool(body.store),
-            text=body.text.model_dump(),
+            text=_shown(body.text),
             **_sampling(params),
             **{name: getattr(body, name) for name in _ECHOED},
         ).model_dump()
+
+    @property
+    def logprob_tokenizer(self) -> Tokenizer | None:
+        """For the texts of tokens, if log-probabilities are asked for."""
+        return self.route.served.tokenizer if self.body.wants_logprobs else None
 
     def read_ahead(self, reader: ReadAhead, choices: Sequence[GeneratedChoice]) -> None:
         """Read the answer as the next turn will have it."""
@@ -139,6 +145,13 @@ async def plan_turn(
         raise in_our_words(error) from None
     plan = replace(plan, operation="responses")
     return Turn(body, owner, route, context, input_items, conversation, plan)
+
+
+def _shown(text: TextConfig) -> dict[str, Any]:
+    wanted: dict[str, Any] = {"type": text.format.type}
+    if text.format.type == "json_schema":
+        wanted = text.format.model_dump(by_alias=True)
+    return {"format": wanted, "verbosity": text.verbosity}
 
 
 def _sampling(params: SamplingParams) -> dict[str, float]:

@@ -41,7 +41,7 @@ async def create_response(
         if body.stream:
             return _stream(run.follow(-1, service.settings.http.ping_seconds))
         return _json(run.answer.response)
-    answer = Answer(turn.new_response())
+    answer = Answer(turn.new_response(), turn.logprob_tokenizer)
     keeper = TurnKeeper(service.conversations, turn, answer) if turn.is_kept else None
     if body.stream:
         framing = Framing(typed_event, answer.failure, end=b"")

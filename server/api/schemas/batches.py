@@ -9,7 +9,7 @@ from server.api.schemas.files import ExpiresAfter
 from server.api.schemas.validation import Text
 from server.batches.records import Batch as BatchRecord
 
-ENDPOINTS = ("/v1/chat/completions", "/v1/completions")
+ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 """What the lines of a batch may be for; the app has routes for them."""
 
 

@@ -8,28 +8,11 @@ from pydantic_core import PydanticCustomError
 from server.api.schemas.chat import Lenient
 from server.api.schemas.generation import UNSUPPORTED, GenerationRequest
 from server.api.schemas.items import MOST_ITEMS, InputItem
-from server.api.schemas.prompt import Fields, Unsupported
+from server.api.schemas.prompt import Unsupported
 from server.api.schemas.validation import Json, Text, invalid
 
-
-def _formats_text(fields: Fields) -> bool:
-    text = fields.get("text")
-    wanted = text.get("format") if isinstance(text, dict) else None
-    return wanted is not None and not (isinstance(wanted, dict) and wanted.get("type") == "text")
-
-
-def _includes_logprobs(fields: Fields) -> bool:
-    include = fields.get("include")
-    return isinstance(include, list) and "message.output_text.logprobs" in include
-
-
-NOT_YET: Unsupported = {
-    "text.format": _formats_text,
-    "top_logprobs": lambda fields: bool(fields.get("top_logprobs")),
-    "include": _includes_logprobs,
-}
-"""What the server learns to do. To open one of them, take it out here, and let
-`server/api/responses/chat_request.py` pass it on to chat, which then does it for both."""
+LOGPROBS = "message.output_text.logprobs"
+"""What `include` has in it when log-probabilities are asked for."""
 
 NEVER: Unsupported = {
     name: lambda fields, name=name: bool(fields.get(name))
@@ -78,9 +61,19 @@ class Reasoning(Lenient):
 
 
 class TextFormat(Lenient):
-    """Free text."""
+    """Free text, a JSON object, or JSON of a schema, whose name it has beside it."""
 
-    type: Literal["text"] = "text"
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    name: Text = Field("", max_length=64)
+    description: Text | None = None
+    content: dict[str, Any] | None = Field(None, alias="schema")
+    strict: bool | None = Field(None, description="Without effect: schemas are always kept to.")
+
+    @model_validator(mode="after")
+    def _check_schema(self) -> Self:
+        if self.type == "json_schema" and self.content is None:
+            raise invalid("is needed with the type json_schema", "text.format.schema")
+        return self
 
 
 class TextConfig(Lenient):
@@ -95,7 +88,7 @@ class TextConfig(Lenient):
 class ResponseRequest(GenerationRequest):
     """The body of POST /v1/responses: OpenAI's fields, and those of sampling."""
 
-    unsupported: ClassVar[Unsupported] = UNSUPPORTED | NOT_YET | NEVER
+    unsupported: ClassVar[Unsupported] = UNSUPPORTED | NEVER
 
     input: Annotated[
         Items,
@@ -124,11 +117,18 @@ class ResponseRequest(GenerationRequest):
     max_tool_calls: int | None = Field(
         None, ge=1, le=10**9, description="Of built-in tools: there are none."
     )
-    top_logprobs: int = Field(0, ge=0, le=20)
+    top_logprobs: int = Field(
+        0, ge=0, le=20, description="That many beside each token's own, which any number asks for."
+    )
     include: list[Text] = Field(default_factory=list, max_length=16)
     service_tier: Text = Field("auto", max_length=64, description="There is only the default one.")
     user: Text | None = Field(None, max_length=512)
     safety_identifier: Text | None = Field(None, max_length=512)
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether the output's text is to have log-probabilities."""
+        return self.top_logprobs > 0 or LOGPROBS in self.include
 
     @model_validator(mode="before")
     @classmethod
@@ -143,6 +143,8 @@ class ResponseRequest(GenerationRequest):
     def _check_combinations(self) -> Self:
         if self.conversation is not None and self.previous_response_id is not None:
             raise invalid("should not be given together with conversation", "previous_response_id")
+        if self.text.format.type != "text" and self.output is not None:
+            raise invalid(f"cannot be used with {self.output[0]}", "text.format")
         if self.background and self.store is False:
             raise invalid("needs store = true", "background")
         return self
