@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from server.registry.served_model import ServedModel, stamp_files
 from server.snapshots.encoding import SnapshotCodec
@@ -139,6 +140,8 @@ class FakeWorker:
         self.hold_after = hold_after
         self.finish = finish
         self.error = error
+        self.stop_string = ""
+        """What it says that requests end with."""
         self.generated: list[Generate] = []
         self.aborted: list[str] = []
         self.queries: list[CacheQuery] = []
@@ -159,7 +162,9 @@ class FakeWorker:
 
     def failure(self, number: int) -> RequestOutput:
         """What ends the given request with an error."""
-        return RequestOutput(self.generated[number].request_id, "", [], "error", "out of luck")
+        return RequestOutput(
+            self.generated[number].request_id, "", [], "error", error="out of luck"
+        )
 
     def send_nonsense(self) -> None:
         """Give the oldest request a text that is none, as a bug might."""
@@ -211,14 +216,15 @@ class FakeWorker:
         self.finished += 1
         task = request.task
         state = fake_state(task.prompt_ids, task.base) if task.keeps_state else b""
-        self._deliver(RequestOutput(request.request_id, "", [], finish, self.error, state=state))
+        ending = RequestOutput(request.request_id, "", [], finish, self.error, state=state)
+        self._deliver(replace(ending, stop_string=self.stop_string))
 
     async def _embed(self, request_id: str, task: Task) -> None:
         await self._hold(0)
         self.finished += 1
         embedding = fake_embedding(task.prompt_ids, task.pooling)
         self._deliver(
-            RequestOutput(request_id, "", [], self.finish, self.error, embedding=embedding)
+            RequestOutput(request_id, "", [], self.finish, error=self.error, embedding=embedding)
         )
 
     async def _hold(self, number: int) -> None:

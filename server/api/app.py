@@ -26,6 +26,7 @@ from server.api.routes import (
     embeddings,
     files,
     health,
+    messages,
     metrics,
     models,
     responses,
@@ -40,7 +41,7 @@ from server.registry.manager import ModelManager
 
 FOR_CLIENTS = (
     *(models, completions, chat, responses, conversations),
-    *(embeddings, tokens, states, files, batches, health),
+    *(messages, embeddings, tokens, states, files, batches, health),
 )
 OPERATIONS = (admin, cache, metrics)
 """For those who run the server."""

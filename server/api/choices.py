@@ -90,3 +90,5 @@ class News:
     """The first time, if they were asked for."""
     deltas: Sequence[Delta] = ()
     """What the text makes of an assistant's answer."""
+    stop_string: str = ""
+    """With the finish reason: what ended the text, if it was a stop string."""

@@ -10,6 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from server.api.dialects import dialect_of
+from server.logs import request_id
 from server.workers.client import NotReadyError
 
 
@@ -120,18 +122,20 @@ def internal_error() -> ApiError:
     return ApiError("internal_error", "The server had an internal error; its log says more.")
 
 
-class _ErrorResponse(JSONResponse):
+class _ErrorResponse(Response):
     def __init__(self, error: ApiError) -> None:
-        super().__init__(error.body, error.status_code, error.headers)
-        self._code = error.code
+        super().__init__()
+        self._error = error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        note_error(scope, self._code)
-        await super().__call__(scope, receive, send)
+        error, dialect = self._error, dialect_of(scope["path"])
+        note_error(scope, error.code)
+        body = dialect.error(error.body["error"], error.status_code, request_id.get())
+        await JSONResponse(body, error.status_code, error.headers)(scope, receive, send)
 
 
 def error_response(error: ApiError) -> Response:
-    """An error as an HTTP response in OpenAI's shape."""
+    """An error as an HTTP response, in the shape that the path's clients know."""
     return _ErrorResponse(error)
 
 

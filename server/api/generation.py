@@ -150,7 +150,8 @@ class Generation:
             deltas = choice.reader.read(output.text, is_last=finish is not None)
         if finish is not None:
             finish = choice.finish_reason = self._finish(index, finish)
-        return News(index, output.text, finish, logprobs, of_prompt, deltas)
+        said = output.text, finish, logprobs, of_prompt, deltas
+        return News(index, *said, stop_string=output.stop_string)
 
     def _finish(self, index: int, finish: Finish) -> Finish:
         """The reason as the API tells it; the next choice that waits takes the place."""

@@ -11,6 +11,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.api.dialects import dialect_of
 from server.api.errors import ApiError, error_response, internal_error
 from server.api.request_metrics import RequestMetrics
 from server.api.tracing import Tracer
@@ -60,8 +61,9 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                header = (b"x-request-id", ident.encode())
-                message = {**message, "headers": [*message.get("headers", ()), header]}
+                names = {b"x-request-id", dialect_of(scope["path"]).id_header}
+                added = [(name, ident.encode()) for name in sorted(names)]
+                message = {**message, "headers": [*message.get("headers", ()), *added]}
             await send(message)
 
         try:

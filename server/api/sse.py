@@ -54,6 +54,7 @@ class Framing:
     event: Callable[[Chunk], bytes] = data_event
     failure: Callable[[ApiError], list[Chunk]] = lambda error: [error.body]
     end: bytes = DONE
+    ping: bytes = PING
 
     def events(self, chunks: list[Chunk]) -> bytes:
         """Several, one after another."""
@@ -121,7 +122,7 @@ class EventStream(Response):
 
     async def _send_news(self, send: Send, news: list[News]) -> None:
         events = (self._framing.events(self._chunks.news(each)) for each in news)
-        await _send_body(send, b"".join(events) if news else PING)
+        await _send_body(send, b"".join(events) if news else self._framing.ping)
 
     async def _send_failure(self, scope: Scope, send: Send, error: ApiError) -> None:
         note_error(scope, error.code)
@@ -133,7 +134,7 @@ class EventStream(Response):
         save = asyncio.create_task(self._saving.save(generation))
         try:
             while not (await asyncio.wait([save], timeout=self._ping_seconds))[0]:
-                await _send_body(send, PING)
+                await _send_body(send, self._framing.ping)
             return save.result()
         finally:
             save.cancel()

@@ -21,7 +21,8 @@ class StopStrings:
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._stops = stops
         self._held = ""
-        self.found = False
+        self.found = ""
+        """The one that ended the text."""
 
     def push(self, text: str) -> str:
         """Add text; return what is certain to be output."""
@@ -33,7 +34,7 @@ class StopStrings:
         ]
         if ends:
             end, negative_length = min(ends)
-            self.found = True
+            self.found = held[end + negative_length : end]
             self._held = ""
             return held[: end + negative_length]
         certain = len(held) - self._possible_start(held)
@@ -129,7 +130,8 @@ class OutputProcessor:
         if reason is not None and not text.stops.found:
             piece += text.stops.push(text.detokenizer.flush())
             piece += text.stops.flush()
-        return _news(request, piece, [token], reason)
+        output = _news(request, piece, [token], reason)
+        return replace(output, stop_string=text.stops.found) if text.stops.found else output
 
 
 def _embedded(request: Request, embedding: bytes) -> RequestOutput:

@@ -36,6 +36,8 @@ class RequestOutput(msgspec.Struct, frozen=True):
     for them; None for the first one."""
     mu: float | None = None
     """That of mirostat after token_ids, if it is on: a resumed request needs it."""
+    stop_string: str = ""
+    """With the finish reason: that which ended the text, if one did."""
     state: bytes = b""
     """With the finish reason, if the task asked for it: the state after the prompt, encoded."""
     embedding: bytes = b""
@@ -60,6 +62,7 @@ def merged(outputs: list[RequestOutput]) -> RequestOutput:
         logprobs=[each for output in outputs for each in output.logprobs],
         prompt_logprobs=[each for output in outputs for each in output.prompt_logprobs],
         mu=outputs[-1].mu,
+        stop_string=outputs[-1].stop_string,
         state=outputs[-1].state,
         embedding=outputs[-1].embedding,
     )

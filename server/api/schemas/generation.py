@@ -24,13 +24,13 @@ StopStrings = Annotated[
 ]
 
 
-def _in_use(name: str) -> Callable[[Fields], bool]:
+def in_use(name: str) -> Callable[[Fields], bool]:
     """Whether a field has a value other than null, 0 and empty ones."""
     return lambda fields: bool(fields.get(name))
 
 
 UNSUPPORTED: Unsupported = {
-    name: _in_use(name)
+    name: in_use(name)
     for name in (
         *("prompt_logprobs", "return_token_ids", "return_tokens_as_token_ids"),
         "guided_whitespace_pattern",

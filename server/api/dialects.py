@@ -1,0 +1,53 @@
+"""Whose API a path belongs to: errors look as its clients expect them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+OpenAIError = dict[str, Any]
+"""message, type, param and code."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What differs for all answers of an API, also for those of the middleware."""
+
+    error: Callable[[OpenAIError, int, str], dict[str, Any]]
+    """The body of an error, of a status, of the request with an id."""
+    id_header: bytes = b"x-request-id"
+
+
+def _of_openai(error: OpenAIError, status: int, request_id: str) -> dict[str, Any]:
+    del status, request_id
+    return {"error": error}
+
+
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def _of_anthropic(error: OpenAIError, status: int, request_id: str) -> dict[str, Any]:
+    kind = _ANTHROPIC_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
+    return {
+        "type": "error",
+        "error": {**error, "type": kind},
+        "request_id": request_id,
+    }
+
+
+OPENAI = Dialect(_of_openai)
+ANTHROPIC = Dialect(_of_anthropic, b"request-id")
+
+_PREFIXES = (("/v1/messages", ANTHROPIC),)
+
+
+def dialect_of(path: str) -> Dialect:
+    """That of a path; OpenAI's for all that is nobody else's."""
+    return next((dialect for prefix, dialect in _PREFIXES if path.startswith(prefix)), OPENAI)
