@@ -28,6 +28,7 @@ from server.api.routes import (
     health,
     metrics,
     models,
+    rerank,
     responses,
     states,
     tokens,
@@ -40,7 +41,7 @@ from server.registry.manager import ModelManager
 
 FOR_CLIENTS = (
     *(models, completions, chat, responses, conversations),
-    *(embeddings, tokens, states, files, batches, health),
+    *(embeddings, rerank, tokens, states, files, batches, health),
 )
 OPERATIONS = (admin, cache, metrics)
 """For those who run the server."""

@@ -30,7 +30,7 @@ class Restorer:
 
     def _ask(self, request: Request) -> bool:
         """Begin a fetch, unless it is another one's turn or not worth it."""
-        ids = request.prompt_array
+        ids = request.prompt_array[: request.most_cached]
         if len(ids) >= JUNCTION_TOKENS:
             last = self._fetches.get(request.namespace)
             if last is not None and not last.done:
