@@ -145,7 +145,7 @@ class PrefixCache:
 
 
 def _can_follow(request: Request, other: Request) -> bool:
-    """Whether a snapshot of the other one is of use; to who wants logprobs, only with these."""
+    """Whether a snapshot of the other one is of use; to one who scores all, with its scores."""
     if request.scores_whole_prompt and not (
         other.scores_whole_prompt and other.params.prompt_logprobs == request.params.prompt_logprobs
     ):

@@ -74,6 +74,13 @@ def test_a_state_that_an_answer_has_left_is_taken(checkpoint, expected):
     assert tokens == len(TASKS["query 0"].prompt_ids) - 50
 
 
+def test_one_that_only_reads_the_same_prompt_leaves_the_state_that_is_needed(checkpoint):
+    engine, _ = build(checkpoint, 1, 32, 4, StateCache(ROOM))
+    plain = Task(DOCUMENT + QUERIES[0], params(max_tokens=0))
+    _, tokens = computed(engine, {"plain": plain, "scored": TASKS["query 0"]})
+    assert tokens == len(plain.prompt_ids) + 1 + len(QUERIES[0])
+
+
 def test_only_what_is_asked_for_takes_memory():
     prompt = np.zeros(100_000, np.int32)
     whole, part = PromptLogprobs(prompt, 4), PromptLogprobs(prompt, 4, 99_990)
