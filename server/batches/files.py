@@ -86,13 +86,13 @@ class Files:
                 )
             self.check_room(db, size)
             self._check_share(db, tenant, size)
-            self._reserved[tenant] += size
+            self._reserved = self._reserved + Counter({tenant: size})
 
     def release(self, tenant: str, size: int) -> None:
         """The file is there, or will not come."""
         with self._reserving:
-            self._reserved[tenant] -= size
-            self._reserved += Counter()  # forgets those that have nothing left
+            # A new one, since another thread may be adding up the old one.
+            self._reserved = self._reserved - Counter({tenant: size})
 
     def check_room(self, db: sqlite3.Connection, size: int) -> None:
         """Raises NoRoomError when so many bytes more are too many."""

@@ -214,10 +214,8 @@ class BatchStore:
         self._database.close()
 
     def _check_share(self, db: sqlite3.Connection, tenant: str) -> None:
-        query, most = (
-            "SELECT count(*) FROM batches WHERE tenant = ?",
-            self._settings.tenant_max_files,
-        )
+        most = self._settings.tenant_max_files
+        query = "SELECT count(*) FROM batches WHERE tenant = ?"
         (count,) = db.execute(query, (tenant,)).fetchone()
         if most and count >= most:
             raise NoRoomError(f"you have {count} batches, of batches.tenant_max_files = {most}")
