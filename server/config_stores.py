@@ -12,6 +12,9 @@ class StatesSettings(Section):
     limit_bytes: int = Field(
         4 << 30, ge=0, description="Most bytes of all clients' states; 0: no named states."
     )
+    tenant_limit_bytes: int = Field(
+        0, ge=0, description="Most bytes of one client's states; 0: no limit of its own."
+    )
     ttl_seconds: int = Field(
         604_800, ge=0, le=10**9, description="They expire so long after their last use; 0: never."
     )
@@ -56,6 +59,12 @@ class BatchesSettings(Section):
     )
     max_files: int = Field(
         10_000, ge=1, description="Most files of all clients, and most batches that are kept."
+    )
+    tenant_limit_bytes: int = Field(
+        0, ge=0, description="With so many bytes of files a client can upload no more; 0: no limit."
+    )
+    tenant_max_files: int = Field(
+        0, ge=0, description="The same of its files, and of its batches; 0: no limit."
     )
     max_lines: int = Field(50_000, ge=1, description="Most requests of a batch.")
     ttl_seconds: int = Field(

@@ -29,6 +29,8 @@ from server.api.routes import (
     messages,
     metrics,
     models,
+    ollama,
+    rerank,
     responses,
     states,
     tokens,
@@ -41,7 +43,7 @@ from server.registry.manager import ModelManager
 
 FOR_CLIENTS = (
     *(models, completions, chat, responses, conversations),
-    *(messages, embeddings, tokens, states, files, batches, health),
+    *(messages, ollama, embeddings, rerank, tokens, states, files, batches, health),
 )
 OPERATIONS = (admin, cache, metrics)
 """For those who run the server."""

@@ -78,14 +78,14 @@ class Batches:
             await self._runner.stop()
 
     @asynccontextmanager
-    async def room_for(self, size: int) -> AsyncIterator[None]:
+    async def room_for(self, tenant: str, size: int) -> AsyncIterator[None]:
         """Within it a file of so many bytes can be added."""
         files = self._opened.files
-        await self._call("", "", files.reserve, size)
+        await self._call("", "", files.reserve, tenant, size)
         try:
             yield
         finally:
-            files.release(size)
+            files.release(tenant, size)
 
     async def add_file(
         self, tenant: str, name: str, fields: FileFields, source: BinaryIO

@@ -6,7 +6,7 @@ from typing import Any
 from server.api.assistant.form import Opening, opening_of, opening_within
 from server.api.boundaries import content_end
 from server.api.errors import ApiError
-from server.api.schemas.chat import ChatCompletionRequest
+from server.api.schemas.chat import ChatPromptRequest
 from server.api.schemas.states import StateRequest
 from server.api.schemas.template_fields import TemplateFields
 from server.registry.served_model import ServedModel
@@ -69,9 +69,9 @@ class Conversation:
         return [*self.messages[:-1], {**answer, "content": last["content"] + answer["content"]}]
 
 
-def conversation_of(body: ChatCompletionRequest | StateRequest, model: ServedModel) -> Conversation:
+def conversation_of(body: ChatPromptRequest | StateRequest, model: ServedModel) -> Conversation:
     """Raises ApiError when the model's template has no place for what the request has."""
-    continues = isinstance(body, ChatCompletionRequest) and body.continue_final_message
+    continues = isinstance(body, ChatPromptRequest) and body.continue_final_message
     wanted = body.add_generation_prompt
     breakpoints = [(at, end) for at, each in enumerate(body.messages) for end in each.breakpoints]
     return Conversation(

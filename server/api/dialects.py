@@ -42,10 +42,17 @@ def _of_anthropic(error: OpenAIError, status: int, request_id: str) -> dict[str,
     }
 
 
+def _of_ollama(error: OpenAIError, status: int, request_id: str) -> dict[str, Any]:
+    del status, request_id
+    return {"error": error["message"]}
+
+
 OPENAI = Dialect(_of_openai)
 ANTHROPIC = Dialect(_of_anthropic, b"request-id")
 
-_PREFIXES = (("/v1/messages", ANTHROPIC),)
+OLLAMA = Dialect(_of_ollama)
+
+_PREFIXES = (("/v1/messages", ANTHROPIC), ("/api/", OLLAMA))
 
 
 def dialect_of(path: str) -> Dialect:

@@ -12,7 +12,6 @@ from server.config import LimitsSettings
 from server.registry.served_model import ServedModel
 from server.snapshots.snapshot import SnapshotKind
 from server.tokenizer.base import Tokenizer, TokenizerError
-from server.tokenizer.chat_template import Renderer
 
 T = TypeVar("T")
 Boundaries = dict[int, SnapshotKind]
@@ -64,10 +63,7 @@ async def encode_messages(
 
 
 def _encode_chat(conversation: Conversation, tokenizer: Tokenizer) -> EncodedMessages:
-    try:
-        text = conversation.prompt()
-    except TokenizerError as error:  # such as roles in an order that the template refuses
-        raise ApiError("invalid_value", str(error), "messages") from None
+    text = prompt_of(conversation)
     ids = tokenizer.encode(text)
     boundaries = chat_boundaries(
         conversation.messages,
@@ -80,12 +76,10 @@ def _encode_chat(conversation: Conversation, tokenizer: Tokenizer) -> EncodedMes
     return EncodedMessages(ids, boundaries, conversation.opening(text))
 
 
-def render_messages(
-    messages: list[dict[str, Any]], template: Renderer, add_generation_prompt: bool
-) -> str:
-    """The prompt of messages. Raises ApiError."""
+def prompt_of(conversation: Conversation) -> str:
+    """The text of a conversation's prompt. Raises ApiError."""
     try:
-        return template.render(messages, add_generation_prompt)
+        return conversation.prompt()
     except TokenizerError as error:  # such as roles in an order that the template refuses
         raise ApiError("invalid_value", str(error), "messages") from None
 

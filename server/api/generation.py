@@ -175,7 +175,8 @@ class Generation:
         choice.logprob_sum += sum(each.logprob for each in output.logprobs)
         logprobs, of_prompt = self._logprobs[index].push(output), []
         if output.prompt_logprobs:
-            ids, tokenizer = task.prompt_ids, self._route.served.tokenizer
+            ids = task.prompt_ids[task.params.prompt_logprobs_from :]
+            tokenizer = self._route.served.tokenizer
             of_prompt = prompt_entries(ids, output.prompt_logprobs, tokenizer)
         choice.logprobs += logprobs
         choice.prompt_logprobs += of_prompt

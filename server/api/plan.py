@@ -138,7 +138,7 @@ async def plan_state(
         ids, boundaries, _ = await encode_messages(
             conversation, model, settings.limits, after_state=bool(body.state_id)
         )
-    use = _cache_use(body, boundaries, owner.tenant)
+    use = cache_use(body, boundaries, owner.tenant)
     task = Task(ids, READS_ONLY, use=use, keeps_state=True, tenant=owner.tenant)
     return Plan([ids], [task], key=body.prompt_cache_key, operation="create_state")
 
@@ -154,7 +154,7 @@ async def plan_embeddings(
     prompts = await encode_prompts(body.input, model, settings.limits, "input")
     if not all(prompts):  # such as NUL characters where a byte is a token
         raise ApiError("invalid_value", "input has a text without tokens", "input")
-    use = _cache_use(body, {}, owner.tenant)
+    use = cache_use(body, {}, owner.tenant)
     reads = use.reads and body.pooling == "last"
     use = msgspec.structs.replace(use, reads=reads, writes=False)
     priority = owner.priority + body.priority
@@ -196,7 +196,7 @@ def _plan(
     _check_logprobs(body, prompts, max_tokens)
     shared = sampling_params(body, max_tokens, template_stop, model.tokenizer, defaults, grammar)
     choices = []
-    use = _cache_use(body, boundaries, owner.tenant)
+    use = cache_use(body, boundaries, owner.tenant)
     priority = owner.priority + body.priority
     for ids in prompts:
         # Without a seed equal prompts should differ; with one, a prompt's result must not depend
@@ -208,7 +208,8 @@ def _plan(
     return Plan(prompts, choices, body.n, key=body.prompt_cache_key)
 
 
-def _cache_use(body: PromptRequest, boundaries: Boundaries, tenant: str) -> CacheUse:
+def cache_use(body: PromptRequest, boundaries: Boundaries, tenant: str) -> CacheUse:
+    """What a request lets its tasks take from the state cache and leave there."""
     implicit = body.prompt_cache_options.mode == "implicit"
     if not implicit:
         boundaries = {at: kind for at, kind in boundaries.items() if kind == "breakpoint"}

@@ -13,7 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from server.workers.messages import RequestOutput
 
-Operation = Literal["chat", "text_completion", "embeddings", "create_state", "responses"]
+Operation = Literal["chat", "text_completion", "embeddings", "create_state", "responses", "rerank"]
 """The first three are of OpenTelemetry's GenAI conventions, which have none of the others."""
 
 # The buckets are vLLM's and OpenTelemetry's, so that dashboards and alerts for these fit.

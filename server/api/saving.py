@@ -85,7 +85,7 @@ async def open_saving(
     states: States, tenant: str, route: Route, plan: Plan, ending: Ending
 ) -> Saving:
     """Raises ApiError when there is no room, before anything is computed."""
-    await states.check_room(route)
+    await states.check_room(tenant, route)
     return Saving(states, tenant, route, plan, ending)
 
 

@@ -21,8 +21,9 @@ logger = logging.getLogger(__name__)
 
 PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
+EVENT_STREAM = "text/event-stream; charset=utf-8"
 HEADERS = {
-    "content-type": "text/event-stream; charset=utf-8",
+    "content-type": EVENT_STREAM,
     "cache-control": "no-cache",
     "x-accel-buffering": "no",  # or nginx collects the events
 }
@@ -55,6 +56,7 @@ class Framing:
     failure: Callable[[ApiError], list[Chunk]] = lambda error: [error.body]
     end: bytes = DONE
     ping: bytes = PING
+    media_type: str = EVENT_STREAM
 
     def events(self, chunks: list[Chunk]) -> bytes:
         """Several, one after another."""
@@ -79,7 +81,8 @@ class EventStream(Response):
         on_end: Callable[[list[GeneratedChoice]], None] | None = None,
         framing: Framing | None = None,
     ) -> None:
-        super().__init__(headers=HEADERS)
+        self._framing = framing or Framing()
+        super().__init__(headers=HEADERS | {"content-type": self._framing.media_type})
         del self.headers["content-length"]
         self._route = route
         self._plan = plan
@@ -87,7 +90,6 @@ class EventStream(Response):
         self._ping_seconds = ping_seconds
         self._saving = saving
         self._on_end = on_end
-        self._framing = framing or Framing()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Abort the generation on any way out."""

@@ -66,9 +66,9 @@ class States:
         self._ttl_seconds = ttl_seconds
         self._absence = absence
 
-    async def check_room(self, route: Route) -> None:
+    async def check_room(self, tenant: str, route: Route) -> None:
         """Raise states_full before a state of this model is computed in vain."""
-        await self._call("", "", NamedStates.check_room, route.codec.largest_bytes)
+        await self._call("", "", NamedStates.check_room, tenant, route.codec.largest_bytes)
 
     async def add(self, tenant: str, content: StateContent, options: StateOptions) -> NamedState:
         """Keep a state."""
@@ -154,7 +154,11 @@ def open_states(settings: StatesSettings) -> States:
     if not settings.limit_bytes:
         return States(None, settings.ttl_seconds, ApiError("states_disabled", _DISABLED))
     try:
-        store = NamedStates(data_folder(settings.directory), settings.limit_bytes)
+        store = NamedStates(
+            data_folder(settings.directory),
+            settings.limit_bytes,
+            tenant_limit_bytes=settings.tenant_limit_bytes,
+        )
     except StatesDamagedError as error:
         raise SettingsError(str(error)) from None
     except (NoDataFolderError, StatesUnavailableError, StatesFullError) as error:

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,7 @@ import msgspec
 
 from server.batches.database import Database, disk_errors
 from server.batches.records import FileInUseError, NoRoomError, StoredFile, UnknownFileError
+from server.config_stores import BatchesSettings
 
 _COLUMNS = "id, name, purpose, bytes, created, expires"
 _IN_USE = "id IN (SELECT input_file FROM batches WHERE is_open)"
@@ -58,49 +60,47 @@ class Files:
         self,
         database: Database,
         folder: Path,
-        limit_bytes: int,
-        max_files: int,
-        ttl_seconds: int,
+        settings: BatchesSettings,
         now: Callable[[], float],
     ) -> None:
         """`folder` is made; what a server left there that was killed while it wrote is removed."""
         self._database = database
         self._folder = folder
-        self._limit_bytes = limit_bytes
-        self._max_files = max_files
-        self._ttl_seconds = ttl_seconds
+        self._settings = settings
         self._now = now
-        self._reserved = 0
+        self._reserved = Counter[str]()  # bytes, by tenant
         self._reserving = threading.Lock()
         with disk_errors(folder):
             folder.mkdir(mode=0o700, exist_ok=True)
         self._remove_drafts()
 
-    def reserve(self, size: int) -> None:
+    def reserve(self, tenant: str, size: int) -> None:
         """Keep room for a file of so many bytes until release(). Raises NoRoomError."""
+        most = self._settings.max_files
         self.sweep()
         with self._database.reading() as db, self._reserving:
             (count,) = db.execute("SELECT count(*) FROM files").fetchone()
-            if count >= self._max_files:
+            if count >= most:
                 raise NoRoomError(
-                    f"there are {count} files, of batches.max_files = {self._max_files}; "
-                    "delete others first"
+                    f"there are {count} files, of batches.max_files = {most}; delete others first"
                 )
             self.check_room(db, size)
-            self._reserved += size
+            self._check_share(db, tenant, size)
+            self._reserved = self._reserved + Counter({tenant: size})
 
-    def release(self, size: int) -> None:
+    def release(self, tenant: str, size: int) -> None:
         """The file is there, or will not come."""
         with self._reserving:
-            self._reserved -= size
+            # A new one, since another thread may be adding up the old one.
+            self._reserved = self._reserved - Counter({tenant: size})
 
     def check_room(self, db: sqlite3.Connection, size: int) -> None:
         """Raises NoRoomError when so many bytes more are too many."""
         (held,) = db.execute("SELECT bytes FROM held").fetchone()
-        if held + self._reserved + size > self._limit_bytes:
+        limit = self._settings.limit_bytes
+        if held + self._reserved.total() + size > limit:
             raise NoRoomError(
-                f"{size} bytes more would exceed batches.limit_bytes = {self._limit_bytes}; "
-                "delete files first"
+                f"{size} bytes more would exceed batches.limit_bytes = {limit}; delete files first"
             )
 
     def add(
@@ -140,7 +140,7 @@ class Files:
     ) -> StoredFile:
         """Make what was synced a file of the tenant, in a transaction of the caller's."""
         created = self._now()
-        lifetime = self._ttl_seconds if seconds is None else seconds
+        lifetime = self._settings.ttl_seconds if seconds is None else seconds
         file = StoredFile(
             id=draft.id,
             name=name,
@@ -228,6 +228,20 @@ class Files:
             ).fetchall()
         for (ident,) in gone:
             self._unlink(ident)
+
+    def _check_share(self, db: sqlite3.Connection, tenant: str, size: int) -> None:
+        query = "SELECT count(*), total(bytes) FROM files WHERE tenant = ?"
+        count, held = db.execute(query, (tenant,)).fetchone()
+        most, limit = self._settings.tenant_max_files, self._settings.tenant_limit_bytes
+        if most and count >= most:
+            raise NoRoomError(
+                f"you have {count} files, of batches.tenant_max_files = {most}; delete some first"
+            )
+        if limit and held + self._reserved[tenant] + size > limit:
+            raise NoRoomError(
+                f"{size} bytes more would exceed batches.tenant_limit_bytes = {limit}; "
+                "delete files first"
+            )
 
     def _unlink(self, ident: str) -> None:
         with disk_errors(self.path(ident)):

@@ -49,8 +49,7 @@ class BatchStore:
         self._settings = settings
         self._database = Database(folder)
         try:
-            limits = settings.limit_bytes, settings.max_files, settings.ttl_seconds
-            self.files = Files(self._database, folder / "files", *limits, now)
+            self.files = Files(self._database, folder / "files", settings, now)
             self.sweep()
         except BaseException:
             self._database.close()
@@ -79,6 +78,7 @@ class BatchStore:
                 raise NoRoomError(
                     f"there are {count} batches, of batches.max_files = {self._settings.max_files}"
                 )
+            self._check_share(db, tenant)
             db.execute(
                 "INSERT INTO batches (id, tenant, input_file, is_open, record) "
                 "VALUES (?, ?, ?, 1, ?)",
@@ -212,6 +212,13 @@ class BatchStore:
     def close(self) -> None:
         """Wait for what is being done, and close it. Nothing may be called later."""
         self._database.close()
+
+    def _check_share(self, db: sqlite3.Connection, tenant: str) -> None:
+        most = self._settings.tenant_max_files
+        query = "SELECT count(*) FROM batches WHERE tenant = ?"
+        (count,) = db.execute(query, (tenant,)).fetchone()
+        if most and count >= most:
+            raise NoRoomError(f"you have {count} batches, of batches.tenant_max_files = {most}")
 
     def _insert(self, db: sqlite3.Connection, batch: Batch, draft: Draft, kind: str) -> str:
         """The id of the new file; empty if nothing was written."""

@@ -33,7 +33,7 @@ class RequestOutput(msgspec.Struct, frozen=True):
     """Of the token_ids, if the task asked for them; else empty."""
     prompt_logprobs: list[TokenLogprobs | None] = []
     """With the first token, or at the end without one: of the prompt's tokens, if the task asked
-    for them; None for the first one."""
+    for them, from prompt_logprobs_from on; None for the first one."""
     mu: float | None = None
     """That of mirostat after token_ids, if it is on: a resumed request needs it."""
     stop_string: str = ""

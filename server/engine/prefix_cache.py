@@ -41,7 +41,7 @@ class PrefixCache:
         """
         if self._cache is None or not request.use.reads:
             return False
-        scores = request.prompt_logprobs is not None
+        scores = request.scores_whole_prompt
         if self._restorer is not None and not scores and self._restorer.is_busy_for(request):
             return True
         for other in running:
@@ -80,7 +80,8 @@ class PrefixCache:
         scores = request.prompt_logprobs
         if scores is None:
             return None
-        self._logprobs.begin(request.namespace, scores, request.use.reads, request.use.writes)
+        if scores.is_whole:
+            self._logprobs.begin(request.namespace, scores, request.use.reads, request.use.writes)
         return scores.known if scores.complete else scores.known - 1
 
     def store(self, request: Request, snapshot: Snapshot, kind: SnapshotKind) -> None:
@@ -144,10 +145,9 @@ class PrefixCache:
 
 
 def _can_follow(request: Request, other: Request) -> bool:
-    """Whether a snapshot of the other one is of use; to who wants logprobs, only with these."""
-    if request.prompt_logprobs is not None and (
-        other.prompt_logprobs is None
-        or other.prompt_logprobs.count != request.prompt_logprobs.count
+    """Whether a snapshot of the other one is of use; to one who scores all, with its scores."""
+    if request.scores_whole_prompt and not (
+        other.scores_whole_prompt and other.params.prompt_logprobs == request.params.prompt_logprobs
     ):
         return False
     return other.namespace == request.namespace
@@ -188,7 +188,7 @@ def _usable_prefix(request: Request, other: Request) -> int:
         different = np.flatnonzero(mine != theirs)
         shared = int(different[0]) if len(different) else length
         if shared < max(len(request.prompt_ids), len(other.prompt_ids)) and (
-            shared == len(request.prompt_ids) or request.prompt_logprobs is not None
+            shared == len(request.prompt_ids) or request.scores_whole_prompt
         ):
             shared -= 1
         shared = min(shared, request.most_cached)

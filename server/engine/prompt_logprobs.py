@@ -32,14 +32,25 @@ before they were read to their end."""
 class PromptLogprobs:
     """Of the tokens of one prompt, as far as they are known; the first one has none."""
 
-    def __init__(self, prompt: npt.NDArray[np.int32], count: int) -> None:
-        """Each with the `count` most likely tokens."""
-        length = len(prompt)
+    def __init__(self, prompt: npt.NDArray[np.int32], count: int, start: int = 0) -> None:
+        """Each with the `count` most likely tokens; not of the `start` first ones."""
         self.prompt = prompt
         self.count = count
-        self.known = min(1, length)
+        self.known = min(max(1, start), len(prompt))
         """Of so many tokens, from the first one on, there is nothing left to be computed."""
-        self._rows = LogprobRows.empty(length, count)
+        self._start = start
+        self._first = self.known
+        self._rows = LogprobRows.empty(len(prompt) - self._first, count)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all tokens are of interest: only then others can take them over."""
+        return self._start == 0
+
+    @property
+    def most_skipped(self) -> int:
+        """How many tokens need not be computed, if nothing is taken over."""
+        return max(0, self._first - 1)
 
     @property
     def complete(self) -> bool:
@@ -55,18 +66,19 @@ class PromptLogprobs:
     def add(self, rows: LogprobRows) -> None:
         """Take in those of the next tokens; more most likely tokens than wanted are left out."""
         end = self.known + len(rows.chosen)
-        self._rows.part(self.known, end).write(rows)
+        self._rows.part(self.known - self._first, end - self._first).write(rows)
         self.known = end
 
     def take_over(self, other: "PromptLogprobs", known: int) -> None:
-        """Know so many as well as another prompt that begins with the same tokens."""
-        self._rows.part(0, known).write(other._rows.part(0, known))
+        """Know so many as well as another prompt that begins with the same tokens; both whole."""
+        self._rows.part(0, known - 1).write(other._rows.part(0, known - 1))
         self.known = known
 
     def as_list(self) -> list[TokenLogprobs | None]:
-        """One for each token; None for the first one."""
-        rows = range(1, len(self.prompt))
-        return [None, *(self._rows.take(row, self.count) for row in rows)] if self.known else []
+        """One for each token from the start on; None for the first one of the prompt."""
+        rows = range(len(self._rows.chosen))
+        of_first = [None] if self.is_whole and self.known else []
+        return [*of_first, *(self._rows.take(row, self.count) for row in rows)]
 
 
 class PromptLogprobsCache:

@@ -86,7 +86,8 @@ class Request:
         self.prompt_array = np.array(self.prompt_ids, dtype=np.int32)
         count = self.params.prompt_logprobs
         if count >= 0 and not self.task.generated_ids:
-            self.prompt_logprobs = PromptLogprobs(self.prompt_array, count)
+            start = self.params.prompt_logprobs_from
+            self.prompt_logprobs = PromptLogprobs(self.prompt_array, count, start)
         if self.base is not None and not self.prompt_ids:
             self.snapshot = self.base.snapshot
 
@@ -122,7 +123,14 @@ class Request:
     @property
     def most_cached(self) -> int:
         """How many tokens of the prompt a state may stand for; the others are computed here."""
+        if self.prompt_logprobs is not None and not self.scores_whole_prompt:
+            return self.prompt_logprobs.most_skipped
         return len(self.prompt_ids) - bool(self.task.pooling)
+
+    @property
+    def scores_whole_prompt(self) -> bool:
+        """Whether it wants logprobs of all tokens of its prompt."""
+        return self.prompt_logprobs is not None and self.prompt_logprobs.is_whole
 
     @property
     def in_prefill(self) -> bool:

@@ -30,7 +30,8 @@ class Restorer:
 
     def _ask(self, request: Request) -> bool:
         """Begin a fetch, unless it is another one's turn or not worth it."""
-        ids = request.prompt_array
+        # With the token that follows: a snapshot of all ids would be of no use without logits.
+        ids = request.prompt_array[: request.most_cached + 1]
         if len(ids) >= JUNCTION_TOKENS:
             last = self._fetches.get(request.namespace)
             if last is not None and not last.done:

@@ -79,5 +79,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     These are the model's own, before all of the above."""
     prompt_logprobs: int = -1
     """The same for the tokens of the prompt, but for its first one."""
+    prompt_logprobs_from: int = 0
+    """Index of the first token of the prompt that they are wanted for. From 1 on, the tokens before
+    it may come from the state cache, and what is computed is not shared with other prompts."""
     grammar: str = ""
     """A grammar in llguidance's own forms that the output must match; empty: none."""

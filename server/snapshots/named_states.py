@@ -63,14 +63,21 @@ class NamedStates:
     """
 
     def __init__(
-        self, folder: Path, limit_bytes: int, now: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        limit_bytes: int,
+        now: Callable[[], float] = time.time,
+        tenant_limit_bytes: int = 0,
     ) -> None:
         """Open or make the file. `limit_bytes` bounds the states' bytes in all.
+
+        `tenant_limit_bytes`, unless 0, bounds those of each tenant.
 
         Raises StatesDamagedError or StatesUnavailableError.
         """
         self._path = folder / FILE_NAME
         self._limit_bytes = limit_bytes
+        self._tenant_limit_bytes = tenant_limit_bytes
         self._now = now
         self._lock = threading.Lock()
         try:
@@ -92,10 +99,10 @@ class NamedStates:
             self._db.close()
             raise
 
-    def check_room(self, size: int) -> None:
-        """Raises StatesFullError when there is no room for so many bytes."""
+    def check_room(self, tenant: str, size: int) -> None:
+        """Raises StatesFullError when the tenant has no room for so many bytes."""
         with self._transaction():
-            self._make_room(size)
+            self._make_room(tenant, size)
 
     def add(self, tenant: str, new: NewState, payload: bytes) -> NamedState:
         """Keep a state; it is on the disk when this returns. Raises StatesFullError."""
@@ -105,7 +112,7 @@ class NamedStates:
         columns = _COLUMNS + ", tenant"
         values = ", ".join(f":{column}" for column in columns.split(", "))
         with self._transaction() as db:
-            self._make_room(len(payload))
+            self._make_room(tenant, len(payload))
             row = db.execute(
                 f"INSERT INTO states ({columns}) VALUES ({values})",
                 {**vars(state), "tenant": tenant},
@@ -196,7 +203,7 @@ class NamedStates:
             if self._check_version(db) == 0:  # no other process was faster
                 for statement in _SCHEMA:
                     db.execute(statement)
-            self._make_room(0)
+            self._remove_expired()
         self._empty_log()
 
     def _check_version(self, db: sqlite3.Connection) -> int:
@@ -219,15 +226,18 @@ class NamedStates:
             raise UnknownStateError(ident)
         return _state(row)
 
-    def _make_room(self, size: int) -> None:
+    def _make_room(self, tenant: str, size: int) -> None:
         """Remove what has expired; raises StatesFullError when that is not enough."""
+        self._remove_expired()
+        query = "SELECT total(bytes) FROM states"
+        (held,) = self._db.execute(query).fetchone()
+        _check_limit(held + size, size, "limit_bytes", self._limit_bytes)
+        if self._tenant_limit_bytes:
+            (held,) = self._db.execute(f"{query} WHERE tenant = ?", (tenant,)).fetchone()
+            _check_limit(held + size, size, "tenant_limit_bytes", self._tenant_limit_bytes)
+
+    def _remove_expired(self) -> None:
         self._db.execute(f"DELETE FROM states WHERE NOT {_ALIVE}", {"now": self._now()})
-        (held,) = self._db.execute("SELECT total(bytes) FROM states").fetchone()
-        if size and held + size > self._limit_bytes:
-            raise StatesFullError(
-                f"{size} bytes more would exceed states.limit_bytes = {self._limit_bytes}; "
-                "delete others first"
-            )
 
     def _empty_log(self) -> None:
         """Deleted bytes shall not stay in the write-ahead log."""
@@ -261,6 +271,13 @@ class NamedStates:
                         "place, or move it away to begin without states"
                     ) from None
                 raise StatesUnavailableError(f"{self._path}: {error}") from None
+
+
+def _check_limit(total: float, size: int, setting: str, limit: int) -> None:
+    if total > limit:
+        raise StatesFullError(
+            f"{size} bytes more would exceed states.{setting} = {limit}; delete others first"
+        )
 
 
 def _state(row: tuple[object, ...]) -> NamedState:

@@ -45,7 +45,8 @@ def outputs_of(task: Task, tokens: list[int], request_id: str = "r") -> list[Req
     if count >= 0 and task.prompt_ids:
         ids = task.prompt_ids
         known = [logprobs_of(token, place, count) for place, token in enumerate(ids)]
-        outputs[0] = replace(outputs[0], prompt_logprobs=[None, *known[1:]])
+        wanted = [None, *known[1:]][task.params.prompt_logprobs_from :]
+        outputs[0] = replace(outputs[0], prompt_logprobs=wanted)
     return outputs
 
 

@@ -9,10 +9,10 @@ import pytest
 from anthropic import AsyncAnthropic
 from anthropic.types import MessageParam, ToolParam
 
-from server.api.messages.answer import _input
+from server.api.assistant.arguments import arguments_object
 from server.tokenizer.tool_messages import call_text
 from server.workers.messages import Generate
-from tests.api.harness import MODEL, Harness, serving
+from tests.api.harness import CREATED, MODEL, Harness, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -161,6 +161,16 @@ async def test_tokens_are_counted() -> None:
     assert count.input_tokens == read_in_all + (usage.cache_read_input_tokens or 0)
 
 
+async def test_the_models() -> None:
+    api = Harness()
+    async with client(api) as sdk:
+        (model,) = [each async for each in sdk.models.list()]
+        found = await sdk.models.retrieve(MODEL)
+    assert model == found
+    assert (model.id, model.type, model.display_name) == (MODEL, "model", MODEL)
+    assert int(model.created_at.timestamp()) == CREATED
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "param"),
     [
@@ -266,4 +276,4 @@ async def test_a_schema_of_the_answer() -> None:
 def test_arguments_that_are_no_object_are_not_lost(
     arguments: str, expected: dict[str, Any]
 ) -> None:
-    assert _input(arguments) == expected
+    assert arguments_object(arguments) == expected

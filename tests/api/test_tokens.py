@@ -59,6 +59,34 @@ async def test_tokens_of_messages_are_those_of_the_chat() -> None:
     assert without["tokens"] == IDS("user: hé\n\nassistant: yes")
 
 
+SPEAKING_TOOL = {"type": "function", "function": {"name": "speak", "parameters": {}}}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": [SPEAKING_TOOL]},
+        {"tools": [SPEAKING_TOOL], "tool_choice": "none"},
+        {"chat_template_kwargs": {"name": "value", "enable_thinking": True}},
+        {"reasoning_effort": "high"},
+        {"continue_final_message": True},
+    ],
+    ids=str,
+)
+async def test_what_else_a_chat_says_reaches_the_template(fields: dict[str, Any]) -> None:
+    api = Harness({"model": {"reasoning": "auto"}})
+    said = {"messages": AGAIN, **fields}
+    assert (await api.post("/v1/chat/completions", **said)).status_code == 200
+    ids = api.worker.generated[0].task.prompt_ids
+    seen = api.template.variables[0]
+    found = (await api.post("/tokenize", **said)).json()
+    assert found["tokens"] == ids
+    assert api.template.variables[-1] == seen
+    text = (await api.post("/apply-template", **said)).json()["prompt"]
+    assert IDS(text) == ids
+    assert api.template.variables[-1] == seen
+
+
 @at_both
 async def test_apply_template(root: str) -> None:
     found = await asked(f"{root}/apply-template", messages=HELLO, model=MODEL)
@@ -139,7 +167,19 @@ async def test_nothing_reaches_the_engine() -> None:
         ("/tokenize", {"prompt": "a", "messages": HELLO}, "messages", "invalid_value"),
         ("/tokenize", {"prompt": ["a"]}, "prompt", "invalid_value"),
         ("/tokenize", {"messages": []}, "messages", "invalid_value"),
-        ("/tokenize", {"messages": HELLO, "tools": [{}]}, "tools", "unsupported_parameter"),
+        ("/tokenize", {"messages": HELLO, "tools": [{}]}, "tools[0].type", "unsupported_parameter"),
+        (
+            "/tokenize",
+            {"prompt": "a", "continue_final_message": True},
+            "continue_final_message",
+            "invalid_value",
+        ),
+        (
+            "/apply-template",
+            {"messages": HELLO, "documents": [{"text": "x"}]},
+            "documents",
+            "unsupported_parameter",
+        ),
         ("/detokenize", {}, "tokens", "missing_required_parameter"),
         ("/detokenize", {"tokens": "ab"}, "tokens", "invalid_value"),
         ("/detokenize", {"tokens": [257]}, "tokens", "invalid_value"),

@@ -120,12 +120,12 @@ async def test_answers_wait_for_room(tmp_path: Path, caplog: pytest.LogCaptureFi
     store, calls = open_store(tmp_path, limit_bytes=1400), Calls()
     batch = add_batch(store, 3)
     ballast = store.files.add("me", "ballast", "user_data", (tmp_path / "batches.lock").open("rb"))
-    store.files.reserve(1000)
+    store.files.reserve("me", 1000)
     real_sleep = calls.sleep
 
     async def sleep(seconds: float) -> None:
         if len(calls.slept) == 3:
-            store.files.release(1000)
+            store.files.release("me", 1000)
         await real_sleep(seconds)
 
     calls.sleep = sleep  # type: ignore[method-assign]

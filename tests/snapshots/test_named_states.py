@@ -146,15 +146,15 @@ def test_nothing_is_evicted_to_make_room(store, clock):
     old = store.add("t", new(), bytes(ROOM - 10))
     for refused in (
         lambda: store.add("u", new(), bytes(11)),
-        lambda: store.check_room(11),
+        lambda: store.check_room("u", 11),
     ):
         with pytest.raises(StatesFullError, match="limit_bytes"):
             refused()
-    store.check_room(10)
+    store.check_room("u", 10)
     fits = store.add("u", new(), bytes(10))
     store.remove("u", fits.id)
     clock.now += 100  # the old one expires
-    store.check_room(ROOM)
+    store.check_room("u", ROOM)
     store.add("u", new(), bytes(ROOM))
     with pytest.raises(UnknownStateError):
         store.get("t", old.id)

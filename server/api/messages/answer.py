@@ -3,9 +3,8 @@
 from typing import Any
 from uuid import uuid4
 
-from pydantic_core import from_json
-
 from server.api.assistant.answer import Delta
+from server.api.assistant.arguments import arguments_object
 from server.api.choices import Finish, News
 from server.api.chunks import Chunk
 from server.api.dialects import ANTHROPIC
@@ -107,7 +106,7 @@ class MessageAnswer:
             return []
         events = []
         if self._block["type"] == "tool_use":
-            self._block["input"] = _input(self._arguments)
+            self._block["input"] = arguments_object(self._arguments)
             text = encode_json(self._block["input"]).decode()
             events.append(self._delta("input_json_delta", "partial_json", text))
         self._block = None
@@ -128,17 +127,6 @@ class MessageAnswer:
         elif stop_string in self._stop_sequences:
             reason, sequence = "stop_sequence", stop_string
         return {"stop_reason": reason, "stop_sequence": sequence}
-
-
-def _input(arguments: str) -> dict[str, Any]:
-    """The arguments of a call; as much of them as there is, when it was cut."""
-    if not arguments.strip():
-        return {}
-    try:
-        value = from_json(arguments, allow_partial="trailing-strings")
-    except ValueError:
-        value = None
-    return value if isinstance(value, dict) else {"arguments": arguments}
 
 
 def _failure(error: ApiError) -> list[Chunk]:

@@ -52,7 +52,7 @@ async def create_file(request: Request, service: ServiceDependency) -> File:
     most = service.settings.batches.max_file_bytes
     declared = request.headers.get("content-length", "")
     async with (
-        batches.room_for(min(int(declared), most) if declared.isdecimal() else most),
+        batches.room_for(tenant, min(int(declared), most) if declared.isdecimal() else most),
         _form(request) as form,
     ):
         file = form.get("file")

@@ -1,33 +1,48 @@
 """Which models there are."""
 
-from fastapi import APIRouter
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Request
 
 from server.api.dependencies import ServiceDependency
 from server.api.errors import ApiError
 from server.api.schemas.errors import ERROR_RESPONSES
-from server.api.schemas.models import Model, ModelList
+from server.api.schemas.models import AnthropicModel, AnthropicModelList, Model, ModelList
 from server.registry.hosted_model import HostedModel
 from server.registry.manager import UnknownModelError
 
 router = APIRouter(tags=["models"])
 
+ANTHROPIC_VERSION = "anthropic-version"
+"""A header that only Anthropic's clients send."""
+
 
 @router.get("/v1/models")
-async def list_models(service: ServiceDependency) -> ModelList:
-    """All models, also those that are not loaded, each with its initial states."""
+async def list_models(
+    request: Request, service: ServiceDependency
+) -> ModelList | AnthropicModelList:
+    """All models, also those that are not loaded, each with its initial states.
+
+    Anthropic's clients, which say which version of that API they speak, get its form.
+    """
     models = service.models.models.values()
-    return ModelList(
-        data=[_describe(model, state) for model in models for state in ("", *model.states)]
-    )
+    data = [_describe(model, state) for model in models for state in ("", *model.states)]
+    if ANTHROPIC_VERSION in request.headers:
+        theirs = [_for_anthropic(model) for model in data]
+        return AnthropicModelList(data=theirs, first_id=data[0].id, last_id=data[-1].id)
+    return ModelList(data=data)
 
 
 @router.get("/v1/models/{model_id:path}", responses=ERROR_RESPONSES)
-async def get_model(model_id: str, service: ServiceDependency) -> Model:
+async def get_model(
+    model_id: str, request: Request, service: ServiceDependency
+) -> Model | AnthropicModel:
     """One model by id or alias; ids may have slashes."""
     try:
         if not model_id:
             raise UnknownModelError("The path ends in a model's id")
-        return _describe(*service.models.find(model_id))
+        model = _describe(*service.models.find(model_id))
+        return _for_anthropic(model) if ANTHROPIC_VERSION in request.headers else model
     except UnknownModelError as error:
         raise ApiError("model_not_found", str(error), "model") from None
 
@@ -35,3 +50,8 @@ async def get_model(model_id: str, service: ServiceDependency) -> Model:
 def _describe(model: HostedModel, state: str) -> Model:
     ident = f"{model.entry.id}:{state}" if state else model.entry.id
     return Model(id=ident, created=model.created)
+
+
+def _for_anthropic(model: Model) -> AnthropicModel:
+    created = datetime.fromtimestamp(model.created, UTC).isoformat().replace("+00:00", "Z")
+    return AnthropicModel(id=model.id, display_name=model.id, created_at=created)

@@ -42,7 +42,7 @@ async def create_state(body: StateRequest, request: Request, service: ServiceDep
     route = service.route(request, body.model)
     plan = await plan_state(body, route.served, service.settings_for(request), owner)
     plan = await service.go_on(plan, body, owner.tenant, route)
-    await service.states.check_room(route)
+    await service.states.check_room(owner.tenant, route)
     with Generation(route, plan, request.scope, request.receive) as generation:
         (choice,) = await generation.collect()
     tokens = plan.base_tokens + len(plan.prompts[0])
@@ -71,7 +71,7 @@ async def import_state(
     """Keep a state that was exported; the body is the file."""
     owner = owner_of(request)
     route = service.route(request, query.model)
-    await service.states.check_room(route)
+    await service.states.check_room(owner.tenant, route)
     try:
         data = await request.body()
     except ClientDisconnect:

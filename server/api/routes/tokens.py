@@ -5,8 +5,9 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from server.api.conversation import Conversation, conversation_of
 from server.api.dependencies import ServiceDependency
-from server.api.encoding import check_ids, render_messages, run_encoding
+from server.api.encoding import check_ids, prompt_of, run_encoding
 from server.api.errors import ApiError
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.schemas.tokens import (
@@ -18,11 +19,9 @@ from server.api.schemas.tokens import (
     TokenizeRequest,
     TokenizeResponse,
     TokenizerInfo,
-    size_of,
 )
 from server.registry.served_model import ServedModel
 from server.tokenizer.base import Tokenizer
-from server.tokenizer.request_template import RequestTemplate
 from server.tokenizer.token_text import (
     decode_with_names,
     encode_with_names,
@@ -42,9 +41,10 @@ async def tokenize(body: TokenizeRequest, request: Request, service: ServiceDepe
     """The ids of a text, or of the prompt that messages make."""
     model = service.route(request, body.model).served
     limit = service.settings_for(request).limits.max_prompt_tokens or NO_LIMIT
-    messages = [message.as_dict() for message in body.messages]
-    size = size_of(messages) + len(body.prompt or body.content or "")
-    content = await run_encoding(size, _tokenize, body, messages, model, limit)
+    conversation = conversation_of(body, model) if body.messages else None
+    size = len(body.prompt or body.content or "")
+    size = conversation.characters if conversation else size
+    content = await run_encoding(size, _tokenize, body, conversation, model, limit)
     return Response(content, media_type="application/json")
 
 
@@ -66,11 +66,8 @@ async def apply_template(
     body: ApplyTemplateRequest, request: Request, service: ServiceDependency
 ) -> ApplyTemplateResponse:
     """The prompt that messages make."""
-    model = service.route(request, body.model).served
-    template = RequestTemplate(model.chat_template, [], {})
-    messages = [message.as_dict() for message in body.messages]
-    add = body.add_generation_prompt
-    text = await run_encoding(size_of(messages), render_messages, messages, template, add)
+    conversation = conversation_of(body, service.route(request, body.model).served)
+    text = await run_encoding(conversation.characters, prompt_of, conversation)
     return ApplyTemplateResponse(prompt=text)
 
 
@@ -96,13 +93,12 @@ async def tokenizer_info(
 
 
 def _tokenize(
-    body: TokenizeRequest, messages: list[dict[str, Any]], model: ServedModel, limit: int
+    body: TokenizeRequest, conversation: Conversation | None, model: ServedModel, limit: int
 ) -> bytes:
     """The answer as JSON. Raises ApiError."""
     text = body.prompt or body.content or ""
-    if messages:
-        template = RequestTemplate(model.chat_template, [], {})
-        text = render_messages(messages, template, body.add_generation_prompt)
+    if conversation is not None:
+        text = prompt_of(conversation)
         if len(text) > MOST_CHARACTERS:
             message = f"messages make a text of more than {MOST_CHARACTERS} characters"
             raise ApiError("invalid_value", message, "messages")

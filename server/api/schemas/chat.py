@@ -163,36 +163,20 @@ def _uses_functions(fields: Any) -> bool:
     )
 
 
-class ChatCompletionRequest(GenerationRequest, TemplateFields):
-    """The body of POST /v1/chat/completions."""
-
-    unsupported: ClassVar[Unsupported] = UNSUPPORTED | {
-        "audio": lambda fields: bool(fields.get("audio")),
-    }
+class ChatPromptRequest(TemplateFields):
+    """A conversation, and how the assistant's answer follows it: all that makes a chat's prompt."""
 
     messages: Messages = Field(min_length=1)
-    max_completion_tokens: int | None = Field(None, ge=1, description="Overrides max_tokens.")
-    logprobs: bool = Field(False, description="The log-probability of each token of the answer.")
-    top_logprobs: int = Field(
-        0, ge=0, le=MOST_TOP, description="So many most likely tokens beside it; needs logprobs."
-    )
     tool_choice: Choice = Field(
         ANY_TOOL,
         description="none, auto, required, a function, or allowed_tools; auto if there are tools.",
     )
-    parallel_tool_calls: bool = Field(True, description="Whether an answer may have many calls.")
     add_generation_prompt: bool | None = Field(
         None, description="Whether the answer is a new message; yes unless it continues one."
     )
     continue_final_message: bool = Field(
         False, description="Go on with the last message, which is the assistant's."
     )
-
-    @model_validator(mode="after")
-    def _check_top_logprobs(self) -> Self:
-        if self.top_logprobs and not self.logprobs:
-            raise invalid("needs logprobs to be true", "top_logprobs")
-        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -220,8 +204,13 @@ class ChatCompletionRequest(GenerationRequest, TemplateFields):
             return self
         if self.add_generation_prompt:
             raise invalid("cannot be true with continue_final_message", "add_generation_prompt")
-        last = self.messages[-1]
-        if last.role != "assistant" or last.tool_calls or not (last.content or "").strip():
+        last = self.messages[-1] if self.messages else None
+        if (
+            last is None
+            or last.role != "assistant"
+            or last.tool_calls
+            or not (last.content or "").strip()
+        ):
             raise invalid(
                 "needs a last message of the assistant, with content and without calls",
                 "continue_final_message",
@@ -229,11 +218,32 @@ class ChatCompletionRequest(GenerationRequest, TemplateFields):
         return self
 
     @property
-    def wanted_logprobs(self) -> int:
-        """See GenerationRequest."""
-        return self.top_logprobs if self.logprobs else -1
-
-    @property
     def shown_tools(self) -> list[dict[str, Any]]:
         """The tools that the model is told of."""
         return [] if self.tool_choice.mode == "none" else self.tools
+
+
+class ChatCompletionRequest(GenerationRequest, ChatPromptRequest):
+    """The body of POST /v1/chat/completions."""
+
+    unsupported: ClassVar[Unsupported] = UNSUPPORTED | {
+        "audio": lambda fields: bool(fields.get("audio")),
+    }
+
+    max_completion_tokens: int | None = Field(None, ge=1, description="Overrides max_tokens.")
+    logprobs: bool = Field(False, description="The log-probability of each token of the answer.")
+    top_logprobs: int = Field(
+        0, ge=0, le=MOST_TOP, description="So many most likely tokens beside it; needs logprobs."
+    )
+    parallel_tool_calls: bool = Field(True, description="Whether an answer may have many calls.")
+
+    @model_validator(mode="after")
+    def _check_top_logprobs(self) -> Self:
+        if self.top_logprobs and not self.logprobs:
+            raise invalid("needs logprobs to be true", "top_logprobs")
+        return self
+
+    @property
+    def wanted_logprobs(self) -> int:
+        """See GenerationRequest."""
+        return self.top_logprobs if self.logprobs else -1

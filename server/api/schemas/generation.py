@@ -25,7 +25,7 @@ StopStrings = Annotated[
 
 
 def in_use(name: str) -> Callable[[Fields], bool]:
-    """Whether a field has a value other than null, 0 and empty ones."""
+    """For `unsupported`: whether a field has a value other than null, 0 and empty ones."""
     return lambda fields: bool(fields.get(name))
 
 

@@ -14,6 +14,24 @@ class Model(BaseModel):
     owned_by: str = "rwkv-server"
 
 
+class AnthropicModel(BaseModel):
+    """The same for Anthropic's clients."""
+
+    id: str
+    type: Literal["model"] = "model"
+    display_name: str
+    created_at: str
+
+
+class AnthropicModelList(BaseModel):
+    """All served models, in one page."""
+
+    data: list[AnthropicModel]
+    has_more: Literal[False] = False
+    first_id: str
+    last_id: str
+
+
 class ModelList(BaseModel):
     """All served models."""
 

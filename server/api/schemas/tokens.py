@@ -1,12 +1,12 @@
 """/tokenize, /detokenize, /tokenizer_info and /apply-template, in vLLM's and llama.cpp's words."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, FailFast, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from server.api.schemas.chat import Messages
+from server.api.schemas.chat import ChatPromptRequest, Messages
 from server.api.schemas.prompt import Fields, ModelRequest, Unsupported
 from server.api.schemas.validation import Text, invalid
 
@@ -20,29 +20,23 @@ def _is_given(name: str) -> Callable[[Fields], bool]:
     return lambda fields: bool(fields.get(name))
 
 
-# What would change the text that a template renders.
-_OF_TEMPLATES: Unsupported = {
-    name: _is_given(name)
-    for name in (
-        *("tools", "functions", "documents", "chat_template", "chat_template_kwargs"),
-        "continue_final_message",
-    )
-}
+_OF_TEMPLATES: Unsupported = {"chat_template": _is_given("chat_template")}
+"""What would change the text that messages make."""
 
 BoundedText = Annotated[Text, Field(max_length=MOST_CHARACTERS)]
 
 
-class TokenizeRequest(ModelRequest):
-    """The body of POST /tokenize: `prompt` (or `content`, the same) or `messages`."""
+class TokenizeRequest(ChatPromptRequest):
+    """The body of POST /tokenize: `prompt` (or `content`, the same), or a chat's `messages`.
+
+    What chat completions say of the prompt beside these has the same effect here.
+    """
 
     unsupported: ClassVar[Unsupported] = _OF_TEMPLATES
 
     prompt: BoundedText | None = None
     content: BoundedText | None = Field(None, description="What llama.cpp calls prompt.")
     messages: Messages = Field(default_factory=list, min_length=1)
-    add_generation_prompt: bool = Field(
-        True, description="Of messages: go on to where the assistant's answer begins."
-    )
     add_special_tokens: bool = Field(
         True, description="Without effect: this server adds none to a prompt."
     )
@@ -99,15 +93,10 @@ class DetokenizeResponse(BaseModel):
     content: str
 
 
-class ApplyTemplateRequest(ModelRequest):
-    """The body of POST /apply-template."""
+class ApplyTemplateRequest(ChatPromptRequest):
+    """The body of POST /apply-template: the fields of a chat that say what its prompt is."""
 
     unsupported: ClassVar[Unsupported] = _OF_TEMPLATES
-
-    messages: Messages = Field(min_length=1)
-    add_generation_prompt: bool = Field(
-        True, description="Go on to where the assistant's answer begins."
-    )
 
 
 class ApplyTemplateResponse(BaseModel):
@@ -133,8 +122,3 @@ class TokenizerInfo(BaseModel):
     model_max_length: int
     chat_template: str
     """Jinja."""
-
-
-def size_of(messages: list[dict[str, Any]]) -> int:
-    """Characters of what messages say."""
-    return sum(len(message["content"]) for message in messages)

@@ -1,0 +1,199 @@
+"""/api: what Ollama's clients ask."""
+
+from functools import partial
+from time import perf_counter
+from typing import NoReturn
+
+from fastapi import APIRouter, Request, Response
+
+from server.api.conversation import Conversation, conversation_of
+from server.api.dependencies import Service, ServiceDependency
+from server.api.errors import ApiError
+from server.api.generation import Generation
+from server.api.ollama.answer import FRAMING, OllamaLines, head_of
+from server.api.ollama.chat_request import (
+    chat_of,
+    chat_of_prompt,
+    completion_of,
+    embedding_of,
+)
+from server.api.ollama.models import listed, shown
+from server.api.plan import Plan, plan_chat, plan_completion, plan_embeddings
+from server.api.schemas.chat import ChatCompletionRequest
+from server.api.schemas.ollama import (
+    OLLAMA_ERRORS,
+    OllamaAnswer,
+    OllamaChatRequest,
+    OllamaEmbeddings,
+    OllamaEmbedRequest,
+    OllamaGenerateRequest,
+    OllamaModelList,
+    OllamaRequest,
+    OllamaShown,
+    OllamaShowRequest,
+    OllamaVersion,
+)
+from server.api.sse import EventStream, encode_json
+from server.api.tenant import owner_of
+from server.api.vectors import vector_of
+from server.registry.manager import Route, UnknownModelError
+
+router = APIRouter(tags=["ollama"], responses=OLLAMA_ERRORS)
+
+SPOKEN = "0.12.0"
+"""The version of Ollama whose API this is."""
+
+
+@router.post("/api/chat", response_model=OllamaAnswer)
+async def ollama_chat(
+    body: OllamaChatRequest, request: Request, service: ServiceDependency
+) -> Response:
+    """Answer a conversation."""
+    route = service.route(request, body.model)
+    if not body.messages:
+        return _nothing(body, route, {"message": {"role": "assistant", "content": ""}})
+    most = service.settings_for(request).limits.max_output_tokens
+    chat = chat_of(body, most)
+    conversation, plan = await _plan(chat, route, request, service)
+    return await _answer(body, route, plan, request, service, conversation)
+
+
+@router.post("/api/generate", response_model=OllamaAnswer)
+async def ollama_generate(
+    body: OllamaGenerateRequest, request: Request, service: ServiceDependency
+) -> Response:
+    """Answer one message, or go on from a text."""
+    route = service.route(request, body.model)
+    if not body.prompt:
+        return _nothing(body, route, {"response": ""})
+    settings, owner = service.settings_for(request), owner_of(request)
+    most = settings.limits.max_output_tokens
+    if body.raw:
+        completion = completion_of(body, most)
+        made_of = completion, route.served, settings, owner
+        plan = await plan_completion(*made_of, service.grammars)
+        return await _answer(body, route, plan, request, service)
+    conversation, plan = await _plan(chat_of_prompt(body, most), route, request, service)
+    return await _answer(body, route, plan, request, service, conversation)
+
+
+@router.post("/api/embed")
+async def ollama_embed(
+    body: OllamaEmbedRequest, request: Request, service: ServiceDependency
+) -> OllamaEmbeddings:
+    """A vector for each input."""
+    return await _embed(body, request, service)
+
+
+@router.post("/api/embeddings")
+async def ollama_embeddings(
+    body: OllamaEmbedRequest, request: Request, service: ServiceDependency
+) -> dict[str, list[float]]:
+    """The vector of a prompt, as it was once asked for."""
+    return {"embedding": (await _embed(body, request, service)).embeddings[0]}
+
+
+@router.get("/api/tags")
+async def ollama_tags(service: ServiceDependency) -> OllamaModelList:
+    """All models, also those that are not loaded."""
+    return OllamaModelList(models=[listed(model) for model in service.models.models.values()])
+
+
+@router.get("/api/ps")
+async def ollama_running(service: ServiceDependency) -> OllamaModelList:
+    """The models that are loaded."""
+    models = [model for model in service.models.models.values() if model.deployment]
+    return OllamaModelList(models=[listed(model) for model in models])
+
+
+@router.post("/api/show")
+async def ollama_show(body: OllamaShowRequest, service: ServiceDependency) -> OllamaShown:
+    """All about a model."""
+    try:
+        model, _ = service.models.find(body.model or body.name or service.models.default)
+    except UnknownModelError as error:
+        raise ApiError("model_not_found", str(error), "model") from None
+    if model.served is None:
+        raise ApiError("model_not_loaded", f"The model {model.entry.id!r} is not loaded", "model")
+    return shown(model, model.served)
+
+
+@router.get("/api/version")
+async def ollama_version() -> OllamaVersion:
+    """Which API this is."""
+    return OllamaVersion(version=SPOKEN)
+
+
+@router.post("/api/pull", response_model=None)
+@router.post("/api/push", response_model=None)
+@router.post("/api/create", response_model=None)
+@router.post("/api/copy", response_model=None)
+@router.delete("/api/delete", response_model=None)
+async def ollama_change(request: Request) -> NoReturn:
+    """Models are the operator's."""
+    message = (
+        f"{request.url.path} is not supported: models are changed with `rwkv-server pull`, the "
+        "settings and /v1/admin/models"
+    )
+    raise ApiError("unknown_url", message)
+
+
+async def _plan(
+    chat: ChatCompletionRequest, route: Route, request: Request, service: Service
+) -> tuple[Conversation, Plan]:
+    settings, owner = service.settings_for(request), owner_of(request)
+    conversation = conversation_of(chat, route.served)
+    made_of = chat, conversation, route.served, settings, owner
+    return conversation, await plan_chat(*made_of, service.grammars)
+
+
+async def _answer(
+    body: OllamaRequest,
+    route: Route,
+    plan: Plan,
+    request: Request,
+    service: Service,
+    conversation: Conversation | None = None,
+) -> Response:
+    tokenizer = route.served.tokenizer if body.logprobs else None
+    is_chat, is_raw = isinstance(body, OllamaChatRequest), conversation is None
+    lines = OllamaLines(body.model or route.id, is_chat, is_raw, tokenizer)
+    read_ahead = None
+    if conversation is not None:
+        read_ahead = partial(service.read_ahead.start, route, plan, conversation)
+    if body.stream:
+        ping_seconds = service.settings.http.ping_seconds
+        made_of = route, plan, lines, ping_seconds
+        return EventStream(*made_of, on_end=read_ahead, framing=FRAMING)
+    with Generation(route, plan, request.scope, request.receive) as generation:
+        while generation.running:
+            for news in await generation.news():
+                lines.news(news)
+        lines.closing(generation.tokens.usage())
+    if read_ahead is not None:  # when the answer is sent
+        request.scope["state"]["exits"].callback(read_ahead, generation.choices)
+    return Response(encode_json(lines.whole()), media_type="application/json")
+
+
+def _nothing(body: OllamaRequest, route: Route, said: dict[str, object]) -> Response:
+    """Who asks for nothing wants the model loaded, or unloaded; it stays as it is."""
+    reason = "unload" if body.keep_alive in (0, "0") else "load"
+    answer = head_of(body.model or route.id) | said | {"done": True, "done_reason": reason}
+    return Response(encode_json(answer), media_type="application/json")
+
+
+async def _embed(body: OllamaEmbedRequest, request: Request, service: Service) -> OllamaEmbeddings:
+    started = perf_counter()
+    settings, owner = service.settings_for(request), owner_of(request)
+    route = service.route(request, body.model)
+    plan = await plan_embeddings(embedding_of(body), route.served, settings, owner)
+    with Generation(route, plan, request.scope, request.receive) as generation:
+        choices = await generation.collect()
+    vectors = [vector_of(each.embedding, body.dimensions, normalize=True) for each in choices]
+    return OllamaEmbeddings(
+        model=body.model or route.id,
+        embeddings=[vector.tolist() for vector in vectors],
+        total_duration=int((perf_counter() - started) * 1e9),
+        load_duration=0,
+        prompt_eval_count=generation.tokens.prompt,
+    )

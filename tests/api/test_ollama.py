@@ -1,0 +1,219 @@
+"""/api with Ollama's official client, and what of it only other clients see."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import ollama
+import pytest
+from ollama import AsyncClient
+
+from server.tokenizer.tool_messages import call_text
+from server.workers.messages import Generate
+from tests.api.harness import MODEL, Harness, serving
+from tests.api.scoring_worker import scoring
+from tests.fakes import FakeTokenizer
+
+pytestmark = pytest.mark.anyio
+
+HELLO = [{"role": "user", "content": "Weather in Rome?"}]
+ROME = '{"city": "Rome"}'
+TIMES = ("total_duration", "prompt_eval_duration", "eval_duration", "created_at")
+
+
+def weather(city: str) -> str:
+    """Tell the weather.
+
+    Args:
+        city: where
+    """
+    return f"dry in {city}"
+
+
+def pieces(text: str) -> Callable[[Generate], list[str]]:
+    return lambda _: [text[at : at + 4] for at in range(0, len(text), 4)]
+
+
+@asynccontextmanager
+async def client(api: Harness) -> AsyncIterator[AsyncClient]:
+    async with serving(api.app) as url:
+        yield AsyncClient(host=url)
+
+
+def read(api: Harness) -> str:
+    """What the worker was given last."""
+    return bytes(i - 1 for i in api.worker.generated[-1].task.prompt_ids).decode()
+
+
+async def test_a_chat() -> None:
+    api = Harness()
+    async with client(api) as sdk:
+        answer = await sdk.chat(model=f"{MODEL}:latest", messages=HELLO)
+    assert (answer.message.role, answer.message.content) == ("assistant", "Hello, wörld")
+    assert (answer.done, answer.done_reason, answer.eval_count) == (True, "stop", 3)
+    assert answer.prompt_eval_count == len(api.worker.generated[0].task.prompt_ids)
+    assert all(getattr(answer, name) > 0 for name in TIMES if name != "created_at")
+
+
+async def test_a_stream_is_lines_that_add_up_to_the_answer() -> None:
+    text = f">Hm.</think>\nA moment.\n{call_text('weather', ROME)}"
+    api = Harness({"model": {"reasoning": "on"}}, script=pieces(text))
+    asked: dict[str, Any] = {"model": MODEL, "messages": HELLO, "tools": [weather]}
+    async with client(api) as sdk:
+        whole = await sdk.chat(**asked)
+        parts = [part async for part in await sdk.chat(**asked, stream=True)]
+    assert whole.message.thinking == "Hm."
+    assert whole.message.content == "A moment."
+    assert whole.message.tool_calls is not None
+    (call,) = whole.message.tool_calls
+    assert (call.function.name, call.function.arguments) == ("weather", {"city": "Rome"})
+    assert "".join(part.message.content or "" for part in parts) == whole.message.content
+    assert "".join(part.message.thinking or "" for part in parts) == whole.message.thinking
+    assert [c for part in parts for c in part.message.tool_calls or ()] == [call]
+    assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]
+    assert parts[-1].eval_count == whole.eval_count
+
+
+async def test_lines_are_json_with_their_own_type() -> None:
+    api = Harness()
+    response = await api.post("/api/generate", model=MODEL, prompt="hi")
+    assert response.headers["content-type"] == "application/x-ndjson"
+    *lines, rest = response.text.split("\n")
+    assert rest == ""
+    assert "".join(json.loads(line)["response"] for line in lines) == "Hello, wörld"
+
+
+async def test_calls_and_results_are_read() -> None:
+    api = Harness()
+    calls = [{"function": {"name": "weather", "arguments": {"city": "Rom"}}}]
+    messages = [
+        *HELLO,
+        {"role": "assistant", "content": "", "tool_calls": calls, "thinking": "Hm."},
+        {"role": "tool", "content": "dry", "tool_name": "weather"},
+    ]
+    async with client(api) as sdk:
+        await sdk.chat(model=MODEL, messages=messages, tools=[weather])
+    said = max(api.template.rendered, key=len)
+    assert [message["role"] for message in said] == ["user", "assistant", "tool"]
+    assert said[1]["tool_calls"][0]["function"]["name"] == "weather"
+    assert said[2]["content"] == "dry"
+
+
+async def test_a_prompt_with_a_system_message_and_a_raw_one() -> None:
+    api = Harness()
+    async with client(api) as sdk:
+        answer = await sdk.generate(model=MODEL, prompt="hi", system="Be kind.")
+        assert "system: Be kind." in read(api)
+        raw = await sdk.generate(model=MODEL, prompt="Once", raw=True)
+    assert read(api) == "Once"
+    assert answer.response == raw.response == "Hello, wörld"
+
+
+async def test_options_are_those_of_the_sampler() -> None:
+    api = Harness()
+    options = {
+        "temperature": 0.5,
+        "top_k": 7,
+        "repeat_penalty": 1.25,
+        "mirostat": 2,
+        "seed": 3,
+        "stop": ["x"],
+        "num_predict": 2,
+        "num_ctx": 2048,
+    }
+    async with client(api) as sdk:
+        answer = await sdk.chat(model=MODEL, messages=HELLO, options=options)
+        await sdk.chat(model=MODEL, messages=HELLO, options={"num_predict": -1})
+    first, last = (each.task.params for each in api.worker.generated)
+    assert (first.temperature, first.top_k, first.repetition_penalty) == (0.5, 7, 1.25)
+    assert (first.mirostat, first.seed, first.max_tokens) == (2, 3, 2)
+    assert "x" in first.stop
+    assert answer.done_reason == "length"
+    assert last.max_tokens == api.settings.limits.max_output_tokens
+
+
+@pytest.mark.parametrize("form", ["json", {"type": "object", "properties": {}}])
+async def test_a_form_is_a_grammar(form: Any) -> None:
+    api = Harness(script=lambda _: ["{}"])
+    async with client(api) as sdk:
+        await sdk.generate(model=MODEL, prompt="hi", format=form)
+    assert "json_schema" in api.worker.generated[-1].task.params.grammar
+
+
+async def test_log_probabilities() -> None:
+    api = scoring(lambda _: FakeTokenizer().encode("ab"))
+    async with client(api) as sdk:
+        whole = await sdk.chat(model=MODEL, messages=HELLO, logprobs=True, top_logprobs=2)
+        stream = await sdk.chat(
+            model=MODEL, messages=HELLO, logprobs=True, top_logprobs=2, stream=True
+        )
+        parts = [each async for part in stream for each in part.logprobs or ()]
+        raw = await sdk.generate(model=MODEL, prompt="x", raw=True, logprobs=True)
+    assert whole.logprobs is not None
+    assert [each.token for each in whole.logprobs] == ["a", "b"]
+    assert parts == list(whole.logprobs)
+    assert raw.logprobs is not None
+    assert [each.token for each in raw.logprobs] == ["a", "b"]
+
+
+async def test_embeddings() -> None:
+    api = Harness()
+    async with client(api) as sdk:
+        several = await sdk.embed(model=MODEL, input=["a", "b"])
+        one = await sdk.embeddings(model=MODEL, prompt="a")
+    assert len(several.embeddings) == 2
+    assert one.embedding == several.embeddings[0]
+    assert several.prompt_eval_count == 2
+
+
+async def test_models() -> None:
+    api = Harness()
+    async with client(api) as sdk:
+        (listed,), (running,) = (await sdk.list()).models, (await sdk.ps()).models
+        shown = await sdk.show(MODEL)
+    assert listed.model == running.name == MODEL
+    assert listed.details == running.details == shown.details
+    assert shown.capabilities is not None
+    assert "completion" in shown.capabilities
+    assert (await api.http().get("/api/version")).json()["version"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "word"),
+    [
+        ("chat", {"model": "other", "messages": HELLO}, 404, "other"),
+        ("chat", {"messages": [{"role": "user", "content": "x", "images": ["a"]}]}, 400, "images"),
+        ("chat", {"messages": HELLO, "options": {"mirostat": 1}}, 400, "mirostat"),
+        ("generate", {"prompt": "x", "suffix": "y"}, 400, "suffix"),
+        ("generate", {"prompt": "x", "context": [1]}, 400, "context"),
+        ("generate", {"prompt": "x", "template": "y"}, 400, "template"),
+        ("generate", {"prompt": "x", "state_id": "state_1"}, 400, "state_id"),
+        ("embed", {}, 400, "input"),
+        ("pull", {"model": "x"}, 404, "rwkv-server pull"),
+        ("nothing", {}, 404, "/api/nothing"),
+    ],
+)
+async def test_errors_are_one_string(
+    path: str, body: dict[str, Any], status: int, word: str
+) -> None:
+    response = await Harness().post(f"/api/{path}", **body)
+    assert response.status_code == status
+    (error,) = response.json().values()
+    assert word in error
+
+
+async def test_a_failure_in_the_stream_is_an_error_of_the_client() -> None:
+    api = Harness(finish="error", error="out of luck")
+    async with client(api) as sdk:
+        with pytest.raises(ollama.ResponseError, match="out of luck"):
+            [part async for part in await sdk.chat(model=MODEL, messages=HELLO, stream=True)]
+
+
+@pytest.mark.parametrize(("keep_alive", "reason"), [(None, "load"), (0, "unload")])
+async def test_who_asks_for_nothing_gets_nothing(keep_alive: Any, reason: str) -> None:
+    api = Harness()
+    async with client(api) as sdk:
+        answer = await sdk.generate(model=MODEL, prompt="", keep_alive=keep_alive)
+    assert (answer.response, answer.done_reason) == ("", reason)
+    assert not api.worker.generated

@@ -1,0 +1,30 @@
+"""The share that one tenant may have of the room for named states."""
+
+import pytest
+
+from server.snapshots.named_state import StatesFullError
+from server.snapshots.named_states import NamedStates
+from tests.snapshots.test_named_states import ROOM, Clock, new
+
+
+def test_a_tenant_that_has_its_share_leaves_room_to_others(tmp_path):
+    clock = Clock()
+    store = NamedStates(tmp_path, ROOM, clock, tenant_limit_bytes=100)
+    first = store.add("me", new(), bytes(60))
+    store.add("me", new(ttl_seconds=9), bytes(40))
+    for refused in (
+        lambda: store.check_room("me", 1),
+        lambda: store.add("me", new(), bytes(1)),
+    ):
+        with pytest.raises(StatesFullError, match=r"states\.tenant_limit_bytes = 100"):
+            refused()
+    store.check_room("they", 100)
+    store.add("they", new(), bytes(100))
+    clock.now += 10  # the second one expires
+    store.check_room("me", 40)
+    store.remove("me", first.id)
+    store.add("me", new(), bytes(100))
+    store.close()
+    again = NamedStates(tmp_path, ROOM, clock, tenant_limit_bytes=10)
+    assert len(again.list("me", 9)[0]) == 1, "what is there stays when the limit is lowered"
+    again.close()
