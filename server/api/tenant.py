@@ -35,7 +35,9 @@ def owner_of(request: Request) -> Owner:
 def _digest_of_token(request: Request) -> str:
     """In hexadecimal; "" for all requests without one."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    if scheme.lower() != "bearer":
+        token = request.headers.get("x-api-key", "")
+    if not token.strip():
         return ""
     return hashlib.blake2b(token.strip().encode(), digest_size=16).hexdigest()
 

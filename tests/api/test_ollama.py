@@ -144,9 +144,16 @@ async def test_a_form_is_a_grammar(form: Any) -> None:
 async def test_log_probabilities() -> None:
     api = scoring(lambda _: FakeTokenizer().encode("ab"))
     async with client(api) as sdk:
-        whole = await sdk.chat(model=MODEL, messages=HELLO, logprobs=True, top_logprobs=2)
+        whole = await sdk.chat(
+            model=MODEL, messages=HELLO, logprobs=True, top_logprobs=2, options={"seed": 1}
+        )
         stream = await sdk.chat(
-            model=MODEL, messages=HELLO, logprobs=True, top_logprobs=2, stream=True
+            model=MODEL,
+            messages=HELLO,
+            logprobs=True,
+            top_logprobs=2,
+            stream=True,
+            options={"seed": 1},
         )
         parts = [each async for part in stream for each in part.logprobs or ()]
         raw = await sdk.generate(model=MODEL, prompt="x", raw=True, logprobs=True)

@@ -97,3 +97,24 @@ def test_a_token_that_could_not_be_sampled_is_an_error():
     _, reason, error = generate([-1])
     assert reason == "error"
     assert "finite" in error
+
+
+@given(text=small_text, stops=small_stops)
+def test_the_stop_string_that_was_found_is_named(text, stops):
+    matcher = StopStrings(stops)
+    shown = matcher.push(text)
+    if matcher.found:
+        assert matcher.found in stops
+        assert text.startswith(shown + matcher.found)
+    else:
+        assert matcher.found == ""
+
+
+def test_a_resumed_request_names_a_stop_string_that_began_before():
+    processor = OutputProcessor(ByteTokenizer())
+    task = Task([1], SamplingParams(max_tokens=10, seed=0, stop=("xab",)), generated_ids=[*b"yxa"])
+    request = Request("r", task)
+    processor.add(request)
+    batch, result = Batch([Chunk(request, 1)]), BatchResult({"r": ord("b")})
+    outputs, _ = processor.process(batch, result)
+    assert (outputs[0].text, outputs[0].stop_string) == ("", "xab")

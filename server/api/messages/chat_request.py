@@ -1,21 +1,19 @@
-"""A request of Anthropic's clients as a chat that gives the same answer."""
+"""A request for a message as a chat: the request that gives the same answer there."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from server.api.errors import ApiError
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.generation import GenerationRequest
 from server.api.schemas.messages import (
-    Block,
+    CountTokensRequest,
     DocumentBlock,
     InputMessage,
-    MessagesRequest,
     TextBlock,
+    ThinkingBlock,
     Tool,
     ToolChoice,
     ToolResultBlock,
@@ -23,123 +21,147 @@ from server.api.schemas.messages import (
 )
 
 CALL_PREFIX = "toolu_"
-"""Of the ids of calls; templates see them without it, since some have their own form."""
+"""Of the ids of calls here; chat templates get them without."""
 
-_BREAKPOINT = {"prompt_cache_breakpoint": {"mode": "explicit"}}
-_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+_NAMES = (
+    ("continue_final_message", "messages"),
+    ("response_format.json_schema.schema", "output_config.format.schema"),
+    ("response_format", "output_config.format"),
+    ("function.parameters", "input_schema"),
+    ("function.", ""),
+)
+"""What a field of chat is called here."""
 
-Message = dict[str, Any]
+_MODES = {"auto": "auto", "any": "required", "none": "none"}
+
+Fields = dict[str, Any]
 
 
-def as_chat(body: MessagesRequest) -> ChatCompletionRequest:
+def as_chat(body: CountTokensRequest) -> ChatCompletionRequest:
     """The chat request. Raises RequestValidationError for what only chat finds wrong."""
     shared = body.model_fields_set & GenerationRequest.model_fields.keys()
-    fields = {name: getattr(body, name) for name in shared}
-    fields |= {
-        "messages": _messages(body),
-        "stop": [*body.stop, *body.stop_sequences],
-        "tools": [_tool(tool, number) for number, tool in enumerate(body.tools)],
-        "reasoning_effort": body.output_config.effort,
-    }
-    if body.tool_choice is not None:
-        fields["tool_choice"] = _choice(body.tool_choice)
-        fields["parallel_tool_calls"] = not body.tool_choice.disable_parallel_tool_use
-    if body.thinking is not None and body.thinking.type != "adaptive":
-        fields["enable_thinking"] = body.thinking.type == "enabled"
-    if wanted := body.output_config.format or body.output_format:
-        named = {"name": "output", "schema": wanted.content}
-        fields["response_format"] = {"type": "json_schema", "json_schema": named}
-    if body.messages[-1].role == "assistant":
-        fields |= {"continue_final_message": True, "add_generation_prompt": False}
+    fields: Fields = {name: getattr(body, name) for name in shared}
+    fields["messages"] = _system(body) + [each for m in body.messages for each in _messages(m)]
+    fields["continue_final_message"] = body.messages[-1].role == "assistant"
+    if body.stop_sequences:
+        fields["stop"] = body.stop_sequences
+    if body.tools:
+        fields["tools"] = [_tool(tool) for tool in body.tools]
+    fields |= _choice(body.tool_choice) | _thinking(body) | _format(body)
     try:
         return ChatCompletionRequest.model_validate(fields)
     except ValidationError as error:
-        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
-        raise RequestValidationError(found) from None
+        raise RequestValidationError([_in_our_words(each) for each in error.errors()]) from None
 
 
-def _messages(body: MessagesRequest) -> list[Message]:
-    messages: list[Message] = []
-    if body.system:
-        messages.append({"role": "system", "content": _parts(body.system)})
-    for message in body.messages:
-        messages += _said(message)
-    return messages
+def in_our_words(name: str) -> str:
+    """What a field of chat is called here."""
+    if name == "stop" or name.startswith("stop."):
+        return f"stop_sequences{name[4:]}"
+    for theirs, ours in _NAMES:
+        name = name.replace(theirs, ours)
+    return name
 
 
-def _said(message: InputMessage) -> list[Message]:
-    """A message as chat has it: results of tools are messages of their own."""
+def _in_our_words(error: Any) -> Fields:
+    context = dict(error.get("ctx", {}))
+    if "param" in context:
+        context["param"] = in_our_words(context["param"])
+    loc = ("body", *error["loc"])
+    if loc[1:2] == ("stop",):
+        loc = ("body", "stop_sequences", *loc[2:])
+    return {**error, "loc": loc, "ctx": context}
+
+
+def _system(body: CountTokensRequest) -> list[Fields]:
+    if not body.system:
+        return []
+    return [{"role": "system", "content": [_part(block) for block in body.system]}]
+
+
+def _messages(message: InputMessage) -> list[Fields]:
+    """One message of chat, or several where a user's has results of tools."""
     if message.role == "assistant":
-        return [_by_assistant(message.content)]
-    messages: list[Message] = []
+        return [_assistant(message)]
+    made: list[Fields] = []
     for block in message.content:
         if isinstance(block, ToolResultBlock):
-            messages.append(_result(block))
-        elif part := _part(block):
-            if not messages or messages[-1]["role"] != message.role:
-                messages.append({"role": message.role, "content": []})
-            messages[-1]["content"].append(part)
-    return messages
+            made.append(_result(block))
+        elif isinstance(block, TextBlock | DocumentBlock):
+            if not made or made[-1]["role"] != message.role:
+                made.append({"role": message.role, "content": []})
+            made[-1]["content"].append(_part(block))
+    return made or [{"role": message.role, "content": ""}]
 
 
-def _by_assistant(blocks: list[Block]) -> Message:
-    thoughts = [block.thinking for block in blocks if block.type == "thinking"]
-    calls = [_call(block) for block in blocks if isinstance(block, ToolUseBlock)]
-    message: Message = {"role": "assistant", "content": _parts(blocks) or None}
-    if thoughts:
-        message["reasoning_content"] = "\n".join(thoughts)
-    if calls:
-        message["tool_calls"] = calls
-    return message
+def _part(block: TextBlock | DocumentBlock, text: str | None = None) -> Fields:
+    part: Fields = {"type": "text", "text": block.text if text is None else text}
+    if block.cache_control is not None:
+        part["prompt_cache_breakpoint"] = {"mode": "explicit"}
+    return part
 
 
-def _parts(blocks: Sequence[Block]) -> list[dict[str, Any]]:
-    return [part for block in blocks if (part := _part(block))]
+def _result(block: ToolResultBlock) -> Fields:
+    parts = [_part(each) for each in block.content]
+    if block.is_error:  # templates have no other place for it
+        parts = [{"type": "text", "text": "Error:"}, *parts]
+    if block.cache_control is not None and parts:
+        parts[-1]["prompt_cache_breakpoint"] = {"mode": "explicit"}
+    return {"role": "tool", "tool_call_id": _call_id(block.tool_use_id), "content": parts}
 
 
-def _part(block: Block) -> dict[str, Any] | None:
-    """The text of a block, if it has any for everybody to read."""
-    if isinstance(block, TextBlock):
-        text = block.text
-    elif isinstance(block, DocumentBlock):
-        text = "\n".join(each for each in (block.title, block.context, block.source.data) if each)
-    else:
-        return None
-    part = {"type": "text", "text": text}
-    return part | _BREAKPOINT if block.cache_control else part
+def _assistant(message: InputMessage) -> Fields:
+    """Its text as one: the blocks of an answer are cut where calls and thoughts are."""
+    blocks = message.content
+    texts = [block for block in blocks if isinstance(block, TextBlock)]
+    fields: Fields = {"role": "assistant", "content": "".join(block.text for block in texts)}
+    if any(block.cache_control for block in texts):
+        part = {"type": "text", "text": fields["content"]}
+        fields["content"] = [part | {"prompt_cache_breakpoint": {"mode": "explicit"}}]
+    if thoughts := "".join(b.thinking for b in blocks if isinstance(b, ThinkingBlock)):
+        fields["reasoning_content"] = thoughts
+    if calls := [_call(block) for block in blocks if isinstance(block, ToolUseBlock)]:
+        fields["tool_calls"] = calls
+    return fields
 
 
-def _result(block: ToolResultBlock) -> Message:
-    content = _parts(block.content)
-    if block.is_error:
-        content = [{"type": "text", "text": "Error:"}, *content]
-    return {"role": "tool", "tool_call_id": _own_id(block.tool_use_id), "content": content}
-
-
-def _call(block: ToolUseBlock) -> dict[str, Any]:
+def _call(block: ToolUseBlock) -> Fields:
     arguments = json.dumps(block.input, ensure_ascii=False)
     function = {"name": block.name, "arguments": arguments}
-    return {"id": _own_id(block.id), "type": "function", "function": function}
+    return {"id": _call_id(block.id), "type": "function", "function": function}
 
 
-def _own_id(ident: str) -> str:
+def _call_id(ident: str) -> str:
     return ident.removeprefix(CALL_PREFIX)
 
 
-def _tool(tool: Tool, number: int) -> dict[str, Any]:
-    if tool.type != "custom":
-        param = f"tools[{number}].type"
-        message = f"{param}: only tools of the type custom are supported: the client runs them"
-        raise ApiError("unsupported_parameter", message, param)
-    function: dict[str, Any] = {"name": tool.name, "strict": tool.strict}
-    if tool.description is not None:
-        function["description"] = tool.description
-    if tool.input_schema is not None:
-        function["parameters"] = tool.input_schema
+def _tool(tool: Tool) -> Fields:
+    function: Fields = {"name": tool.name, "parameters": tool.input_schema}
+    given = {"description": tool.description, "strict": tool.strict}
+    function |= {name: value for name, value in given.items() if value is not None}
     return {"type": "function", "function": function}
 
 
-def _choice(choice: ToolChoice) -> str | dict[str, Any]:
-    if choice.type == "tool":
-        return {"type": "function", "function": {"name": choice.name}}
-    return _CHOICES[choice.type]
+def _choice(choice: ToolChoice | None) -> Fields:
+    if choice is None:
+        return {}
+    named = {"type": "function", "function": {"name": choice.name}}
+    mode: Any = named if choice.type == "tool" else _MODES[choice.type]
+    return {"tool_choice": mode, "parallel_tool_calls": not choice.disable_parallel_tool_use}
+
+
+def _thinking(body: CountTokensRequest) -> Fields:
+    if body.thinking is None:  # an effort alone must not switch thinking on
+        return {}
+    fields: Fields = {"enable_thinking": body.thinking.type != "disabled"}
+    if body.output_config.effort is not None:
+        fields["reasoning_effort"] = body.output_config.effort
+    return fields
+
+
+def _format(body: CountTokensRequest) -> Fields:
+    wanted = body.output_config.format or body.output_format
+    if wanted is None:
+        return {}
+    schema = {"name": "output", "schema": wanted.content}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}

@@ -1,243 +1,260 @@
-"""/v1/messages: Anthropic's request and answer."""
+"""/v1/messages: Anthropic's form of a conversation."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Discriminator, FailFast, Field, Tag
+from pydantic import BeforeValidator, FailFast, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from server.api.schemas.chat import Lenient
-from server.api.schemas.generation import UNSUPPORTED, GenerationRequest, StopStrings, in_use
+from server.api.schemas.generation import UNSUPPORTED, GenerationRequest, in_use
 from server.api.schemas.prompt import Unsupported
-from server.api.schemas.validation import Text
+from server.api.schemas.template_fields import Effort
+from server.api.schemas.tools import MOST_TOOLS, check_json
+from server.api.schemas.validation import Text, invalid
 
-_NEVER: Unsupported = {
-    name: in_use(name)
-    for name in ("mcp_servers", "container", "context_management", "save_state", "state_id")
-}
+KINDS = ("text", "document", "tool_use", "tool_result", "thinking", "redacted_thinking")
 
 
 class CacheControl(Lenient):
-    """Asks for a state to be kept where its block ends; for how long is the server's matter."""
+    """Asks for a state to be kept where a block ends; `ttl` promises nothing."""
 
     type: Literal["ephemeral"]
 
 
-class TextBlock(Lenient):
-    """Text, whoever said it."""
+class Block(Lenient):
+    """What all blocks have."""
 
-    type: Literal["text"]
-    text: Text
     cache_control: CacheControl | None = None
 
 
-class ThinkingBlock(Lenient):
-    """What the assistant thought; a signature means nothing here."""
+class TextBlock(Block):
+    """Text."""
 
-    type: Literal["thinking"]
-    thinking: Text
-
-
-class RedactedThinkingBlock(Lenient):
-    """Thoughts that only another server can read."""
-
-    type: Literal["redacted_thinking"]
+    type: Literal["text"]
+    text: Text
 
 
-class ToolUseBlock(Lenient):
-    """A call of a tool, by the assistant."""
+class PlainText(Lenient):
+    """The one source of documents that a text model can read."""
+
+    type: Literal["text"]
+    data: Text
+
+
+class DocumentBlock(Block):
+    """A text with a title."""
+
+    type: Literal["document"]
+    source: PlainText
+    title: Text | None = None
+    context: Text | None = None
+
+    @property
+    def text(self) -> str:
+        """As the model reads it."""
+        return "\n".join(each for each in (self.title, self.context, self.source.data) if each)
+
+
+class ToolUseBlock(Block):
+    """An earlier call."""
 
     type: Literal["tool_use"]
     id: Text
     name: Text
     input: dict[str, Any]
 
-
-class TextSource(Lenient):
-    """A document of plain text."""
-
-    type: Literal["text"]
-    data: Text
+    @model_validator(mode="after")
+    def _check_input(self) -> Self:
+        check_json(self.input, "tool_use.input")
+        return self
 
 
-class DocumentBlock(Lenient):
-    """A text to be read; of others than plain ones nothing can be read."""
+class ThinkingBlock(Block):
+    """Earlier thoughts; the signature is not looked at."""
 
-    type: Literal["document"]
-    source: TextSource
-    title: Text | None = None
-    context: Text | None = None
-    cache_control: CacheControl | None = None
+    type: Literal["thinking"]
+    thinking: Text
 
 
-def _as_blocks(content: Any) -> Any:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+class RedactedThinkingBlock(Block):
+    """Thoughts that another server has encrypted: nothing can be read of them."""
+
+    type: Literal["redacted_thinking"]
 
 
-Texts = Annotated[
+def _as_blocks(value: Any) -> Any:
+    """A string as one block; refuses blocks that are not known, by their name."""
+    if isinstance(value, str):
+        return [{"type": "text", "text": value}]
+    for block in value if isinstance(value, list) else ():
+        if not isinstance(block, dict) or not isinstance(block.get("type"), str):
+            raise invalid("should be a string or a list of blocks, each with a type")
+        kind, source = block["type"], block.get("source")
+        if kind == "document" and isinstance(source, dict) and source.get("type") != "text":
+            raise _unsupported_content("documents whose source is not plain text")
+        if kind not in KINDS:
+            raise _unsupported_content(f"{kind[:64]} blocks")
+    return value
+
+
+def _unsupported_content(what: str) -> PydanticCustomError:
+    message = "{what} are not supported: the model reads text only"
+    return PydanticCustomError("unsupported_content", message, {"what": what})
+
+
+SystemBlocks = Annotated[
     list[TextBlock],
     FailFast(),
     BeforeValidator(_as_blocks, json_schema_input_type=str | list[TextBlock]),
 ]
+ResultBlock = Annotated[TextBlock | DocumentBlock, Field(discriminator="type")]
+ResultBlocks = Annotated[
+    list[ResultBlock],
+    FailFast(),
+    BeforeValidator(_as_blocks, json_schema_input_type=str | list[ResultBlock]),
+]
 
 
-class ToolResultBlock(Lenient):
-    """What a tool answered."""
+class ToolResultBlock(Block):
+    """What a call gave."""
 
     type: Literal["tool_result"]
     tool_use_id: Text
-    content: Texts = Field(default_factory=list)
+    content: ResultBlocks = Field(default_factory=list)
     is_error: bool = False
-    cache_control: CacheControl | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, fields: Any) -> Any:
+        return {k: v for k, v in fields.items() if v is not None}
 
 
-_KINDS = ("text", "thinking", "redacted_thinking", "tool_use", "tool_result", "document")
-
-
-def _kind_of(block: Any) -> str:
-    kind = block.get("type") if isinstance(block, dict) else None
-    return kind if kind in _KINDS else ""
-
-
-Block = Annotated[
-    Annotated[TextBlock, Tag("text")]
-    | Annotated[ThinkingBlock, Tag("thinking")]
-    | Annotated[RedactedThinkingBlock, Tag("redacted_thinking")]
-    | Annotated[ToolUseBlock, Tag("tool_use")]
-    | Annotated[ToolResultBlock, Tag("tool_result")]
-    | Annotated[DocumentBlock, Tag("document")],
-    Discriminator(
-        _kind_of,
-        custom_error_type="unsupported_content",
-        custom_error_message="content of this type is not supported: the models read text",
-    ),
+AnyBlock = Annotated[
+    TextBlock
+    | DocumentBlock
+    | ToolUseBlock
+    | ToolResultBlock
+    | ThinkingBlock
+    | RedactedThinkingBlock,
+    Field(discriminator="type"),
 ]
-
-
 Blocks = Annotated[
-    list[Block],
+    list[AnyBlock],
     FailFast(),
-    BeforeValidator(_as_blocks, json_schema_input_type=str | list[Block]),
+    BeforeValidator(_as_blocks, json_schema_input_type=str | list[AnyBlock]),
 ]
+
+_OF_ROLES = {
+    "user": (TextBlock, DocumentBlock, ToolResultBlock),
+    "assistant": (TextBlock, ToolUseBlock, ThinkingBlock, RedactedThinkingBlock),
+    "system": (TextBlock,),
+}
 
 
 class InputMessage(Lenient):
-    """A message of the conversation."""
+    """One message."""
 
     role: Literal["user", "assistant", "system"]
     content: Blocks
 
+    @model_validator(mode="after")
+    def _check_blocks(self) -> Self:
+        for block in self.content:
+            if not isinstance(block, _OF_ROLES[self.role]):
+                raise invalid(f"a message of role {self.role} cannot have {block.type} blocks")
+        return self
+
 
 class Tool(Lenient):
-    """A function of the client. What Anthropic's servers would run themselves is refused."""
+    """A tool of the client's."""
 
-    type: Text = "custom"
-    name: Text = ""
+    type: str | None = None
+    name: Text
     description: Text | None = None
     input_schema: dict[str, Any] | None = None
-    strict: bool = False
+    strict: bool | None = None
+    cache_control: CacheControl | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_server_tools(cls, fields: Any) -> Any:
+        kind = fields.get("type") if isinstance(fields, dict) else None
+        if isinstance(kind, str) and kind != "custom":
+            message = "{kind} is a tool of Anthropic's servers: only custom tools are supported"
+            raise PydanticCustomError("unsupported_parameter", message, {"kind": kind[:64]})
+        return fields
+
+    @model_validator(mode="after")
+    def _check_schema(self) -> Self:
+        if self.input_schema is None:
+            raise invalid("should have an input_schema")
+        return self
 
 
 class ToolChoice(Lenient):
-    """Which tools may or must be used."""
+    """Whether and what the model has to call."""
 
     type: Literal["auto", "any", "tool", "none"]
-    name: Text = ""
+    name: Text | None = None
     disable_parallel_tool_use: bool = False
+
+    @model_validator(mode="after")
+    def _check_name(self) -> Self:
+        if self.type == "tool" and self.name is None:
+            raise invalid("is needed with the type tool", "tool_choice.name")
+        return self
 
 
 class Thinking(Lenient):
-    """Whether to think before the answer; how long is the model's matter."""
+    """Whether to think; how much cannot be bounded, so the budget has no effect."""
 
     type: Literal["enabled", "disabled", "adaptive"]
+    display: Literal["summarized", "omitted"] | None = None
 
 
 class OutputFormat(Lenient):
-    """JSON of a schema."""
+    """What the answer must be like."""
 
     type: Literal["json_schema"]
     content: dict[str, Any] = Field(alias="schema")
 
 
 class OutputConfig(Lenient):
-    """What the answer should be like."""
+    """The same, and how much to think."""
 
-    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    effort: Effort | None = None
     format: OutputFormat | None = None
 
 
-class MessagesRequest(GenerationRequest):
-    """The body of POST /v1/messages: Anthropic's fields, and those of sampling as in chat."""
+class CountTokensRequest(GenerationRequest):
+    """The body of POST /v1/messages/count_tokens."""
 
-    unsupported: ClassVar[Unsupported] = UNSUPPORTED | _NEVER
+    unsupported: ClassVar[Unsupported] = UNSUPPORTED | {
+        "n": lambda fields: fields.get("n") not in (None, 1),
+        "best_of": lambda fields: fields.get("best_of") not in (None, 1),
+        **{name: in_use(name) for name in ("logprobs", "save_state", "container", "mcp_servers")},
+    }
 
-    max_tokens: int = Field(ge=1)
-    messages: Annotated[list[InputMessage], FailFast()] = Field(min_length=1, max_length=100_000)
-    system: Texts = Field(default_factory=list)
-    stop_sequences: StopStrings = Field(default_factory=list)
-    tools: Annotated[list[Tool], FailFast()] = Field(default_factory=list, max_length=128)
+    messages: Annotated[list[InputMessage], FailFast()] = Field(min_length=1)
+    system: SystemBlocks = Field(default_factory=list)
+    stop_sequences: list[Text] = Field(default_factory=list)
+    tools: Annotated[list[Tool], FailFast()] = Field(default_factory=list, max_length=MOST_TOOLS)
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig = OutputConfig()
-    output_format: OutputFormat | None = Field(None, description="Older: output_config.format.")
-    cache_control: CacheControl | None = Field(
-        None, description="Without effect: the state at the end of a prompt is always kept."
-    )
-    n: Literal[1] = Field(1, description="An answer is one message.")
-    best_of: Literal[1] | None = None
+    output_format: OutputFormat | None = Field(None, description="An older output_config.format.")
+
+    @property
+    def hides_thoughts(self) -> bool:
+        """Whether the thoughts are not to be told."""
+        return self.thinking is not None and self.thinking.display == "omitted"
 
 
-class CountTokensRequest(MessagesRequest):
-    """The body of POST /v1/messages/count_tokens."""
+class MessagesRequest(CountTokensRequest):
+    """The body of POST /v1/messages."""
 
-    max_tokens: int = Field(1, ge=1)
-
-
-class MessageUsage(BaseModel):
-    """Tokens; those of the prompt are the sum of the first three."""
-
-    input_tokens: int
-    cache_creation_input_tokens: int
-    cache_read_input_tokens: int
-    output_tokens: int
-
-
-class MessageResponse(BaseModel):
-    """The assistant's message."""
-
-    id: str
-    type: Literal["message"] = "message"
-    role: Literal["assistant"] = "assistant"
-    model: str
-    content: list[dict[str, Any]]
-    """Blocks: thinking, text, tool_use."""
-    stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"] | None
-    stop_sequence: str | None
-    usage: MessageUsage
-
-
-class TokenCountResponse(BaseModel):
-    """How many tokens the model would read."""
-
-    input_tokens: int
-
-
-class AnthropicError(BaseModel):
-    """Type and message, and what OpenAI's errors have besides."""
-
-    type: str
-    message: str
-    param: str | None
-    code: str
-
-
-class AnthropicErrorResponse(BaseModel):
-    """The envelope around it."""
-
-    type: Literal["error"]
-    error: AnthropicError
-    request_id: str
-
-
-ANTHROPIC_ERRORS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": AnthropicErrorResponse, "description": "The request was refused"},
-    "5XX": {"model": AnthropicErrorResponse, "description": "The server failed or is not ready"},
-}
+    @model_validator(mode="after")
+    def _needs_max_tokens(self) -> Self:
+        if self.max_tokens is None:
+            raise PydanticCustomError("missing", "Field required", {"param": "max_tokens"})
+        return self
