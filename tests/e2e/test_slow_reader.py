@@ -9,6 +9,7 @@ from tests.e2e.server_process import START_SECONDS
 
 CHOICES, TOKENS = 4, 2000
 BODY = {"prompt": "Once", "n": CHOICES, "max_tokens": TOKENS, "seed": 5, "ignore_eos": True}
+BODY |= {"logprobs": 2}  # so that little of the answer fits into the buffers
 RECEIVE_BYTES = 4096  # so that little of the stream fits into the sockets
 QUIET_SECONDS = 0.5
 
