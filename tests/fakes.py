@@ -8,6 +8,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from server.registry.served_model import ServedModel, stamp_files
+from server.sampling.token_logprobs import TokenLogprobs
 from server.snapshots.encoding import SnapshotCodec
 from server.snapshots.snapshot import Snapshot
 from server.workers.client import EngineClient
@@ -118,6 +119,13 @@ def greet(_: Generate) -> list[str]:
     return ["Hello", ", ", "wörld"]
 
 
+def scores(task: Task) -> list[TokenLogprobs | None]:
+    """Made up: all tokens of the prompt but the first are as likely."""
+    known: list[TokenLogprobs | None] = [TokenLogprobs(-1.0, [], [])] * len(task.prompt_ids)
+    known[:1] = [None] * len(known[:1])
+    return known[task.params.prompt_logprobs_from :]
+
+
 class FakeWorker:
     """A worker of `client`, in its event loop: one piece of the script is one token.
 
@@ -203,12 +211,16 @@ class FakeWorker:
             await self._embed(request.request_id, request.task)
             return
         pieces = self.script(request)
+        if request.task.params.prompt_logprobs >= 0:
+            known = scores(request.task)
+            self._deliver(RequestOutput(request.request_id, "", [], prompt_logprobs=known))
         for number, piece in enumerate(pieces[: request.task.params.max_tokens]):
             await self._hold(number)
             while request.request_id in self.asleep:
                 self._woken.clear()
                 await self._woken.wait()
-            self._deliver(RequestOutput(request.request_id, piece, [number]))
+            logprobs = [TokenLogprobs(-1.0, [], [])] if request.task.params.logprobs >= 0 else []
+            self._deliver(RequestOutput(request.request_id, piece, [number], logprobs=logprobs))
             self.pieces_sent += 1
             await asyncio.sleep(0)  # the reader's turn
         await self._hold(len(pieces))

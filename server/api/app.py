@@ -11,6 +11,7 @@ from server.api.batch_lines import BatchLines
 from server.api.batches import Batches
 from server.api.conversations import Conversations
 from server.api.dependencies import Service
+from server.api.description import describe, unique_id
 from server.api.errors import install_error_handlers
 from server.api.middleware import BodyLimit, RequestContext
 from server.api.read_ahead import ReadAhead
@@ -64,7 +65,12 @@ def create_app(
     """
     # No documentation pages: they load their scripts from elsewhere. No redirects of trailing
     # slashes: behind a proxy they would point to the wrong place.
-    app = FastAPI(title="rwkv-server", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=unique_id,
+    )
     request_metrics = RequestMetrics()
     read_ahead = ReadAhead(settings.cache)
     admission = Admission(settings.limits)
@@ -86,6 +92,7 @@ def create_app(
     operations = () if settings.http.admin == "off" else OPERATIONS
     for module in (*FOR_CLIENTS, *operations):
         app.include_router(module.router)
+    describe(app)
     _add_middleware(app, settings, manager, keys, admission, tracer)
     return app
 

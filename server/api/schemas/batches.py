@@ -26,17 +26,21 @@ class BatchRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    input_file_id: Text
-    endpoint: Annotated[str, AfterValidator(_check_endpoint)]
-    completion_window: Literal["24h"]
+    input_file_id: Text = Field(description="Of a file with the purpose batch.")
+    endpoint: Annotated[str, AfterValidator(_check_endpoint)] = Field(
+        description=f"What the lines are for: {', '.join(ENDPOINTS)}."
+    )
+    completion_window: Literal["24h"] = Field(description="Then it expires.")
     metadata: (
         dict[
             Annotated[Text, StringConstraints(max_length=64)],
             Annotated[Text, StringConstraints(max_length=512)],
         ]
         | None
-    ) = Field(None, max_length=16)
-    output_expires_after: ExpiresAfter | None = None
+    ) = Field(None, max_length=16, description="Free text that is kept with it.")
+    output_expires_after: ExpiresAfter | None = Field(
+        None, description="When the files of answers go."
+    )
 
 
 class BatchListQuery(BaseModel):

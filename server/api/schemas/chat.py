@@ -166,7 +166,7 @@ def _uses_functions(fields: Any) -> bool:
 class ChatPromptRequest(TemplateFields):
     """A conversation, and how the assistant's answer follows it: all that makes a chat's prompt."""
 
-    messages: Messages = Field(min_length=1)
+    messages: Messages = Field(min_length=1, description="The conversation.")
     tool_choice: Choice = Field(
         ANY_TOOL,
         description="none, auto, required, a function, or allowed_tools; auto if there are tools.",

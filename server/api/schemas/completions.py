@@ -65,7 +65,7 @@ class CompletionRequest(GenerationRequest):
     prompt: Annotated[
         list[str] | list[list[int]],
         PlainValidator(as_prompts, json_schema_input_type=PromptInput),
-    ]
+    ] = Field(description="Text or token ids, or a list of either: a choice for each.")
     max_tokens: int = Field(16, ge=0, description="With 0 the prompt is read, and no more.")
     echo: bool = Field(False, description="Begin the text, and the logprobs, with the prompt.")
     logprobs: Annotated[int | None, BeforeValidator(_none_if_false)] = Field(

@@ -32,7 +32,7 @@ class EmbeddingRequest(PromptRequest):
     input: Annotated[
         list[str] | list[list[int]],
         PlainValidator(_as_inputs, json_schema_input_type=PromptInput),
-    ]
+    ] = Field(description="Text or token ids, or a list of either; none empty.")
     encoding_format: Literal["float", "base64"] = Field(
         "float", description="`base64`: of float32 in little-endian order."
     )

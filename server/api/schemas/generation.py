@@ -43,10 +43,16 @@ class GenerationRequest(SamplingRequest, StructuredRequest):
 
     unsupported: ClassVar[Unsupported] = UNSUPPORTED
 
-    max_tokens: int | None = Field(None, ge=1)
-    stop: StopStrings = Field(default_factory=list)
-    stop_token_ids: list[TokenId] = Field(default_factory=list, max_length=64)
-    ignore_eos: bool = False
+    max_tokens: int | None = Field(
+        None, ge=1, description="Most tokens to generate; the server's default if absent."
+    )
+    stop: StopStrings = Field(
+        default_factory=list, description="The text ends before any of these."
+    )
+    stop_token_ids: list[TokenId] = Field(
+        default_factory=list, max_length=64, description="Tokens that end the text."
+    )
+    ignore_eos: bool = Field(False, description="Go on after the end of a document.")
     n: int = Field(1, ge=1, description="How many choices to generate for each prompt.")
     best_of: int | None = Field(
         None,
@@ -58,7 +64,7 @@ class GenerationRequest(SamplingRequest, StructuredRequest):
     save_state: bool = Field(
         False, description="Keep the state after the answer as a named state; only with n = 1."
     )
-    stream: bool = False
+    stream: bool = Field(False, description="Send the answer as it comes.")
     stream_options: Any = Field(None, description="`include_usage` adds a last chunk with usage.")
 
     @model_validator(mode="after")

@@ -235,13 +235,23 @@ class CountTokensRequest(GenerationRequest):
         **{name: in_use(name) for name in ("logprobs", "save_state", "container", "mcp_servers")},
     }
 
-    messages: Annotated[list[InputMessage], FailFast()] = Field(min_length=1)
-    system: SystemBlocks = Field(default_factory=list)
-    stop_sequences: list[Text] = Field(default_factory=list)
-    tools: Annotated[list[Tool], FailFast()] = Field(default_factory=list, max_length=MOST_TOOLS)
-    tool_choice: ToolChoice | None = None
-    thinking: Thinking | None = None
-    output_config: OutputConfig = OutputConfig()
+    messages: Annotated[list[InputMessage], FailFast()] = Field(
+        min_length=1, description="The conversation; a last one of the assistant's is continued."
+    )
+    system: SystemBlocks = Field(
+        default_factory=list, description="What comes before the conversation."
+    )
+    stop_sequences: list[Text] = Field(
+        default_factory=list, description="The text ends before any of these."
+    )
+    tools: Annotated[list[Tool], FailFast()] = Field(
+        default_factory=list, max_length=MOST_TOOLS, description="Those that the client runs."
+    )
+    tool_choice: ToolChoice | None = Field(
+        None, description="auto, any, tool or none; auto if there are tools."
+    )
+    thinking: Thinking | None = Field(None, description="Whether to think; the budget is no bound.")
+    output_config: OutputConfig = Field(OutputConfig(), description="A schema, and an effort.")
     output_format: OutputFormat | None = Field(None, description="An older output_config.format.")
 
     @property

@@ -61,7 +61,9 @@ class PromptRequest(ModelRequest):
     prompt_cache_key: Text = Field(
         "", max_length=256, description="Requests with the same one go to the same worker."
     )
-    prompt_cache_options: PromptCacheOptions = PromptCacheOptions()
+    prompt_cache_options: PromptCacheOptions = Field(
+        PromptCacheOptions(), description="Where states are kept."
+    )
     prompt_cache_retention: Literal["in_memory", "24h"] | None = Field(
         None, description="Without effect: states stay for as long as there is room for them."
     )

@@ -63,8 +63,8 @@ class RerankRequest(ScoringRequest):
         "max_chunks_per_doc": lambda fields: fields.get("max_chunks_per_doc") is not None,
     }
 
-    query: Text = Field(min_length=1)
-    documents: Documents
+    query: Text = Field(min_length=1, description="What the documents are sorted by.")
+    documents: Documents = Field(description="Texts, or objects with one in `text`.")
     top_n: int | None = Field(None, ge=1, description="So many results, the best; all if absent.")
     return_documents: bool = Field(False, description="Give each result the text that was scored.")
 

@@ -94,36 +94,48 @@ class ResponseRequest(GenerationRequest):
         Items,
         Field(max_length=MOST_ITEMS),
         BeforeValidator(_as_items, json_schema_input_type=str | list[InputItem]),
-    ] = Field(default_factory=list)
+    ] = Field(default_factory=list, description="Text, or items of text and of functions.")
     instructions: Text | None = Field(
         None, description="A system message before all others; the next turn needs it again."
     )
-    previous_response_id: Ident | None = None
+    previous_response_id: Ident | None = Field(
+        None, description="The response that this one goes on from."
+    )
     conversation: Annotated[
         Ident | None, BeforeValidator(_ident, json_schema_input_type=str | dict[str, Any] | None)
-    ] = None
+    ] = Field(None, description="The conversation that it goes on, and is added to.")
     truncation: Literal["auto", "disabled"] = Field(
         "disabled", description="Without effect: RWKV has no context limit."
     )
-    reasoning: Reasoning = Reasoning()
-    text: TextConfig = TextConfig()
-    tools: list[dict[str, Json]] = Field(default_factory=list, max_length=128)
-    tool_choice: Json = "auto"
-    parallel_tool_calls: bool = True
+    reasoning: Reasoning = Field(Reasoning(), description="How much to think, if the model can.")
+    text: TextConfig = Field(TextConfig(), description="What the text should be like.")
+    tools: list[dict[str, Json]] = Field(
+        default_factory=list, max_length=128, description="Functions that the model may call."
+    )
+    tool_choice: Json = Field(
+        "auto", description="none, auto, required, a function, or allowed_tools."
+    )
+    parallel_tool_calls: bool = Field(True, description="Whether an answer may have many calls.")
     store: bool | None = Field(None, description="Keep the response; true unless nothing is kept.")
-    metadata: Metadata = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict, description="Free text that is kept with it.")
     background: bool = Field(False, description="Answer at once, and go on without the client.")
-    max_output_tokens: int | None = Field(None, ge=1)
+    max_output_tokens: int | None = Field(
+        None, ge=1, description="Most tokens to generate, thoughts too."
+    )
     max_tool_calls: int | None = Field(
         None, ge=1, le=10**9, description="Of built-in tools: there are none."
     )
     top_logprobs: int = Field(
         0, ge=0, le=20, description="That many beside each token's own, which any number asks for."
     )
-    include: list[Text] = Field(default_factory=list, max_length=16)
+    include: list[Text] = Field(
+        default_factory=list, max_length=16, description=f"Only {LOGPROBS} has an effect."
+    )
     service_tier: Text = Field("auto", max_length=64, description="There is only the default one.")
-    user: Text | None = Field(None, max_length=512)
-    safety_identifier: Text | None = Field(None, max_length=512)
+    user: Text | None = Field(None, max_length=512, description="Without effect; shown again.")
+    safety_identifier: Text | None = Field(
+        None, max_length=512, description="Without effect; shown again."
+    )
 
     @property
     def wants_logprobs(self) -> bool:

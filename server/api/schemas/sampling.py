@@ -71,14 +71,22 @@ class SamplingRequest(PromptRequest):
         description="Token id, or a string that is one token → what is added to its logit; "
         "-100 and less, or false, bans it.",
     )
-    repetition_penalty: float = Field(1.0, gt=0, le=10)
-    presence_penalty: float = Field(0.0, ge=-2, le=2)
-    frequency_penalty: float = Field(0.0, ge=-2, le=2)
+    repetition_penalty: float = Field(
+        1.0, gt=0, le=10, description="Divides or multiplies logits of generated tokens; 1 is off."
+    )
+    presence_penalty: float = Field(
+        0.0, ge=-2, le=2, description="Off the logits of tokens that were generated."
+    )
+    frequency_penalty: float = Field(
+        0.0, ge=-2, le=2, description="The same, times how often they were."
+    )
     penalty_decay: float = Field(
         1.0, ge=0, le=1, description="How much of a token's penalty is left after each token."
     )
     dry_multiplier: float = Field(0.0, ge=0, le=100, description="0 is off.")
-    dry_base: float = Field(1.75, ge=1, le=10)
+    dry_base: float = Field(
+        1.75, ge=1, le=10, description="The penalty grows so many times with each token."
+    )
     dry_allowed_length: int = Field(
         2, ge=1, le=MOST_DRY_TOKENS, description="Shorter repetitions may be extended."
     )
@@ -87,7 +95,9 @@ class SamplingRequest(PromptRequest):
     )
     dry_sequence_breakers: Annotated[
         list[Annotated[Text, Field(min_length=1, max_length=64)]], FailFast()
-    ] = Field(list(DRY_BREAKERS), max_length=64)
+    ] = Field(
+        list(DRY_BREAKERS), max_length=64, description="No repetition goes on over these texts."
+    )
     temperature: float | None = Field(
         None, ge=0, le=10, description="0 takes the most likely token; the server's if absent."
     )
@@ -105,7 +115,7 @@ class SamplingRequest(PromptRequest):
     mirostat: Literal[0, 2] = Field(0, description="2 is mirostat 2, 0 is off.")
     mirostat_mode: Literal[0, 2] = Field(0, description="Another name of mirostat.")
     mirostat_tau: float = Field(5.0, ge=0, le=100, description="Bits that tokens shall be worth.")
-    mirostat_eta: float = Field(0.1, ge=0, le=1)
+    mirostat_eta: float = Field(0.1, ge=0, le=1, description="How fast mirostat learns.")
 
     @model_validator(mode="after")
     def _take_alias(self) -> Self:

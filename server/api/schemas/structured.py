@@ -144,14 +144,18 @@ class StructuredOutputs(_Format):
 class StructuredRequest(PromptRequest):
     """Fields for what the output must be like; at most one of them."""
 
-    response_format: ResponseFormat | None = None
-    structured_outputs: StructuredOutputs | None = None
-    guided_json: Schema | None = None
-    guided_regex: Text = ""
-    guided_choice: Choices = None
+    response_format: ResponseFormat | None = Field(
+        None, description="Text, a JSON object, or JSON of a schema."
+    )
+    structured_outputs: StructuredOutputs | None = Field(
+        None, description="vLLM's: json, regex, choice, grammar or json_object."
+    )
+    guided_json: Schema | None = Field(None, description="A JSON schema, also as text.")
+    guided_regex: Text = Field("", description="That the whole text matches.")
+    guided_choice: Choices = Field(None, description="The text is one of these.")
     guided_grammar: Text = Field("", description="Lark or GBNF.")
     grammar: Text = Field("", description="Lark or GBNF.")
-    json_schema: dict[str, Any] | None = None
+    json_schema: dict[str, Any] | None = Field(None, description="llama.cpp's: a JSON schema.")
 
     @model_validator(mode="after")
     def _check_outputs(self) -> Self:
