@@ -63,14 +63,7 @@ def create_app(
 
     Responses in the background need someone who runs background_of(app).keep().
     """
-    # No documentation pages: they load their scripts from elsewhere. No redirects of trailing
-    # slashes: behind a proxy they would point to the wrong place.
-    app = FastAPI(
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        generate_unique_id_function=unique_id,
-    )
+    app = _bare_app()
     request_metrics = RequestMetrics()
     read_ahead = ReadAhead(settings.cache)
     admission = Admission(settings.limits)
@@ -92,8 +85,20 @@ def create_app(
     operations = () if settings.http.admin == "off" else OPERATIONS
     for module in (*FOR_CLIENTS, *operations):
         app.include_router(module.router)
-    describe(app)
     _add_middleware(app, settings, manager, keys, admission, tracer)
+    return app
+
+
+def _bare_app() -> FastAPI:
+    # No documentation pages: they load their scripts from elsewhere. No redirects of trailing
+    # slashes: behind a proxy they would point to the wrong place.
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=unique_id,
+    )
+    describe(app)
     return app
 
 

@@ -101,8 +101,6 @@ def _name(operations: list[tuple[str, Fields]]) -> None:
     for name, (path, operation) in zip(names, operations, strict=True):
         shared = re.sub(r"\W+", "_", path).rstrip("_") if counts[name] > 1 else ""
         operation["operationId"] = name + shared
-            re.sub(r"\W+", "_", path).rstrip("_") if counts[name] > 1 else ""
-        )
 
 
 def _tell_of_streams(path: str, operation: Fields, schemas: Fields) -> None:

@@ -33,7 +33,8 @@ for programs is at `/openapi.json`. What is not here is ignored.
 
 """
 
-ABOUT_ERRORS = """An error is `{"error": {"message", "type", "param", "code"}}`, in streams too; on the
+ABOUT_ERRORS = """\
+An error is `{"error": {"message", "type", "param", "code"}}`, in streams too; on the
 routes of Anthropic's and Ollama's clients it has their forms. `param` names the field. 429 and 503
 have `Retry-After` where another try makes sense; a 5xx with `x-should-retry: false` is for good.
 """
