@@ -25,6 +25,13 @@ _JSON_OPTIONS = {
     "key_separator": ": ?",
 }
 
+# Where a schema has others, by JSON Schema's keywords.
+_SCHEMAS_BY_NAME = frozenset(("properties", "patternProperties", "$defs", "definitions"))
+_LISTS_OF_SCHEMAS = frozenset(("anyOf", "oneOf", "prefixItems"))
+_SCHEMAS = frozenset(("items", "additionalProperties"))
+_OPENS = frozenset(("additionalProperties", "patternProperties", "anyOf", "oneOf", "$ref"))
+"""Keywords beside `properties` that speak of others."""
+
 _GBNF_RULE = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.MULTILINE)
 _GBNF_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|.)", re.DOTALL)
 _REGEX_PART = re.compile(r"\\\n|\\.|/|\n", re.DOTALL)
@@ -42,7 +49,19 @@ class GrammarError(ValueError):
 def json_grammar(schema: Mapping[str, Any]) -> str:
     """JSON that a schema describes, in one line. Raises GrammarError."""
     # In place of options that the schema brings: those could have keywords ignored.
-    return _document([{"json_schema": {**schema, "x-guidance": _JSON_OPTIONS}}])
+    return _document([{"json_schema": {**closed(schema), "x-guidance": _JSON_OPTIONS}}])
+
+
+def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema without properties that it only allows by not forbidding them.
+
+    A weak model invents them forever if it may. Where schemas are put together they stay as they
+    are: what one leaves open another may need. Raises GrammarError.
+    """
+    try:
+        return dict(schema) if _mentions(schema, "allOf") else _closed(schema)
+    except RecursionError:
+        raise GrammarError("nested too deeply") from None
 
 
 def regex_grammar(regex: str) -> str:
@@ -82,6 +101,29 @@ def is_gbnf(grammar: str) -> bool:
 def plain_gbnf(grammar: str) -> str:
     r"""GBNF with characters instead of `\uXXXX` and `\UXXXXXXXX`, which converters misread."""
     return _GBNF_ESCAPE.sub(_gbnf_escape, grammar)
+
+
+def _mentions(value: Any, key: str) -> bool:
+    if isinstance(value, Mapping):
+        return key in value or any(_mentions(each, key) for each in value.values())
+    return isinstance(value, list) and any(_mentions(each, key) for each in value)
+
+
+def _closed(schema: Any) -> Any:
+    if not isinstance(schema, Mapping):
+        return schema
+    found = dict(schema)
+    for key in _SCHEMAS_BY_NAME & schema.keys():
+        if isinstance(schema[key], Mapping):
+            found[key] = {name: _closed(each) for name, each in schema[key].items()}
+    for key in _LISTS_OF_SCHEMAS & schema.keys():
+        if isinstance(schema[key], list):
+            found[key] = [_closed(each) for each in schema[key]]
+    for key in _SCHEMAS & schema.keys():
+        found[key] = _closed(schema[key])
+    if "properties" in schema and not _OPENS & schema.keys():
+        found["additionalProperties"] = False
+    return found
 
 
 def _parts(grammar: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from server.api.assistant.form import AnswerForm
 from server.api.assistant.thoughts import BEGIN, END
+from server.grammars.forms import closed
 from server.tokenizer.chat_template import CallSyntax
 from server.tokenizer.tool_messages import BEGIN_CALL, END_CALL
 
@@ -100,7 +101,10 @@ def _repeated(rule: str, most: int) -> str:
 def _functions(layout: _Layout, functions: Iterable[Mapping[str, Any]]) -> list[str]:
     rules = []
     for number, function in enumerate(functions):
-        schema = {**(function.get("parameters") or _NO_PARAMETERS), "x-guidance": _SPACING}
+        schema = {
+            **closed(function.get("parameters") or _NO_PARAMETERS),
+            "x-guidance": _SPACING,
+        }
         head = _quoted(f'{{"name": "{function["name"]}", "{layout.arguments}": ')
         rules.append(f'function_{number}: {head} %json {json.dumps(schema)} "}}"')
     names = " | ".join(f"function_{number}" for number in range(len(rules)))
