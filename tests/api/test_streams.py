@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import re
 import socket
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.api.harness import CHAT, COMPLETIONS, Harness, events, serving
 from tests.fakes import PATIENCE
@@ -121,3 +124,30 @@ async def test_a_slow_reader_costs_the_worker_nothing() -> None:
     # What it had not read was merged instead of queued.
     assert received.count(b"data: {") < count / 2
     assert b"data: [DONE]" in received
+
+
+def parsed(body: str) -> list[str]:
+    """The data of events, as the standard for them reads a stream."""
+    found, data = [], []
+    for line in re.split(r"\r\n|\r|\n", body):
+        if line.startswith("data:"):
+            data.append(line[5:].removeprefix(" "))
+        elif not line and data:
+            found.append("\n".join(data))
+            data = []
+    assert not data
+    return found
+
+
+@given(pieces=st.lists(st.text(max_size=5), max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_said_a_stream_adds_up_to_it(pieces: list[str]) -> None:
+    async def ask(stream: bool) -> str:
+        api = Harness(script=lambda _: pieces)
+        return (await api.post(COMPLETIONS, prompt="x", stream=stream)).text
+
+    *chunks, done = parsed(asyncio.run(ask(stream=True)))
+    assert done == "[DONE]"
+    said = "".join(json.loads(chunk)["choices"][0]["text"] for chunk in chunks)
+    assert said == json.loads(asyncio.run(ask(stream=False)))["choices"][0]["text"]
+    assert said == "".join(pieces)
