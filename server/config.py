@@ -56,6 +56,12 @@ class HttpSettings(Section):
         gt=0,
         description="A connection whose client has so long not read what waits for it is cut.",
     )
+    slow_sender_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="A connection whose client has so long not sent the headers of a request is "
+        "cut; one that sends nothing more of a body for so long gets 408.",
+    )
     keys_file: str = Field(
         "", description="A TOML file with the hashes of API keys; `rwkv-server keys new` adds one."
     )

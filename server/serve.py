@@ -19,7 +19,7 @@ from server.api.app import background_of, create_app
 from server.api.batches import Batches, open_batches
 from server.api.conversations import open_conversations
 from server.api.responses.background import Background
-from server.api.slow_readers import protocol_with_deadline
+from server.api.slow_clients import SlowClients, slow_clients
 from server.api.states import open_states
 from server.api.tracing import tracing
 from server.checkpoints.checkpoint import CheckpointError
@@ -108,8 +108,9 @@ async def _run(
         await serving
         return 0
     except (WorkerError, CheckpointError) as error:
-        log.error("%s", error)
-        return error.exit_code if isinstance(error, WorkerError) else 2
+        if manager.closed:
+            return 0  # a worker that is not needed any more may end as it likes
+        return _tell_failure(error)
     finally:
         server.should_exit = True
         rereading.cancel()
@@ -125,6 +126,11 @@ async def _run(
 def _tell_ready(manager: ModelManager, seconds: float, url: str) -> None:
     loaded = ", ".join(m.entry.id for m in manager.models.values() if m.deployment)
     log.info("ready in %.1f s; serving %s on %s/v1", seconds, loaded, url)
+
+
+def _tell_failure(error: WorkerError | CheckpointError) -> int:
+    log.error("%s", error)
+    return error.exit_code if isinstance(error, WorkerError) else 2
 
 
 def _handle_signals(server: "_Server", rereader: Rereader, keys: Keys) -> None:
@@ -200,12 +206,15 @@ class _Server(uvicorn.Server):
 
     def _end_requests(self) -> None:
         self._manager.deployments.fail_all("the server is shutting down")
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, SlowClients) and connection.is_sending:
+                connection.cut("the server is shutting down")
 
 
 def _uvicorn_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=protocol_with_deadline(settings.http.slow_reader_seconds),
+        http=slow_clients(settings.http.slow_reader_seconds, settings.http.slow_sender_seconds),
         log_config=None,
         log_level="warning",
         access_log=False,

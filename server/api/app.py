@@ -111,7 +111,11 @@ def _add_middleware(
     tracer: Tracer | None,
 ) -> None:
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit, max_bytes=partial(_max_body_bytes, settings, manager))
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=partial(_max_body_bytes, settings, manager),
+        silence=settings.http.slow_sender_seconds,
+    )
     # Before the limit of bodies: strangers' bodies are not read at all.
     app.add_middleware(Authentication, keys=keys, admission=admission)
     app.add_middleware(

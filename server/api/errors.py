@@ -52,6 +52,7 @@ ERRORS = {
     "batches_disabled": ErrorKind(404, INVALID),
     "unknown_url": ErrorKind(404, INVALID),
     "method_not_allowed": ErrorKind(405, INVALID),
+    "request_timeout": ErrorKind(408, INVALID),
     "model_conflict": ErrorKind(409, INVALID),
     "state_incompatible": ErrorKind(409, INVALID),
     "file_in_use": ErrorKind(409, INVALID),

@@ -1,5 +1,6 @@
 """What every request passes through, as plain ASGI: its id, its log line, its size limit."""
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable
@@ -83,11 +84,15 @@ class RequestContext:
 
 
 class BodyLimit:
-    """Refuses bodies over a path's number of bytes, whether their length is declared or not."""
+    """Refuses bodies over a path's number of bytes, whether their length is declared or not.
 
-    def __init__(self, app: ASGIApp, max_bytes: Callable[[str], int]) -> None:
+    And those of which nothing more comes for `silence` seconds.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: Callable[[str], int], silence: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._silence = silence
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -100,16 +105,28 @@ class BodyLimit:
             await error_response(_too_large(limit))(scope, receive, send)
             return
         received = 0
+        is_whole = False
 
         async def receive_counted() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, is_whole
+            if is_whole:  # only the end of the connection is still to come
+                return await receive()
+            message = await self._receive_in_time(receive)
+            is_whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > limit:
                 raise _too_large(limit)
             return message
 
         await self._app(scope, receive_counted, send)
+
+    async def _receive_in_time(self, receive: Receive) -> Message:
+        try:
+            async with asyncio.timeout(self._silence):
+                return await receive()
+        except TimeoutError:
+            message = f"Nothing more of the request body has come for {self._silence:g} s"
+            raise ApiError("request_timeout", message) from None
 
 
 def _too_large(limit: int) -> ApiError:

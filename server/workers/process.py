@@ -63,8 +63,9 @@ class WorkerProcess:
             start_new_session=True,  # Ctrl-C in a terminal is for the API process
         )
         assert process.stdin is not None
-        process.stdin.write(msgspec.json.encode(assignment) + b"\n")
-        with contextlib.suppress(ConnectionError):  # it has ended already: the pool will see
+        # It may have ended already, which uvloop calls a RuntimeError: the pool will see.
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            process.stdin.write(msgspec.json.encode(assignment) + b"\n")
             await process.stdin.drain()
         return cls(index, assignment.model.id, process, link)
 

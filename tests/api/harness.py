@@ -14,7 +14,7 @@ from server.access.keys import Keys
 from server.api.app import background_of, create_app
 from server.api.batches import open_batches
 from server.api.conversations import open_conversations
-from server.api.slow_readers import protocol_with_deadline
+from server.api.slow_clients import slow_clients
 from server.api.states import open_states
 from server.config import Settings
 from server.registry.manager import ModelManager
@@ -102,9 +102,11 @@ class Harness:
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, slow_reader_seconds: float = 60) -> AsyncIterator[str]:
+async def serving(
+    app: FastAPI, slow_reader_seconds: float = 60, slow_sender_seconds: float = 60
+) -> AsyncIterator[str]:
     """Serve the app on a free port, in this event loop; gives the base URL."""
-    protocol = protocol_with_deadline(slow_reader_seconds)
+    protocol = slow_clients(slow_reader_seconds, slow_sender_seconds)
     config = uvicorn.Config(app, port=0, log_config=None, lifespan="off", http=protocol)
     server = uvicorn.Server(config)
     # Only the part of serve() that takes no signals from the test runner.

@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from server.api.slow_readers import protocol_with_deadline
+from server.api.slow_clients import slow_clients
 from server.workers.client import STREAM_TOKENS
 from server.workers.messages import Generate
 from tests.api.harness import COMPLETIONS, Harness, serving
@@ -82,15 +82,15 @@ async def test_a_client_that_reads_on_or_leaves_in_time_is_not_cut(end: str) -> 
     loop = Mock()
     transport = Mock(**{"get_extra_info.return_value": None})
     config = uvicorn.Config(app=Mock(), log_config=None)
-    connection = protocol_with_deadline(60)(config, ServerState(), {}, loop)
+    connection = slow_clients(60, 7)(config, ServerState(), {}, loop)
     connection.connection_made(transport)
+    deadline = loop.call_later.return_value = Mock()
     connection.pause_writing()
-    (seconds, cut), _ = loop.call_later.call_args
+    (seconds, cut, why), _ = loop.call_later.call_args
     assert seconds == 60
-    deadline = loop.call_later.return_value
     deadline.cancel.assert_not_called()
     getattr(connection, end)(*[None] * (end == "connection_lost"))
     deadline.cancel.assert_called_once_with()
     transport.abort.assert_not_called()
-    cut()
+    cut(why)
     transport.abort.assert_called_once_with()

@@ -34,6 +34,26 @@ def test_requests_while_loading_are_told_to_come_back(tmp_path):
         assert not any(worker.is_running() for worker in workers)
 
 
+def test_a_worker_that_ends_while_the_server_stops_is_no_failure(tmp_path):
+    settings = {"RWKV_SERVER_ENGINE_CACHE_DIR": tmp_path, "RWKV_SERVER_HTTP_SHUTDOWN_SECONDS": 2}
+    with ServerProcess(**settings) as server:
+        server.wait_until_listening()
+        while not server.workers():
+            pass
+        address = httpx.URL(server.url)
+        with socket.create_connection((address.host, address.port)) as client:
+            # So long the server waits for the rest of this, and sees the end of the worker.
+            client.sendall(
+                b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{"
+            )
+            server.send_signal(signal.SIGTERM)
+            server.wait_for_line("stopping on SIGTERM", 0)
+            server.workers()[0].send_signal(signal.SIGKILL)
+            assert server.wait() == 0
+    assert not any("ERROR" in line or "Traceback" in line for line in server.lines)
+    assert any("cut: the server is shutting down" in line for line in server.lines)
+
+
 def test_a_client_that_leaves_makes_room_for_the_next():
     with ServerProcess(RWKV_SERVER_LIMITS_MAX_REQUESTS=1) as server:
         server.wait_until_ready()

@@ -77,6 +77,10 @@ def test_a_crash_loop_closes_the_model_until_a_worker_lives(monkeypatch):
             (status,) = running.pool.status()
             assert status[:3] == ("worker-0", True, 1)
             assert status.resident_bytes > 1_000_000
+            # Of what it has got, the first may be the dead worker's: the second is the new one's.
+            # A request that saw two workers die without a token between would be the poison.
+            assert (await news(stream)).token_ids
+            assert (await news(stream)).token_ids
             running.kill()
             await running.until(lambda: not client.ready)
             assert running.pool.status()[0].restarts == 2

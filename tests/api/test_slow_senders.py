@@ -1,0 +1,87 @@
+"""A client that does not send what it began is not waited for for ever."""
+
+import asyncio
+from unittest.mock import Mock
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from server.api.slow_clients import slow_clients
+from tests.api.harness import COMPLETIONS, Harness, serving
+from tests.fakes import PATIENCE
+
+pytestmark = pytest.mark.anyio
+
+BODY = b'{"prompt": "x", "max_tokens": 2}'
+HEAD = (
+    f"POST {COMPLETIONS} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+    f"content-length: {len(BODY)}\r\n\r\n"
+).encode()
+
+
+async def exchange(url: str, *pieces: bytes) -> bytes:
+    """Send some bytes, and return what comes until the server ends the connection."""
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    for piece in pieces:
+        writer.write(piece)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await reader.read()
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", HEAD[:-30]])
+async def test_headers_that_do_not_come_cut_the_connection(
+    sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(Harness().app, slow_sender_seconds=0.05) as url:
+        assert await exchange(url, sent) == b""
+    assert "127.0.0.1 cut: no headers of a request have come for 0.05 s" in caplog.text
+
+
+async def test_so_does_half_a_request_after_a_whole_one() -> None:
+    async with serving(Harness().app, slow_sender_seconds=1) as url:
+        answer = await exchange(url, HEAD + BODY + HEAD[:-30])
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_body_that_does_not_come_is_told_so_and_costs_nothing() -> None:
+    api = Harness({"http": {"slow_sender_seconds": 0.05}})
+    async with serving(api.app) as url:
+        answer = await exchange(url, HEAD + BODY[:-1])
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"request_timeout"' in answer
+    assert b"Nothing more of the request body has come for 0.05 s" in answer
+    assert api.worker.generated == []
+
+
+async def test_an_answer_may_take_longer_than_its_request() -> None:
+    api = Harness({"http": {"slow_sender_seconds": 0.01}}, hold_after=1)
+    async with serving(api.app) as url:
+        answering = asyncio.create_task(exchange(url, HEAD + BODY))
+        await api.worker.until(lambda: bool(api.worker.generated))
+        asyncio.get_running_loop().call_later(0.05, api.worker.release)
+        assert (await answering).startswith(b"HTTP/1.1 200 ")
+
+
+def test_only_headers_have_the_time_of_the_connection() -> None:
+    loop, transport = Mock(), Mock(**{"get_extra_info.return_value": None})
+    transport.is_closing.return_value = False
+    loop.create_task.side_effect = lambda answering: answering.close() or Mock()
+    config = uvicorn.Config(app=Mock(), log_config=None)
+    connection = slow_clients(60, 7)(config, ServerState(), {}, loop)
+    connection.connection_made(transport)
+    (seconds, *_), _ = loop.call_later.call_args
+    assert seconds == 7
+    deadline = loop.call_later.return_value
+    connection.data_received(HEAD[:-1])
+    deadline.cancel.assert_not_called()
+    connection.data_received(HEAD[-1:])
+    deadline.cancel.assert_called_once_with()
+    connection.data_received(BODY)
+    loop.call_later.assert_called_once()
