@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.e2e.server_process import ServerProcess, run_cli
+from tests.e2e.server_process import START_SECONDS, ServerProcess, run_cli
 
 pytestmark = pytest.mark.slow
 
@@ -30,22 +30,27 @@ def ask(number):
     return COMPLETIONS, body | {"prompt": text}
 
 
-class Events:
-    """Counts the events of all streams, and lets a test wait for so many."""
+class Progress:
+    """Counts the characters of all streams, and lets a test wait for so many.
+
+    Not their events: how many tokens share one depends on how busy the machine is.
+    """
 
     def __init__(self):
         self._count = 0
         self._more = threading.Condition()
 
-    def add(self):
+    def add(self, count):
         with self._more:
-            self._count += 1
+            self._count += count
             self._more.notify_all()
 
-    def wait_for(self, more):
+    def wait_until(self, goal):
         with self._more:
-            goal = self._count + more
-            assert self._more.wait_for(lambda: self._count >= goal, 60)
+            assert self._more.wait_for(lambda: self._count >= goal, START_SECONDS)
+
+    def wait_for(self, more):
+        self.wait_until(self._count + more)
 
 
 def text_of(choice):
@@ -54,7 +59,7 @@ def text_of(choice):
     return choice.get("message", choice.get("delta", {})).get("content") or ""
 
 
-def read(http, path, body, events):
+def read(http, path, body, progress):
     """Texts and finish reasons of the choices, and the usage."""
     texts, reasons, usage = {}, {}, None
 
@@ -69,7 +74,7 @@ def read(http, path, body, events):
     if body.get("stream"):
         with http.stream("POST", path, json=body) as reply:
             assert reply.status_code == 200, reply.read()
-            lines = [line for line in _counted(reply, events) if line.startswith("data: ")]
+            lines = [line for line in _counted(reply, progress) if line.startswith("data: ")]
         assert lines.pop() == "data: [DONE]", lines[-1]
         for line in lines:
             take_in(json.loads(line.removeprefix("data: ")))
@@ -82,18 +87,20 @@ def read(http, path, body, events):
     return texts, reasons, usage
 
 
-def _counted(reply, events):
+def _counted(reply, progress):
     for line in reply.iter_lines():
-        events.add()
+        if line.startswith("data: {"):
+            choices = json.loads(line.removeprefix("data: ")).get("choices", ())
+            progress.add(sum(len(text_of(choice)) for choice in choices))
         yield line
 
 
 def read_all(server, requests, disturb=lambda _: None):
-    """The answers to requests that run at the same time, while `disturb` gets their events."""
-    events = Events()
+    """The answers to requests that run at the same time, while `disturb` gets their progress."""
+    progress = Progress()
     with server.client() as http, ThreadPoolExecutor(len(requests)) as pool:
-        running = [pool.submit(read, http, *request, events) for request in requests]
-        disturb(events)
+        running = [pool.submit(read, http, *request, progress) for request in requests]
+        disturb(progress)
         return [each.result() for each in running]
 
 
@@ -114,16 +121,21 @@ def test_clients_get_the_bytes_of_an_undisturbed_run(workers):
     with ServerProcess("--workers", str(workers), RWKV_SERVER_ENGINE_HANG_SECONDS=3) as server:
         server.wait_until_ready()
         requests, answers = undisturbed(server)
+        streamed = sum(
+            sum(map(len, texts.values()))
+            for (_, body), (texts, _, _) in zip(requests, answers, strict=True)
+            if body["stream"]
+        )
 
-        def kill_twice(events):
+        def kill_twice(progress):
             first, *others = server.workers()
-            events.wait_for(60)
+            progress.wait_until(streamed // 20)
             first.send_signal(signal.SIGKILL)
-            events.wait_for(300)
+            progress.wait_until(streamed // 3)
             (others or server.workers())[0].send_signal(signal.SIGKILL)
 
-        def stop_one(events):
-            events.wait_for(200)
+        def stop_one(progress):
+            progress.wait_until(streamed // 8)
             server.workers()[-1].send_signal(signal.SIGSTOP)
 
         assert read_all(server, requests, kill_twice) == answers
@@ -154,15 +166,15 @@ def test_a_request_that_is_there_whenever_workers_die_is_refused_and_others_go_o
             server.workers()[0].send_signal(signal.SIGKILL)
             server.wait_for_line("is back", since)
 
-        def kill_three_times(events):
-            events.wait_for(100)
+        def kill_three_times(progress):
+            progress.wait_for(300)
             with server.client() as http, ThreadPoolExecutor(1) as pool:
                 refused = pool.submit(http.post, COMPLETIONS, json=poison)
                 while http.get("/health").json()["active_requests"] < 2:
                     assert not refused.done(), refused.result().text
-                    events.wait_for(1)
+                    progress.wait_for(1)
                 kill(len(server.lines))
-                events.wait_for(20)  # the other one is not to blame
+                progress.wait_for(60)  # the other one is not to blame
                 kill(len(server.lines))
                 kill(len(server.lines))
                 reply = refused.result()
