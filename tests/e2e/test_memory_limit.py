@@ -63,8 +63,8 @@ def test_a_request_that_takes_all_memory_is_refused_and_others_go_on():
         expected = read_all(server, others)
         limit = peak_bytes(server.workers()[0]) + MARGIN
 
-        def ask_for_too_much(events):
-            events.wait_for(30)
+        def ask_for_too_much(progress):
+            progress.wait_for(90)
             with server.client() as http:
                 reply = http.post(COMPLETIONS, json={**COMMON, "prompt": LARGE}, timeout=200)
             assert (reply.status_code, reply.headers["x-should-retry"]) == (500, "false")

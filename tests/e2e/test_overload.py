@@ -81,8 +81,8 @@ def test_a_worker_that_is_killed_while_the_server_drains_costs_nobody_a_byte(wor
         server.wait_until_ready()
         expected = read_all(server, requests)
 
-        def drain_and_kill(events):
-            events.wait_for(100)
+        def drain_and_kill(progress):
+            progress.wait_for(300)
             since = len(server.lines)
             server.send_signal(signal.SIGTERM)
             server.wait_for_line("stopping on SIGTERM", since)
