@@ -14,6 +14,7 @@ from server.snapshots.snapshot import Snapshot
 from server.workers.client import EngineClient
 from server.workers.messages import (
     Abort,
+    CacheCounters,
     CacheQuery,
     CacheReport,
     EngineQuery,
@@ -153,8 +154,8 @@ class FakeWorker:
         self.generated: list[Generate] = []
         self.aborted: list[str] = []
         self.queries: list[CacheQuery] = []
-        self.report: CacheReport | None = None
-        """The answer to queries; without one there is none."""
+        self.report: CacheReport | None = CacheReport(0, CacheCounters(), {}, [])
+        """The answer to queries; with None there is none."""
         self.engine_report = EngineReport()
         self.asleep: set[str] = set()
         self.pieces_sent = 0

@@ -8,7 +8,6 @@ import pytest
 
 from server.api.transcript import MOST_CHARS
 from server.logs import HumanFormatter
-from server.workers.messages import CacheCounters, CacheReport
 from tests.api.harness import CHAT, COMPLETIONS, Harness
 from tests.fakes import FakeTokenizer
 
@@ -103,7 +102,6 @@ async def test_else_no_text_is_in_logs_errors_or_metrics(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     api = Harness(script=lambda _: [ANSWERED], **worker)
-    api.worker.report = CacheReport(0, CacheCounters(), {}, [])
     seen, answers = "", ""
     for path, body in requests_with(ASKED):
         response = await api.post(path, **body)

@@ -9,7 +9,7 @@ from openai import OpenAI
 from tests.e2e.server_process import ServerProcess
 
 COMPLETIONS = "/v1/completions"
-LINES = 40
+LINES = 120
 OVER = ("completed", "failed", "expired", "cancelled")
 
 
@@ -79,7 +79,7 @@ def resumed(tmp_path_factory):
         with ServerProcess(**environment) as server:
             sdk = client_of(server.wait_until_ready())
             ident = ident or start(sdk).id
-            left = finished(sdk, ident, least=seen + 8)
+            left = finished(sdk, ident, least=seen + 4)
             assert left.status == "in_progress"
             assert seen < answered(left) < LINES
             seen = answered(left)
@@ -118,6 +118,7 @@ def test_an_interactive_request_overtakes_a_batch(resumed):
     after = sdk.batches.retrieve(ident)
     assert answer.choices[0].finish_reason == "length"
     assert after.status == "in_progress"
-    assert after.request_counts.completed - before.request_counts.completed < 40
+    # Those before it in the queue are at least 88.
+    assert after.request_counts.completed - before.request_counts.completed < 80
     sdk.batches.cancel(ident)
     assert finished(sdk, ident).status == "cancelled"
