@@ -17,6 +17,7 @@ from server.snapshots.named_state import (
     StatesUnavailableError,
     UnknownStateError,
 )
+from server.snapshots.sqlite_file import transaction
 
 FILE_NAME = "named.sqlite"
 SCHEMA_VERSION = 1
@@ -246,14 +247,8 @@ class NamedStates:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._errors() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            finally:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
+        with self._errors() as db, transaction(db):
+            yield db
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[sqlite3.Connection]:

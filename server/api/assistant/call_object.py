@@ -123,16 +123,8 @@ def _after_blanks() -> Characters:
 
 def _string() -> Characters:
     """A string's value; its opening quote has come."""
-    text, escaped = ['"'], False
-    while True:
-        character = yield
-        text.append(character)
-        if escaped:
-            escaped = False
-        elif character == "\\":
-            escaped = True
-        elif character == '"':
-            break
+    text = ['"']
+    yield from _quoted(text)
     try:
         value = _decode("".join(text))
         value.encode()  # no half surrogate pairs
