@@ -17,13 +17,14 @@ COPY config/server.toml /etc/rwkv-server/server.toml
 # It listens on all addresses of the container, so it wants RWKV_SERVER_HTTP_API_KEY, a keys file, or
 # RWKV_SERVER_HTTP_ALLOW_NO_KEYS=true.
 # Kernels are compiled for the CPU that runs them, weights packed, states cached: keep the cache in a
-# volume. What clients keep as named states is in another one.
+# volume. What clients keep (named states, responses, files and batches) is in another one, in the
+# folder of this name below XDG_DATA_HOME.
 ENV PATH=/opt/rwkv-server/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     RWKV_SERVER_CONFIG=/etc/rwkv-server/server.toml \
     RWKV_SERVER_HTTP_HOST=0.0.0.0 \
     RWKV_SERVER_ENGINE_CACHE_DIR=/var/cache/rwkv-server \
-    RWKV_SERVER_STATES_DIRECTORY=/var/lib/rwkv-server
+    XDG_DATA_HOME=/var/lib
 USER rwkv
 WORKDIR /models
 VOLUME /var/cache/rwkv-server /var/lib/rwkv-server

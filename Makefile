@@ -47,6 +47,7 @@ $(READY): pyproject.toml requirements-dev.lock
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
-	  --no-annotate --upgrade pyproject.toml --output-file requirements.lock
+	  --no-annotate --upgrade pyproject.toml --extra postgres --extra otel \
+	  --output-file requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
 	  --no-annotate --upgrade pyproject.toml --extra test --output-file requirements-dev.lock
