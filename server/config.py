@@ -30,6 +30,10 @@ PlainKey = Annotated[SecretStr, AfterValidator(_check_key), Field(exclude=True)]
 """A key in plain text, from the environment only; empty: none."""
 
 
+Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]
+"""Of web pages, as browsers send it: scheme, host, and port if it is not the usual one."""
+
+
 class HttpSettings(Section):
     """Where the server listens and how it treats connections."""
 
@@ -72,6 +76,11 @@ class HttpSettings(Section):
         "on",
         description="/v1/admin, /v1/cache and /metrics: for keys of role admin; without keys, for "
         "programs on this machine.",
+    )
+    cors_origins: list[Origin] = Field(
+        [],
+        description="Origins whose web pages may call the API from a browser, such as "
+        '"http://localhost:3000"; "*": all.',
     )
     api_key: PlainKey = SecretStr("")
     admin_key: PlainKey = SecretStr("")

@@ -10,6 +10,7 @@ from server.api.access import Authentication
 from server.api.batch_lines import BatchLines
 from server.api.batches import Batches
 from server.api.conversations import Conversations
+from server.api.cross_origin import let_pages_call
 from server.api.dependencies import Service
 from server.api.description import describe, unique_id
 from server.api.errors import install_error_handlers
@@ -124,6 +125,7 @@ def _add_middleware(
         logs_prompts=settings.logging.prompts,
         tracer=tracer,
     )
+    let_pages_call(app, settings.http.cors_origins)
 
 
 def background_of(app: FastAPI) -> Background:

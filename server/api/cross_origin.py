@@ -1,0 +1,31 @@
+"""Web pages: of which origins they may call the API from a browser, and what they may see."""
+
+from collections.abc import Collection
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+_METHODS = ("GET", "POST", "PATCH", "DELETE")
+_SHOWN = (
+    *("x-request-id", "request-id", "retry-after", "x-should-retry"),
+    *(f"x-ratelimit-{what}-requests" for what in ("limit", "remaining", "reset")),
+    *(f"x-ratelimit-{what}-tokens" for what in ("limit", "remaining", "reset")),
+)
+"""Headers of answers that clients go by: a browser hides all that are not named."""
+
+
+def let_pages_call(app: FastAPI, origins: Collection[str]) -> None:
+    """Tell browsers that pages of these origins may; without any, browsers let none.
+
+    The last middleware that is added: browsers ask without a key whether a page may ask.
+    """
+    if not origins:
+        return
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=_METHODS,
+        allow_headers=("*",),
+        expose_headers=_SHOWN,
+        allow_private_network=True,  # of a server on one's own machine
+    )
