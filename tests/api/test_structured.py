@@ -18,6 +18,7 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 SCHEMA = {"type": "object", "properties": {"b": {"type": "null"}, "a": {"type": "null"}}}
 LARK = 'start: "a" | "b"'
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 CHECKER = GrammarChecker()
 
 
@@ -81,6 +82,18 @@ async def test_a_prompt_that_ends_with_a_blank_leaves_no_room_for_another(api: H
     api.template.render = lambda *_, **__: "assistant:\n"  # type: ignore[method-assign]
     await api.post(CHAT, **BODIES[CHAT], guided_regex="a")
     assert api.worker.generated[0].task.params.grammar == regex_grammar("a")
+
+
+@pytest.mark.parametrize("reasoning", ["on", "off"])
+@pytest.mark.parametrize("tools", [[], [TOOL]])
+async def test_it_goes_with_tools_and_thoughts(reasoning: str, tools: list[Any]) -> None:
+    """As one grammar, that the compiler takes."""
+    harness = Harness({"model": {"reasoning": reasoning}})
+    service = harness.app.state.service
+    harness.app.state.service = replace(service, grammars=CHECKER)
+    for fields in (of_schema(SCHEMA), {"guided_regex": "a+"}, {"grammar": LARK}):
+        response = await harness.post(CHAT, **BODIES[CHAT], **fields, tools=tools)
+        assert response.status_code == 200, response.text
 
 
 @pytest.mark.parametrize("path", BODIES)

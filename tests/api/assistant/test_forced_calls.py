@@ -9,6 +9,7 @@ from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from server.api.assistant.forced_calls import MOST_CALLS, ToolChoice, answer_grammar
 from server.api.assistant.form import AnswerForm, Opening
 from server.api.assistant.reader import AnswerReader
+from server.grammars.forms import after_space
 from server.tokenizer.tool_messages import call_text
 
 SCHEMA = {
@@ -22,6 +23,7 @@ F = {"type": "function", "function": {"name": "f", "description": '"/</', "param
 G = {"type": "function", "function": {"name": "g-1", "parameters": {}}}
 STRICT = {"type": "function", "function": {**F["function"], "strict": True}}
 
+EMPTY_ARRAY = json.dumps({"grammars": [{"json_schema": {"type": "array", "maxItems": 0}}]})
 REQUIRED, AUTO = ToolChoice("required"), ToolChoice()
 HERMES = AnswerForm(calls="hermes")
 OPENINGS = [
@@ -143,7 +145,7 @@ def test_only_allowed_functions_may_be_called():
 
 
 @pytest.mark.parametrize(
-    "content", ['start: "[]"', json.dumps({"grammars": [{"json_schema": {"type": "array"}}]})]
+    "content", ['start: "[]"', EMPTY_ARRAY, after_space('start: "[]"'), after_space(EMPTY_ARRAY)]
 )
 def test_an_answer_is_of_the_wanted_form_or_a_call(content):
     grammar = answer_grammar(HERMES, [F], AUTO, content)
