@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from server.api.errors import ERRORS
 from server.sampling.params import SamplingParams
@@ -250,6 +251,18 @@ async def test_one_failed_choice_aborts_the_others() -> None:
     response, _ = await asyncio.gather(api.post(CHAT, messages=HELLO, n=2), fail_one())
     assert_error(response, 500, "engine_error")
     assert api.worker.aborted == [api.worker.generated[1].request_id]
+
+
+async def test_a_grammar_that_fails_is_not_the_engines_fault() -> None:
+    api = Harness(hold_after=0)
+
+    async def fail() -> None:
+        await api.worker.until(lambda: len(api.worker.generated) == 1)
+        failure = replace(api.worker.failure(0), error="grammar: no", error_code="grammar_error")
+        api.client.deliver(api.worker.link, [failure])
+
+    response, _ = await asyncio.gather(api.post(CHAT, messages=HELLO), fail())
+    assert assert_error(response, 400, "grammar_error")["message"] == "grammar: no"
 
 
 @pytest.mark.parametrize("stream", [False, True])
