@@ -224,3 +224,14 @@ async def test_who_asks_for_nothing_gets_nothing(keep_alive: Any, reason: str) -
         answer = await sdk.generate(model=MODEL, prompt="", keep_alive=keep_alive)
     assert (answer.response, answer.done_reason) == ("", reason)
     assert not api.worker.generated
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", ""])
+async def test_bodies_are_json_whatever_their_type_unless_a_web_page_sends_them(kind: str) -> None:
+    body = json.dumps({"prompt": "hi", "stream": False})
+    async with Harness().http() as http:
+        headers = {"content-type": kind} if kind else {}
+        answer = await http.post("/api/generate", content=body, headers=headers)
+        assert answer.json()["response"] == "Hello, wörld"
+        headers["origin"] = "http://elsewhere"
+        assert (await http.post("/api/generate", content=body, headers=headers)).status_code == 400

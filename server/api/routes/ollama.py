@@ -18,6 +18,7 @@ from server.api.ollama.chat_request import (
     embedding_of,
 )
 from server.api.ollama.models import listed, shown
+from server.api.ollama.route import OllamaRoute
 from server.api.plan import Plan, plan_chat, plan_completion, plan_embeddings
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.ollama import (
@@ -38,7 +39,7 @@ from server.api.tenant import owner_of
 from server.api.vectors import vector_of
 from server.registry.manager import Route, UnknownModelError
 
-router = APIRouter(tags=["ollama"], responses=OLLAMA_ERRORS)
+router = APIRouter(tags=["ollama"], responses=OLLAMA_ERRORS, route_class=OllamaRoute)
 
 SPOKEN = "0.12.0"
 """The version of Ollama whose API this is."""
