@@ -124,6 +124,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"stop_sequences": [""]}, "stop_sequences"),
     ({"extra_body": {"n": 2}}, "n:"),
     ({"max_tokens": 0}, "max_tokens"),
+    ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages.0.content.0.text:"),
+    (
+        {"output_config": {"format": {"type": "json_schema", "schema": {"enum": []}}}},
+        "output_config.format.schema: ",
+    ),
 ]
 
 
