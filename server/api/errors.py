@@ -107,11 +107,12 @@ class ApiError(HTTPException):
 
     def renamed(self, rename: Callable[[str], str]) -> "ApiError":
         """The same for an API that calls the field by another name."""
-        inner = self.body["error"]
-        name = inner["param"] and rename(inner["param"])
-        if name == inner["param"]:
+        message, param = (self.body["error"][name] for name in ("message", "param"))
+        if not param or (name := rename(param)) == param:
             return self
-        error = ApiError(self.code, inner["message"].replace(inner["param"], name, 1), name)
+        if message.startswith(param):
+            message = f"{name}{message[len(param) :]}"
+        error = ApiError(self.code, message, name)
         error.headers = self.headers
         return error
 
