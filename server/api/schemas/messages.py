@@ -252,6 +252,7 @@ class CountTokensRequest(GenerationRequest):
     )
     thinking: Thinking | None = Field(None, description="Whether to think; the budget is no bound.")
     output_config: OutputConfig = Field(OutputConfig(), description="A schema, and an effort.")
+    stream_options: Any = Field(None, description="Without effect: usage is always told.")
     output_format: OutputFormat | None = Field(None, description="An older output_config.format.")
 
     @property
