@@ -18,6 +18,7 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 SCHEMA = {"type": "object", "properties": {"b": {"type": "null"}, "a": {"type": "null"}}}
 LARK = 'start: "a" | "b"'
+ENDLESS = {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 CHECKER = GrammarChecker()
 
@@ -125,6 +126,7 @@ async def test_it_goes_with_tools_and_thoughts(reasoning: str, tools: list[Any])
         ({"guided_grammar": "start: x"}, "guided_grammar", "unknown name"),
         ({"grammar": '{"grammars": [{"json_schema": {}}]}'}, "grammar", "Lark"),
         ({"json_schema": {"enum": []}}, "json_schema", "Unsatisfiable"),
+        ({"guided_json": ENDLESS}, "guided_json", "without end"),
         (outputs(json={"not": {}}), "structured_outputs.json", '"not"'),
         (outputs(structural_tag="x"), "structured_outputs.structural_tag", "not permitted"),
         (outputs(regex="a", json_object=True), "structured_outputs.json_object", "regex"),
