@@ -34,7 +34,7 @@ REFUSED_BY_BOTH: list[tuple[dict[str, Any], str, str]] = [
     ({"temperature": True}, "invalid_value", "temperature"),
     ({"temperature": float("nan")}, "invalid_value", "temperature"),
     ({"temperature": 10**400}, "invalid_value", "temperature"),
-    ({"top_p": 0}, "invalid_value", "top_p"),
+    ({"top_p": -0.1}, "invalid_value", "top_p"),
     ({"top_p": 1.01}, "invalid_value", "top_p"),
     ({"top_k": -2}, "invalid_value", "top_k"),
     ({"top_k": 1.5}, "invalid_value", "top_k"),
