@@ -151,6 +151,15 @@ async def test_what_cannot_be_honoured_is_refused(
     assert not api.worker.generated
 
 
+async def test_a_tool_whose_schema_cannot_be_kept_is_named(api: Harness) -> None:
+    bad = {"name": "g", "parameters": {"type": "object", "properties": {"a": {"not": {}}}}}
+    tools = [TOOL, {"type": "function", "function": bad}]
+    response = await api.post(CHAT, **BODIES[CHAT], tools=tools, tool_choice="required")
+    error = assert_error(response, 400, "invalid_value")
+    assert error["param"] == "tools[1].function.parameters"
+    assert error["message"] == 'tools[1].function.parameters: Unimplemented keys: ["not"]'
+
+
 async def test_when_many_grammars_wait_the_next_one_comes_again(api: Harness) -> None:
     busy = GrammarChecker()
     busy._waiting = 10**6
