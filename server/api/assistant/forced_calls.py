@@ -102,6 +102,7 @@ def _functions(layout: _Layout, functions: Iterable[Mapping[str, Any]]) -> list[
     rules = []
     for number, function in enumerate(functions):
         schema = {
+            "type": "object",  # what arguments always are, also where their schema leaves it out
             **closed(function.get("parameters") or _NO_PARAMETERS),
             "x-guidance": _SPACING,
         }

@@ -19,6 +19,7 @@ SCHEMA = {
     "additionalProperties": False,
     "$defs": {"X": {"type": "integer"}},
 }
+UNTYPED = {"properties": {"x": {"type": "integer"}}, "required": ["x"]}
 F = {"type": "function", "function": {"name": "f", "description": '"/</', "parameters": SCHEMA}}
 G = {"type": "function", "function": {"name": "g-1", "parameters": {}}}
 STRICT = {"type": "function", "function": {**F["function"], "strict": True}}
@@ -98,6 +99,22 @@ def test_a_named_function_is_called_once():
     assert matches(grammar, call_text("g-1", "{}"))
     assert not matches(grammar, call_text("f", '{"x": 1}'))
     assert not matches(grammar, f"{call_text('g-1', '{}')}\n{call_text('g-1', '{}')}")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        UNTYPED,
+        {"$ref": "#/$defs/F", "$defs": {"F": UNTYPED}},
+        {"anyOf": [UNTYPED, {"$ref": "#/$defs/F"}], "$defs": {"F": UNTYPED}},
+    ],
+)
+def test_arguments_are_an_object_also_if_their_schema_does_not_say_so(parameters):
+    function = {"name": "f", "parameters": parameters}
+    grammar = answer_grammar(HERMES, [{"type": "function", "function": function}], REQUIRED)
+    assert matches(grammar, call_text("f", '{"x": 1}'))
+    for arguments in ('"a"', "1", "[]", "{}", "null"):
+        assert not matches(grammar, call_text("f", arguments))
 
 
 @pytest.mark.parametrize("form", OPENINGS)
