@@ -102,7 +102,10 @@ class Conversations:
     async def context(self, tenant: str, previous: str | None, conversation: str | None) -> Context:
         """What a request goes on from. Raises ApiError like call()."""
         if conversation is not None:
-            return await self.call(self.conversations.context, tenant, conversation)
+            try:
+                return await self.call(self.conversations.context, tenant, conversation)
+            except ApiError as error:
+                raise error.renamed(lambda _: "conversation") from None
         if previous is None:
             return Context()
         name = "previous_response_id"

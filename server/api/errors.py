@@ -1,11 +1,13 @@
 """Every error that the API can answer with: one table, one exception, one shape."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -104,6 +106,17 @@ class ApiError(HTTPException):
             "error": {"message": message, "type": kind.type, "param": param, "code": code}
         }
 
+    def renamed(self, rename: Callable[[str], str]) -> "ApiError":
+        """The same for an API that calls the field by another name."""
+        message, param = (self.body["error"][name] for name in ("message", "param"))
+        if not param or (name := rename(param)) == param:
+            return self
+        if message.startswith(param):
+            message = f"{name}{message[len(param) :]}"
+        error = ApiError(self.code, message, name)
+        error.headers = self.headers
+        return error
+
 
 class ClientGoneError(ApiError):
     """The client closed the connection before it had its answer."""
@@ -116,6 +129,16 @@ def not_ready(error: NotReadyError) -> ApiError:
     """The 503 of a model that is not there yet."""
     message = f"The model is not ready: {error}"
     return ApiError("loading", message, retry_after=error.retry_after)
+
+
+def invalid_request(error: ValidationError, rename: Callable[[str], str]) -> RequestValidationError:
+    """What is wrong with a request that was made of one of another API, in the words of that."""
+    found = []
+    for each in error.errors():
+        context = each.get("ctx", {})
+        name = context.get("param") or ".".join(map(str, each["loc"]))
+        found.append({**each, "ctx": {**context, "param": rename(name)}})
+    return RequestValidationError(found)
 
 
 def internal_error() -> ApiError:
@@ -180,7 +203,7 @@ def _from_validation_error(error: RequestValidationError) -> ApiError:
     context = first.get("ctx", {})
     if first["type"] == "json_invalid":
         return ApiError("invalid_json", f"The body is not valid JSON: {context.get('error')}")
-    param = context.get("param") or ".".join(str(part) for part in first["loc"][1:])
+    param = context.get("param") or ".".join(map(str, _path(first, error.body)))
     if not param:
         return ApiError(
             "invalid_value", "The body must be a JSON object, sent as content-type application/json"
@@ -189,3 +212,22 @@ def _from_validation_error(error: RequestValidationError) -> ApiError:
     if first["type"] == "missing":
         code = "missing_required_parameter"
     return ApiError(code, f"{param}: {first['msg']}", param)
+
+
+def _path(error: dict[str, Any], body: Any) -> list[str | int]:
+    """Where an error is; in the body without pydantic's names of the members of unions."""
+    parts: list[str | int] = list(error["loc"][1:])
+    if error["loc"][0] != "body" or not isinstance(body, dict):
+        return parts
+    path: list[str | int] = []
+    for part in parts:
+        if _has(body, part):
+            body = body[part]
+            path.append(part)
+    return [*path, parts[-1]] if error["type"] == "missing" and path[-1:] != parts[-1:] else path
+
+
+def _has(body: Any, part: str | int) -> bool:
+    if isinstance(body, dict):
+        return part in body
+    return isinstance(body, list) and isinstance(part, int) and part < len(body)

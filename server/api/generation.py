@@ -249,9 +249,11 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def _finish_reason(output: RequestOutput) -> Finish | None:
-    if output.finish_reason == "error" or output.finish_reason == "abort":
-        raise ApiError(output.error_code, f"The engine failed: {output.error or 'aborted'}")
-    return output.finish_reason
+    if output.finish_reason != "error" and output.finish_reason != "abort":
+        return output.finish_reason
+    if output.error_code == "grammar_error":  # what the request asks for is at fault
+        raise ApiError(output.error_code, output.error or "grammar")
+    raise ApiError(output.error_code, f"The engine failed: {output.error or 'aborted'}")
 
 
 def queue_full(error: QueueFullError) -> ApiError:

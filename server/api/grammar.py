@@ -1,5 +1,8 @@
 """From what a request wants its output to be like to one grammar, checked."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from server.api.errors import ApiError
 from server.api.schemas.structured import (
     ChoiceOutput,
@@ -48,6 +51,21 @@ async def checked_grammar(
     except CheckerBusyError:
         message = "Try again later: many grammars wait to be compiled"
         raise ApiError("queue_full", message, retry_after=1) from None
+
+
+async def checked_calls(
+    text: str, tools: Iterable[Mapping[str, Any]], checker: GrammarChecker
+) -> str:
+    """The grammar of an answer with calls. Raises ApiError that names the tool at fault."""
+    try:
+        return await checked_grammar(text, "tools", checker)
+    except ApiError as error:
+        # Whether a schema is one of those that took too long would take long, too.
+        if error.code == "invalid_value" and "too complex" not in error.detail:
+            for number, tool in enumerate(tools):
+                schema = json_grammar(tool["function"].get("parameters") or {})
+                await checked_grammar(schema, f"tools[{number}].function.parameters", checker)
+        raise
 
 
 def _grammar_text(output: Output) -> tuple[str, bool]:

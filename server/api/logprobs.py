@@ -18,7 +18,7 @@ class LogprobEntry(NamedTuple):
     logprobs: TokenLogprobs | None
     """None for the first token of a prompt."""
     offset: int
-    """How many characters are whole before it."""
+    """How many characters of the text are before that in which it begins."""
     is_stop: bool = False
     """Whether it ended the text, and is no part of it."""
 
@@ -31,6 +31,7 @@ class LogprobText:
     """
 
     def __init__(self, tokenizer: Tokenizer, params: SamplingParams) -> None:
+        self._tokenizer = tokenizer
         self._detokenizer = Detokenizer(tokenizer)
         self._stop_ids = set(params.stop_token_ids)
         if not params.ignore_eos:
@@ -43,9 +44,10 @@ class LogprobText:
         """Take in tokens; return what goes with the output's text."""
         for token, logprobs in zip(output.token_ids, output.logprobs, strict=True):
             is_stop = token in self._stop_ids
-            self._held.append(LogprobEntry(token, logprobs, self._decoded, is_stop))
-            if not is_stop:
-                self._decoded += len(self._detokenizer.push([token]))
+            text = "" if is_stop else self._detokenizer.push([token])
+            begin = self._decoded + _broken_before(token, text, self._tokenizer)
+            self._held.append(LogprobEntry(token, logprobs, begin, is_stop))
+            self._decoded += len(text)
         self._shown += len(output.text)
         is_whole = False
         if output.finish_reason is not None:
@@ -63,9 +65,23 @@ def prompt_entries(
     """The same of a prompt, whose text is all there."""
     detokenizer, entries, length = Detokenizer(tokenizer), [], 0
     for token, each in zip(ids, logprobs, strict=True):
-        entries.append(LogprobEntry(token, each, length))
-        length += len(detokenizer.push([token]))
+        text = detokenizer.push([token])
+        begin = length + _broken_before(token, text, tokenizer)
+        entries.append(LogprobEntry(token, each, begin))
+        length += len(text)
     return entries
+
+
+def _broken_before(token: int, text: str, tokenizer: Tokenizer) -> int:
+    """How many characters of what a token let out are U+FFFD for bytes before it.
+
+    Those that it cannot go on with, since it begins with a character of its own.
+    """
+    try:
+        own = tokenizer.token_bytes(token).decode()
+    except UnicodeDecodeError:
+        return 0
+    return max(0, len(text) - len(own))
 
 
 def completion_logprobs(

@@ -11,7 +11,7 @@ from server.api.assistant.form import AnswerForm, Opening
 from server.api.conversation import Conversation, conversation_of
 from server.api.encoding import Boundaries, encode_messages, encode_prompts
 from server.api.errors import ApiError
-from server.api.grammar import checked_grammar, grammar_of
+from server.api.grammar import checked_calls, grammar_of
 from server.api.request_metrics import Operation
 from server.api.sampling_fields import sampling_params
 from server.api.schemas.chat import ChatCompletionRequest
@@ -118,7 +118,7 @@ async def plan_chat(
     content = await grammar_of(body, checker, may_begin_with_space)
     grammar = answer_grammar(form, conversation.tools, body.tool_choice, content)
     if grammar != content:
-        grammar = await checked_grammar(grammar, "tools", checker)
+        grammar = await checked_calls(grammar, conversation.tools, checker)
     stop = model.chat_template.stop
     plan = _plan(
         body, [ids], max_tokens, stop, boundaries, model, settings.sampling, owner, grammar

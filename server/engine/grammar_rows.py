@@ -13,6 +13,7 @@ from server.engine.request import Request
 from server.grammars.compiling import check_matcher
 from server.grammars.forms import GrammarError
 from server.kernels.sampling import NO_TOKEN
+from server.sampling.params import NEVER, SamplingParams
 
 Mask = npt.NDArray[np.uint32]
 
@@ -79,6 +80,8 @@ class GrammarRows:
         row = self._rows.get(request.request_id)
         if row is None:
             return
+        if not row.error and token == NO_TOKEN and _may_ban(request.params):
+            row.error = "allowed_token_ids, logit_bias or min_tokens ban all that it allows here"
         if not row.error and token in row.ends:
             result.ended.add(request.request_id)
         elif not row.error and token != NO_TOKEN and row.take(token):
@@ -141,6 +144,12 @@ class _Row:
             check_matcher(self._matcher)
         except GrammarError as error:
             self.error = str(error)
+
+
+def _may_ban(params: SamplingParams) -> bool:
+    """Whether a request itself may have left no token; else the logits are at fault."""
+    bans = any(bias == NEVER for _, bias in params.logit_bias)
+    return bool(params.allowed_token_ids or params.min_tokens or bans)
 
 
 def _has(mask: Mask, token: int) -> bool:

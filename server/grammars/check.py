@@ -22,6 +22,7 @@ from server.grammars.compiling import (
     make_vocabulary,
     validate_grammar,
 )
+from server.grammars.endless import check_ends
 from server.grammars.forms import GrammarError, is_gbnf, plain_gbnf
 from server.tokenizer.bytes import ByteTokenizer
 
@@ -58,6 +59,7 @@ def _check(grammar: str, may_be_gbnf: bool, vocabulary: LLTokenizer, answer: lis
     try:
         if may_be_gbnf and is_gbnf(grammar):
             grammar = _from_gbnf(grammar)
+        check_ends(grammar)
         validate_grammar(grammar)
         matcher = compile_grammar(grammar, vocabulary)
         allowed = matcher.compute_logit_bias()

@@ -56,7 +56,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     typical_p: float = 1.0
     """Keep tokens whose surprise is nearest to the mean, up to this probability; 1 keeps all."""
     top_p: float = 1.0
-    """Keep the smallest set of most likely tokens that reaches this probability; 1 keeps all."""
+    """Keep the fewest most likely tokens that reach this probability, at least one; 1 keeps all."""
     min_p: float = 0.0
     """Keep tokens at least this times as likely as the most likely one; 0 keeps all."""
     xtc_probability: float = 0.0

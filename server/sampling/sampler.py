@@ -12,6 +12,9 @@ from server.sampling.edits import NO_EDITS, NOTHING, Edits
 from server.sampling.mirostat import Mirostat
 from server.sampling.params import SamplingParams
 
+_LEAST_TOP_P = 1e-9
+"""What 0 means: the most likely token, where no tokens at all would reach it."""
+
 
 class TokenEdits(NamedTuple):
     """The edits of all rows, one after another.
@@ -106,7 +109,7 @@ def _row_tuple(row: SampleRow) -> tuple[float, ...]:
         params.frequency_penalty,
         params.top_k,
         params.typical_p,
-        params.top_p,
+        max(params.top_p, _LEAST_TOP_P),
         params.min_p,
         params.xtc_probability,
         params.xtc_threshold,

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from server.api.errors import ERRORS
 from server.sampling.params import SamplingParams
@@ -33,7 +34,7 @@ REFUSED_BY_BOTH: list[tuple[dict[str, Any], str, str]] = [
     ({"temperature": True}, "invalid_value", "temperature"),
     ({"temperature": float("nan")}, "invalid_value", "temperature"),
     ({"temperature": 10**400}, "invalid_value", "temperature"),
-    ({"top_p": 0}, "invalid_value", "top_p"),
+    ({"top_p": -0.1}, "invalid_value", "top_p"),
     ({"top_p": 1.01}, "invalid_value", "top_p"),
     ({"top_k": -2}, "invalid_value", "top_k"),
     ({"top_k": 1.5}, "invalid_value", "top_k"),
@@ -42,11 +43,11 @@ REFUSED_BY_BOTH: list[tuple[dict[str, Any], str, str]] = [
     ({"repetition_penalty": 0}, "invalid_value", "repetition_penalty"),
     ({"penalty_decay": 1.5}, "invalid_value", "penalty_decay"),
     ({"seed": 1.5}, "invalid_value", "seed"),
-    ({"stop": ""}, "invalid_value", "stop.0"),
+    ({"stop": ""}, "invalid_value", "stop"),
     ({"stop": ["a", ""]}, "invalid_value", "stop.1"),
     ({"stop": ["a"] * 17}, "invalid_value", "stop"),
     ({"stop": {"a": 1}}, "invalid_value", "stop"),
-    ({"stop": "\ud800"}, "invalid_value", "stop.0"),
+    ({"stop": "\ud800"}, "invalid_value", "stop"),
     ({"stop_token_ids": [257]}, "invalid_value", "stop_token_ids"),
     ({"stop_token_ids": [-1]}, "invalid_value", "stop_token_ids.0"),
     ({"stop_token_ids": [True]}, "invalid_value", "stop_token_ids.0"),
@@ -250,6 +251,18 @@ async def test_one_failed_choice_aborts_the_others() -> None:
     response, _ = await asyncio.gather(api.post(CHAT, messages=HELLO, n=2), fail_one())
     assert_error(response, 500, "engine_error")
     assert api.worker.aborted == [api.worker.generated[1].request_id]
+
+
+async def test_a_grammar_that_fails_is_not_the_engines_fault() -> None:
+    api = Harness(hold_after=0)
+
+    async def fail() -> None:
+        await api.worker.until(lambda: len(api.worker.generated) == 1)
+        failure = replace(api.worker.failure(0), error="grammar: no", error_code="grammar_error")
+        api.client.deliver(api.worker.link, [failure])
+
+    response, _ = await asyncio.gather(api.post(CHAT, messages=HELLO), fail())
+    assert assert_error(response, 400, "grammar_error")["message"] == "grammar: no"
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -227,6 +227,14 @@ async def test_echo_begins_text_and_logprobs_with_the_prompt(echo: bool) -> None
         assert first["text_offset"][:3] == [0, 0, 1]
 
 
+async def test_what_follows_a_broken_character_begins_after_it() -> None:
+    api = scoring(lambda _: [*IDS("a"), SNOW[0], *IDS("bc")])
+    body = {"prompt": [[*IDS("a"), SNOW[0], *IDS("bc")]], "echo": True, "logprobs": 0}
+    choice = (await ask(api, **body))["choices"][0]
+    assert choice["text"] == "a�bca�bc"
+    assert choice["logprobs"]["text_offset"][:8] == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
 async def test_scoring_a_prompt_generates_nothing() -> None:
     api = say("xyz")
     body = {"prompt": [IDS("abc"), IDS("d")], "max_tokens": 0, "echo": True, "logprobs": 1}

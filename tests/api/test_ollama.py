@@ -125,12 +125,13 @@ async def test_options_are_those_of_the_sampler() -> None:
     async with client(api) as sdk:
         answer = await sdk.chat(model=MODEL, messages=HELLO, options=options)
         await sdk.chat(model=MODEL, messages=HELLO, options={"num_predict": -1})
-    first, last = (each.task.params for each in api.worker.generated)
+        await sdk.chat(model=MODEL, messages=HELLO, options={"num_predict": 0})
+    first, *others = (each.task.params for each in api.worker.generated)
     assert (first.temperature, first.top_k, first.repetition_penalty) == (0.5, 7, 1.25)
     assert (first.mirostat, first.seed, first.max_tokens) == (2, 3, 2)
     assert "x" in first.stop
     assert answer.done_reason == "length"
-    assert last.max_tokens == api.settings.limits.max_output_tokens
+    assert {each.max_tokens for each in others} == {api.settings.limits.max_output_tokens}
 
 
 @pytest.mark.parametrize("form", ["json", {"type": "object", "properties": {}}])
@@ -191,7 +192,13 @@ async def test_models() -> None:
     [
         ("chat", {"model": "other", "messages": HELLO}, 404, "other"),
         ("chat", {"messages": [{"role": "user", "content": "x", "images": ["a"]}]}, 400, "images"),
-        ("chat", {"messages": HELLO, "options": {"mirostat": 1}}, 400, "mirostat"),
+        ("chat", {"messages": HELLO, "options": {"mirostat": 1}}, 400, "options.mirostat:"),
+        ("chat", {"messages": HELLO, "options": {"stop": [""]}}, 400, "options.stop.0:"),
+        ("chat", {"messages": HELLO, "options": {"num_predict": 10**9}}, 400, "options.num_pre"),
+        ("chat", {"messages": HELLO, "options": {"repeat_penalty": 0}}, 400, "options.repeat_"),
+        ("chat", {"messages": HELLO, "format": {"type": "number", "not": {}}}, 400, "format: "),
+        ("generate", {"prompt": "x", "raw": True, "format": {"enum": []}}, 400, "format: "),
+        ("generate", {"prompt": "x", "format": "xml"}, 400, "format: "),
         ("generate", {"prompt": "x", "suffix": "y"}, 400, "suffix"),
         ("generate", {"prompt": "x", "context": [1]}, 400, "context"),
         ("generate", {"prompt": "x", "template": "y"}, 400, "template"),
@@ -224,3 +231,14 @@ async def test_who_asks_for_nothing_gets_nothing(keep_alive: Any, reason: str) -
         answer = await sdk.generate(model=MODEL, prompt="", keep_alive=keep_alive)
     assert (answer.response, answer.done_reason) == ("", reason)
     assert not api.worker.generated
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", ""])
+async def test_bodies_are_json_whatever_their_type_unless_a_web_page_sends_them(kind: str) -> None:
+    body = json.dumps({"prompt": "hi", "stream": False})
+    async with Harness().http() as http:
+        headers = {"content-type": kind} if kind else {}
+        answer = await http.post("/api/generate", content=body, headers=headers)
+        assert answer.json()["response"] == "Hello, wörld"
+        headers["origin"] = "http://elsewhere"
+        assert (await http.post("/api/generate", content=body, headers=headers)).status_code == 400

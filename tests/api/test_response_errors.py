@@ -27,17 +27,17 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"input": 3}, "invalid_value", "input"),
     ({"input": [3]}, "unsupported_content", "input.0"),
     ({"input": [{"type": "computer_call"}]}, "unsupported_content", "input.0"),
-    ({"input": [{"role": "tool", "content": "a"}]}, "invalid_value", "input.0.message.role"),
-    ({"input": [{"role": "user"}]}, "missing_required_parameter", "input.0.message.content"),
+    ({"input": [{"role": "tool", "content": "a"}]}, "invalid_value", "input.0.role"),
+    ({"input": [{"role": "user"}]}, "missing_required_parameter", "input.0.content"),
     (
         {"input": [{"role": "user", "content": [IMAGE]}]},
         "unsupported_content",
-        "input.0.message.content.0",
+        "input.0.content.0",
     ),
     ({"input": [{"id": "msg_0"}]}, "item_not_found", "input"),
-    ({"input": "\ud800"}, "invalid_value", "input.0.message.content.0.text.text"),
+    ({"input": "\ud800"}, "invalid_value", "input"),
     ({"previous_response_id": "resp_0"}, "previous_response_not_found", "previous_response_id"),
-    ({"conversation": "conv_0"}, "conversation_not_found", "id"),
+    ({"conversation": "conv_0"}, "conversation_not_found", "conversation"),
     ({"conversation": {"name": "x"}}, "invalid_value", "conversation"),
     ({"max_output_tokens": 0}, "invalid_value", "max_output_tokens"),
     ({"max_output_tokens": 101}, "invalid_value", "max_output_tokens"),
@@ -58,7 +58,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "text.format",
     ),
     ({"tools": [{"type": "web_search"}]}, "unsupported_parameter", "tools[0].type"),
-    ({"tools": [{"type": "function"}]}, "invalid_value", "tools[0].function.name"),
+    ({"tools": [{"type": "function"}]}, "invalid_value", "tools[0].name"),
     ({"tool_choice": "required"}, "invalid_value", "tool_choice"),
     ({"top_logprobs": 21}, "invalid_value", "top_logprobs"),
     ({"prompt": {"id": "pmpt_1"}}, "unsupported_parameter", "prompt"),
@@ -101,13 +101,14 @@ def test_what_is_refused_names_the_field(
     response = send(folder, "POST", RESPONSES, {"input": "hi"} | fields)
     error = assert_error(response, ERRORS[code].status, code)
     assert error["param"] == param
+    assert "with conversation" not in error["message"]
 
 
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [
         ("", {"items": [USER] * 21}, "items"),
-        ("", {"items": [{"type": "reasoning", "summary": [3]}]}, "items.0.reasoning.summary.0"),
+        ("", {"items": [{"type": "reasoning", "summary": [3]}]}, "items.0.summary.0"),
         ("", {"metadata": {"": 3}}, "metadata."),
         ("/conv_0", {}, "metadata"),
         ("/conv_0/items", {"items": []}, "items"),

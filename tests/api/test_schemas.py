@@ -31,3 +31,11 @@ def test_a_list_of_mistakes_makes_few_errors(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as failure:
         schema.model_validate({"messages": [HELLO]} | fields)
     assert failure.value.error_count() == 1
+
+
+def test_what_an_assistant_refused_with_is_text() -> None:
+    parts = [{"type": "text", "text": "Well."}, {"type": "refusal", "refusal": "No."}]
+    chat = ChatCompletionRequest.model_validate(
+        {"messages": [HELLO, {"role": "assistant", "content": parts}, HELLO]}
+    )
+    assert chat.messages[1].content == "Well.\nNo."

@@ -18,6 +18,8 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 SCHEMA = {"type": "object", "properties": {"b": {"type": "null"}, "a": {"type": "null"}}}
 LARK = 'start: "a" | "b"'
+ENDLESS = {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 CHECKER = GrammarChecker()
 
 
@@ -83,6 +85,18 @@ async def test_a_prompt_that_ends_with_a_blank_leaves_no_room_for_another(api: H
     assert api.worker.generated[0].task.params.grammar == regex_grammar("a")
 
 
+@pytest.mark.parametrize("reasoning", ["on", "off"])
+@pytest.mark.parametrize("tools", [[], [TOOL]])
+async def test_it_goes_with_tools_and_thoughts(reasoning: str, tools: list[Any]) -> None:
+    """As one grammar, that the compiler takes."""
+    harness = Harness({"model": {"reasoning": reasoning}})
+    service = harness.app.state.service
+    harness.app.state.service = replace(service, grammars=CHECKER)
+    for fields in (of_schema(SCHEMA), {"guided_regex": "a+"}, {"grammar": LARK}):
+        response = await harness.post(CHAT, **BODIES[CHAT], **fields, tools=tools)
+        assert response.status_code == 200, response.text
+
+
 @pytest.mark.parametrize("path", BODIES)
 @pytest.mark.parametrize(
     ("fields", "param", "why"),
@@ -112,6 +126,7 @@ async def test_a_prompt_that_ends_with_a_blank_leaves_no_room_for_another(api: H
         ({"guided_grammar": "start: x"}, "guided_grammar", "unknown name"),
         ({"grammar": '{"grammars": [{"json_schema": {}}]}'}, "grammar", "Lark"),
         ({"json_schema": {"enum": []}}, "json_schema", "Unsatisfiable"),
+        ({"guided_json": ENDLESS}, "guided_json", "without end"),
         (outputs(json={"not": {}}), "structured_outputs.json", '"not"'),
         (outputs(structural_tag="x"), "structured_outputs.structural_tag", "not permitted"),
         (outputs(regex="a", json_object=True), "structured_outputs.json_object", "regex"),
@@ -134,6 +149,15 @@ async def test_what_cannot_be_honoured_is_refused(
     assert error["message"].startswith(f"{param}: ")
     assert why in error["message"]
     assert not api.worker.generated
+
+
+async def test_a_tool_whose_schema_cannot_be_kept_is_named(api: Harness) -> None:
+    bad = {"name": "g", "parameters": {"type": "object", "properties": {"a": {"not": {}}}}}
+    tools = [TOOL, {"type": "function", "function": bad}]
+    response = await api.post(CHAT, **BODIES[CHAT], tools=tools, tool_choice="required")
+    error = assert_error(response, 400, "invalid_value")
+    assert error["param"] == "tools[1].function.parameters"
+    assert error["message"] == 'tools[1].function.parameters: Unimplemented keys: ["not"]'
 
 
 async def test_when_many_grammars_wait_the_next_one_comes_again(api: Harness) -> None:

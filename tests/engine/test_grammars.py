@@ -20,7 +20,7 @@ from server.engine.state_cache import StateCache
 from server.engine.task import Task
 from server.grammars.forms import GrammarError, choice_grammar, json_grammar, regex_grammar
 from server.model.initial_state import empty_state
-from server.sampling.params import SamplingParams
+from server.sampling.params import NEVER, SamplingParams
 from server.sampling.sampler import Sampler
 from server.snapshots.encoding import SnapshotCodec
 from server.tokenizer.bytes import ByteTokenizer
@@ -176,6 +176,20 @@ def test_an_output_that_this_vocabulary_cannot_write_is_an_error(engine):
     assert (last.finish_reason, last.error_code) == ("error", "grammar_error")
     assert last.error.startswith("grammar: ")
     assert said(outputs["good"])[2] in ("stop", "length")
+
+
+@pytest.mark.parametrize(
+    "bans",
+    [
+        {"allowed_token_ids": (ord("x"),)},
+        {"logit_bias": ((ord("a"), NEVER),)},
+        {"min_tokens": 1, "stop_token_ids": (ord("a"),)},
+    ],
+)
+def test_a_grammar_whose_tokens_the_request_bans_is_an_error_of_the_request(engine, bans):
+    (last,) = run(engine, a=task(regex_grammar("a"), **bans))["a"]
+    assert (last.finish_reason, last.error_code) == ("error", "grammar_error")
+    assert "allowed_token_ids, logit_bias or min_tokens" in last.error
 
 
 def test_a_grammar_that_gets_too_complex_is_an_error(engine):

@@ -66,9 +66,10 @@ def test_ties_at_the_border_of_top_k_keep_the_lowest_ids():
     assert found == {0, 1}
 
 
-def test_top_p_of_nearly_nothing_is_greedy():
-    logits = np.array([0.1, 0.3, 0.2])
-    assert {draw(logits, position, top_p=1e-9) for position in range(50)} == {1}
+@pytest.mark.parametrize("top_p", [0.0, 1e-300, 1e-9])
+def test_top_p_of_nearly_nothing_is_greedy(top_p):
+    logits = np.array([0.1, 0.3, 0.2, *np.zeros(3000)])
+    assert {draw(logits, position, top_p=top_p) for position in range(50)} == {1}
 
 
 @pytest.mark.parametrize("temperature", [0, 1])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from server.api.assistant.form import AnswerForm
 from server.api.assistant.thoughts import BEGIN, END
-from server.grammars.forms import closed
+from server.grammars.forms import closed, several
 from server.tokenizer.chat_template import CallSyntax
 from server.tokenizer.tool_messages import BEGIN_CALL, END_CALL
 
@@ -70,14 +70,14 @@ def answer_grammar(
     held = forced or content or choice.names or any(each.get("strict") for each in allowed)
     if form.calls is None or choice.mode == "none" or not allowed or not held:
         thoughts = _thoughts(form) if content else ""
-        return _with_content(_lark(thoughts, "@content"), content) if thoughts else content
+        return several(_lark(thoughts, "@content"), content=content) if thoughts else content
     layout, thoughts = _LAYOUTS[form.calls], _thoughts(form)
     most = MOST_CALLS if form.parallel_calls and choice.mode != "named" else 1
     rules = [*_rules(layout, most), *_functions(layout, allowed)]
     if forced:
         return _lark(thoughts, "LEAD calls", *rules)
     if content:
-        return _with_content(_lark(thoughts, "LEAD (calls | @content)", *rules), content)
+        return several(_lark(thoughts, "LEAD (calls | @content)", *rules), content=content)
     if layout.begin:
         text = f"head[lazy]: /(.|\\n)*{re.escape(layout.begin)}/", "TEXT: /(.|\\n)*/"
         return _lark(thoughts, f"(head block){'*' if most > 1 else '?'} TEXT", *text, *rules)
@@ -102,6 +102,7 @@ def _functions(layout: _Layout, functions: Iterable[Mapping[str, Any]]) -> list[
     rules = []
     for number, function in enumerate(functions):
         schema = {
+            "type": "object",  # what arguments always are, also where their schema leaves it out
             **closed(function.get("parameters") or _NO_PARAMETERS),
             "x-guidance": _SPACING,
         }
@@ -125,18 +126,6 @@ def _thoughts(form: AnswerForm) -> str:
 def _lark(thoughts: str, answer: str, *rules: str) -> str:
     before = ("start: thoughts", thoughts) if thoughts else ("start:",)
     return "\n".join(["%llguidance {}", f"{before[0]} {answer}", *before[1:], *rules])
-
-
-def _with_content(lark: str, content: str) -> str:
-    """The grammar, with another one as its @content."""
-    named = {"name": "content", "lark_grammar": content}
-    if content.lstrip().startswith("{"):
-        grammars = json.loads(content)["grammars"]
-        named = {**grammars[0], "name": "content"}
-        rest = grammars[1:]
-    else:
-        rest = []
-    return json.dumps({"grammars": [{"name": "answer", "lark_grammar": lark}, named, *rest]})
 
 
 def _quoted(text: str) -> str:

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
+from server.api.errors import invalid_request
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.generation import GenerationRequest
 from server.api.schemas.messages import (
@@ -51,7 +51,7 @@ def as_chat(body: CountTokensRequest) -> ChatCompletionRequest:
     try:
         return ChatCompletionRequest.model_validate(fields)
     except ValidationError as error:
-        raise RequestValidationError([_in_our_words(each) for each in error.errors()]) from None
+        raise invalid_request(error, in_our_words) from None
 
 
 def in_our_words(name: str) -> str:
@@ -61,16 +61,6 @@ def in_our_words(name: str) -> str:
     for theirs, ours in _NAMES:
         name = name.replace(theirs, ours)
     return name
-
-
-def _in_our_words(error: Any) -> Fields:
-    context = dict(error.get("ctx", {}))
-    if "param" in context:
-        context["param"] = in_our_words(context["param"])
-    loc = ("body", *error["loc"])
-    if loc[1:2] == ("stop",):
-        loc = ("body", "stop_sequences", *loc[2:])
-    return {**error, "loc": loc, "ctx": context}
 
 
 def _system(body: CountTokensRequest) -> list[Fields]:

@@ -3,9 +3,9 @@
 import json
 from typing import Any, TypeVar
 
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
+from server.api.errors import invalid_request
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.completions import CompletionRequest
 from server.api.schemas.embeddings import EmbeddingRequest
@@ -21,7 +21,17 @@ from server.api.schemas.prompt import PromptRequest
 
 Body = TypeVar("Body", bound=BaseModel)
 
-_RENAMED = {"repeat_penalty": "repetition_penalty"}
+_RENAMED = {"repeat_penalty": "repetition_penalty", "num_predict": "max_tokens"}
+_OURS = {theirs: ours for ours, theirs in _RENAMED.items()}
+
+
+def in_our_words(name: str) -> str:
+    """What a field of chat is called here."""
+    if name.startswith("response_format"):
+        return "format"
+    first, *rest = name.split(".")
+    first = _OURS.get(first, first)
+    return ".".join(["options", first, *rest]) if first in Options.model_fields else name
 
 
 def chat_of(body: OllamaChatRequest, most_tokens: int) -> ChatCompletionRequest:
@@ -68,11 +78,10 @@ def _shared(body: OllamaRequest, most_tokens: int) -> dict[str, Any]:
 
 
 def _sampling(options: Options, most_tokens: int) -> dict[str, Any]:
-    given = options.model_dump(exclude_none=True, exclude={"num_predict"})
+    given = options.model_dump(exclude_none=True)
     fields = {_RENAMED.get(name, name): value for name, value in given.items()}
-    if options.num_predict is not None:
-        wanted = options.num_predict
-        fields["max_tokens"] = wanted if wanted >= 0 else most_tokens
+    if options.num_predict is not None and options.num_predict <= 0:
+        fields["max_tokens"] = most_tokens
     return fields
 
 
@@ -112,5 +121,4 @@ def _validated(kind: type[Body], fields: dict[str, Any]) -> Body:
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
-        raise RequestValidationError(found) from None
+        raise invalid_request(error, in_our_words) from None

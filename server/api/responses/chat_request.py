@@ -5,10 +5,9 @@ What chat learns, responses learn by passing it on here.
 
 from typing import Any
 
-from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from server.api.errors import ApiError
+from server.api.errors import invalid_request
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.generation import GenerationRequest
 from server.api.schemas.responses import ResponseRequest, TextFormat
@@ -41,18 +40,14 @@ def as_chat(body: ResponseRequest, messages: list[dict[str, Any]]) -> ChatComple
     try:
         return ChatCompletionRequest.model_validate(fields)
     except ValidationError as error:
-        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
-        raise RequestValidationError(found) from None
+        raise invalid_request(error, in_our_words) from None
 
 
-def in_our_words(error: ApiError) -> ApiError:
-    """An error of chat with the names of fields that a client of responses knows."""
-    inner = error.body["error"]
-    ours = _NAMES.get(inner["param"] or "")
-    if ours is None:
-        return error
-    message = inner["message"].replace(inner["param"], ours, 1)
-    return ApiError(error.code, message, ours)
+def in_our_words(name: str) -> str:
+    """What a field of chat is called here."""
+    if name.startswith(("tools[", "tool_choice")):
+        return name.replace(".function", "").replace(".allowed_tools", "")
+    return _NAMES.get(name, name)
 
 
 def _response_format(wanted: TextFormat) -> dict[str, Any]:

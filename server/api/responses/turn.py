@@ -142,7 +142,7 @@ async def plan_turn(
         conversation = conversation_of(chat, route.served)
         plan = await plan_chat(chat, conversation, route.served, settings, owner, checker)
     except ApiError as error:
-        raise in_our_words(error) from None
+        raise error.renamed(in_our_words) from None
     plan = replace(plan, operation="responses")
     return Turn(body, owner, route, context, input_items, conversation, plan)
 

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Request, Response
 from server.api.conversation import Conversation, conversation_of
 from server.api.dependencies import Service, ServiceDependency
 from server.api.dialects import ANTHROPIC
+from server.api.errors import ApiError
 from server.api.generation import Generation
 from server.api.messages.answer import MessageAnswer
-from server.api.messages.chat_request import as_chat
+from server.api.messages.chat_request import as_chat, in_our_words
 from server.api.plan import Plan, plan_chat
 from server.api.schemas.message import ANTHROPIC_ERRORS, MessageResponse, TokenCountResponse
 from server.api.schemas.messages import CountTokensRequest, MessagesRequest
@@ -66,5 +67,9 @@ async def _prepare(
     chat = as_chat(body)
     route = service.route(request, body.model)
     conversation = conversation_of(chat, route.served)
-    plan = await plan_chat(chat, conversation, route.served, settings, owner, service.grammars)
+    made_of = chat, conversation, route.served, settings, owner
+    try:
+        plan = await plan_chat(*made_of, service.grammars)
+    except ApiError as error:
+        raise error.renamed(in_our_words) from None
     return route, await service.go_on(plan, chat, owner.tenant, route), conversation

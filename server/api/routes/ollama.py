@@ -1,8 +1,9 @@
 """/api: what Ollama's clients ask."""
 
+from collections.abc import Coroutine
 from functools import partial
 from time import perf_counter
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fastapi import APIRouter, Request, Response
 
@@ -16,8 +17,10 @@ from server.api.ollama.chat_request import (
     chat_of_prompt,
     completion_of,
     embedding_of,
+    in_our_words,
 )
 from server.api.ollama.models import listed, shown
+from server.api.ollama.route import OllamaRoute
 from server.api.plan import Plan, plan_chat, plan_completion, plan_embeddings
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.ollama import (
@@ -38,7 +41,7 @@ from server.api.tenant import owner_of
 from server.api.vectors import vector_of
 from server.registry.manager import Route, UnknownModelError
 
-router = APIRouter(tags=["ollama"], responses=OLLAMA_ERRORS)
+router = APIRouter(tags=["ollama"], responses=OLLAMA_ERRORS, route_class=OllamaRoute)
 
 SPOKEN = "0.12.0"
 """The version of Ollama whose API this is."""
@@ -70,8 +73,8 @@ async def ollama_generate(
     most = settings.limits.max_output_tokens
     if body.raw:
         completion = completion_of(body, most)
-        made_of = completion, route.served, settings, owner
-        plan = await plan_completion(*made_of, service.grammars)
+        planning = plan_completion(completion, route.served, settings, owner, service.grammars)
+        plan = await _in_our_words(planning)
         return await _answer(body, route, plan, request, service)
     conversation, plan = await _plan(chat_of_prompt(body, most), route, request, service)
     return await _answer(body, route, plan, request, service, conversation)
@@ -144,7 +147,14 @@ async def _plan(
     settings, owner = service.settings_for(request), owner_of(request)
     conversation = conversation_of(chat, route.served)
     made_of = chat, conversation, route.served, settings, owner
-    return conversation, await plan_chat(*made_of, service.grammars)
+    return conversation, await _in_our_words(plan_chat(*made_of, service.grammars))
+
+
+async def _in_our_words(planning: Coroutine[Any, Any, Plan]) -> Plan:
+    try:
+        return await planning
+    except ApiError as error:
+        raise error.renamed(in_our_words) from None
 
 
 async def _answer(

@@ -40,6 +40,16 @@ class TextPart(BaseModel):
     prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
 
 
+class RefusalPart(BaseModel):
+    """What an assistant said instead of an answer: text as any other for the model."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+_PARTS = {"text": "text", "refusal": "refusal"}
+"""The types of parts, and which of their fields has the text."""
+
 _SEPARATOR = "\n"
 """Between the parts of a content."""
 
@@ -52,12 +62,12 @@ def _join_parts(content: Any) -> Any:
     for part in content:
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
             raise invalid("should be a string or a list of content parts, each with a type")
-        if part["type"] != "text":
+        if part["type"] not in _PARTS:
             raise PydanticCustomError("unsupported_content", "only text parts are supported")
-        if not isinstance(part.get("text"), str):
-            raise invalid("a text part should have a string in text")
+        if not isinstance(part.get(_PARTS[part["type"]]), str):
+            raise invalid("a part should have a string in the field of its type")
         _check_breakpoint(part.get("prompt_cache_breakpoint"))
-        texts.append(part["text"])
+        texts.append(part[_PARTS[part["type"]]])
     return _SEPARATOR.join(texts)
 
 
@@ -74,7 +84,7 @@ def _breakpoints(content: Any) -> list[int]:
     """After how many characters of the joined parts those end that have a breakpoint."""
     found, length = [], 0
     for part in content if isinstance(content, list) else ():
-        length += len(part["text"])
+        length += len(part[_PARTS[part["type"]]])
         if part.get("prompt_cache_breakpoint") is not None:
             found.append(length)
         length += len(_SEPARATOR)
@@ -83,7 +93,7 @@ def _breakpoints(content: Any) -> list[int]:
 
 Content = Annotated[
     Text | None,
-    BeforeValidator(_join_parts, json_schema_input_type=str | list[TextPart] | None),
+    BeforeValidator(_join_parts, json_schema_input_type=str | list[TextPart | RefusalPart] | None),
 ]
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, FailFast, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from server.api.schemas.chat import Lenient
@@ -55,18 +55,18 @@ class DocumentBlock(Block):
         return "\n".join(each for each in (self.title, self.context, self.source.data) if each)
 
 
+def _check_input(value: dict[str, Any]) -> dict[str, Any]:
+    check_json(value, "")  # the field at hand
+    return value
+
+
 class ToolUseBlock(Block):
     """An earlier call."""
 
     type: Literal["tool_use"]
     id: Text
     name: Text
-    input: dict[str, Any]
-
-    @model_validator(mode="after")
-    def _check_input(self) -> Self:
-        check_json(self.input, "tool_use.input")
-        return self
+    input: Annotated[dict[str, Any], AfterValidator(_check_input)]
 
 
 class ThinkingBlock(Block):
@@ -252,6 +252,7 @@ class CountTokensRequest(GenerationRequest):
     )
     thinking: Thinking | None = Field(None, description="Whether to think; the budget is no bound.")
     output_config: OutputConfig = Field(OutputConfig(), description="A schema, and an effort.")
+    stream_options: Any = Field(None, description="Without effect: usage is always told.")
     output_format: OutputFormat | None = Field(None, description="An older output_config.format.")
 
     @property

@@ -68,7 +68,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
-    num_predict: int | None = Field(None, ge=-2, description="Below 0: as many as may be.")
+    num_predict: int | None = Field(None, ge=-2, description="0 and below: as many as may be.")
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None

@@ -122,6 +122,10 @@ class ResponseRequest(GenerationRequest):
     max_output_tokens: int | None = Field(
         None, ge=1, description="Most tokens to generate, thoughts too."
     )
+    max_tokens: int | None = Field(
+        None, ge=1, description="Refused with 400: it is max_output_tokens here."
+    )
+    stream_options: Any = Field(None, description="Without effect: the last event has the usage.")
     max_tool_calls: int | None = Field(
         None, ge=1, le=10**9, description="Of built-in tools: there are none."
     )

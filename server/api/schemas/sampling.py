@@ -105,7 +105,7 @@ class SamplingRequest(PromptRequest):
     typical_p: float = Field(1.0, gt=0, le=1, description="1 keeps all tokens.")
     top_p: float | None = Field(
         None,
-        gt=0,
+        ge=0,
         le=1,
         description="1 keeps all tokens; the server's if absent, or 1 with mirostat.",
     )

@@ -55,7 +55,7 @@ def _check_tools(value: Any) -> list[dict[str, Any]]:
 
 
 def check_json(value: Any, param: str) -> int:
-    """The length of a value as JSON; refuses what cannot be shown to a model."""
+    """The length of a value as JSON; refuses what cannot be shown to a model, by a field's name."""
     level = [value]
     for _ in range(MOST_LEVELS):
         level = [child for each in level for child in _children(each)]

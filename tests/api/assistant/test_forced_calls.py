@@ -9,6 +9,7 @@ from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from server.api.assistant.forced_calls import MOST_CALLS, ToolChoice, answer_grammar
 from server.api.assistant.form import AnswerForm, Opening
 from server.api.assistant.reader import AnswerReader
+from server.grammars.forms import after_space
 from server.tokenizer.tool_messages import call_text
 
 SCHEMA = {
@@ -18,10 +19,12 @@ SCHEMA = {
     "additionalProperties": False,
     "$defs": {"X": {"type": "integer"}},
 }
+UNTYPED = {"properties": {"x": {"type": "integer"}}, "required": ["x"]}
 F = {"type": "function", "function": {"name": "f", "description": '"/</', "parameters": SCHEMA}}
 G = {"type": "function", "function": {"name": "g-1", "parameters": {}}}
 STRICT = {"type": "function", "function": {**F["function"], "strict": True}}
 
+EMPTY_ARRAY = json.dumps({"grammars": [{"json_schema": {"type": "array", "maxItems": 0}}]})
 REQUIRED, AUTO = ToolChoice("required"), ToolChoice()
 HERMES = AnswerForm(calls="hermes")
 OPENINGS = [
@@ -98,6 +101,22 @@ def test_a_named_function_is_called_once():
     assert not matches(grammar, f"{call_text('g-1', '{}')}\n{call_text('g-1', '{}')}")
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        UNTYPED,
+        {"$ref": "#/$defs/F", "$defs": {"F": UNTYPED}},
+        {"anyOf": [UNTYPED, {"$ref": "#/$defs/F"}], "$defs": {"F": UNTYPED}},
+    ],
+)
+def test_arguments_are_an_object_also_if_their_schema_does_not_say_so(parameters):
+    function = {"name": "f", "parameters": parameters}
+    grammar = answer_grammar(HERMES, [{"type": "function", "function": function}], REQUIRED)
+    assert matches(grammar, call_text("f", '{"x": 1}'))
+    for arguments in ('"a"', "1", "[]", "{}", "null"):
+        assert not matches(grammar, call_text("f", arguments))
+
+
 @pytest.mark.parametrize("form", OPENINGS)
 def test_thoughts_come_before_a_call(form):
     grammar = answer_grammar(form, [G], REQUIRED)
@@ -143,7 +162,7 @@ def test_only_allowed_functions_may_be_called():
 
 
 @pytest.mark.parametrize(
-    "content", ['start: "[]"', json.dumps({"grammars": [{"json_schema": {"type": "array"}}]})]
+    "content", ['start: "[]"', EMPTY_ARRAY, after_space('start: "[]"'), after_space(EMPTY_ARRAY)]
 )
 def test_an_answer_is_of_the_wanted_form_or_a_call(content):
     grammar = answer_grammar(HERMES, [F], AUTO, content)

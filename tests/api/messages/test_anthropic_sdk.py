@@ -21,6 +21,10 @@ ASK: Any = {
 }
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 TOOLS: Any = [{"name": "weather", "description": "Tells it.", "input_schema": SCHEMA}]
+DEEP: Any = {}
+for _ in range(70):
+    DEEP = {"a": DEEP}
+DEEP_CALL = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": DEEP}
 ROME = '{"city": "Rome"}'
 
 
@@ -124,6 +128,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"stop_sequences": [""]}, "stop_sequences"),
     ({"extra_body": {"n": 2}}, "n:"),
     ({"max_tokens": 0}, "max_tokens"),
+    (
+        {"messages": [{"role": "assistant", "content": [DEEP_CALL]}, *ASK["messages"]]},
+        "messages.0.content.0.input: ",
+    ),
+    ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages.0.content.0.text:"),
+    (
+        {"output_config": {"format": {"type": "json_schema", "schema": {"enum": []}}}},
+        "output_config.format.schema: ",
+    ),
 ]
 
 
