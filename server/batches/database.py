@@ -79,7 +79,7 @@ class Database:
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             with self._errors():
                 self._db = sqlite3.connect(
-                    self._path, _BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                    self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
                 )
                 undo.callback(self._db.close)
                 self._open()

@@ -88,7 +88,7 @@ class NamedStates:
             os.fchmod(descriptor, 0o600)
             os.close(descriptor)
             self._db = sqlite3.connect(
-                self._path, _BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
         except OSError as error:
             raise StatesUnavailableError(f"{self._path}: {error.strerror or error}") from None

@@ -163,7 +163,7 @@ async def test_a_keys_own_limits_of_tokens_take_the_place_of_the_servers(tmp_pat
     [
         ({"queue_seconds": 0.02}, 0, 503, "queue_timeout"),
         ({"total_seconds": 0.02}, 0, 504, "deadline_exceeded"),
-        ({"total_seconds": 0.02, "queue_seconds": 0.01}, 1, 504, "deadline_exceeded"),
+        ({"total_seconds": 0.6, "queue_seconds": 0.3}, 1, 504, "deadline_exceeded"),
     ],
 )
 async def test_a_deadline_ends_a_request(

@@ -1,8 +1,9 @@
 """The small routes, and the description of all of them."""
 
+import httpx
 import pytest
 
-from tests.api.harness import CHAT, COMPLETIONS, CREATED, MODEL, Harness, assert_error
+from tests.api.harness import CHAT, COMPLETIONS, CREATED, MODEL, Harness, assert_error, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -32,6 +33,17 @@ async def test_health_and_readiness_when_ready() -> None:
         ready = await http.get("/ready")
     assert ready.status_code == 200
     assert ready.json() == {"status": "ready", "model": MODEL}
+
+
+async def test_probes_may_ask_for_the_head_alone() -> None:
+    api = Harness()
+    async with serving(api.app) as url, httpx.AsyncClient(base_url=url) as http:
+        for path in ("/", "/health", "/live", "/ready"):
+            head, whole = await http.head(path), await http.get(path)
+            assert (head.status_code, head.content) == (200, b"")
+            assert head.headers["content-length"] == whole.headers["content-length"]
+        api.manager.close()
+        assert (await http.head("/ready")).status_code == 503
 
 
 async def test_health_and_readiness_while_loading() -> None:

@@ -49,12 +49,14 @@ class Readiness(BaseModel):
     model: str
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/")
 async def root(service: ServiceDependency) -> Root:
     """Where to look next."""
     return Root(model=service.models.default)
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health")
 async def health(service: ServiceDependency) -> Health:
     """200 as long as the process lives, also while a model loads."""
@@ -70,12 +72,14 @@ async def health(service: ServiceDependency) -> Health:
     )
 
 
+@router.head("/live", include_in_schema=False)
 @router.get("/live")
 async def live() -> Liveness:
     """200 as long as requests can be answered at all, also while models load or it stops."""
     return Liveness()
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", responses=ERROR_RESPONSES)
 async def ready(service: ServiceDependency) -> Readiness:
     """200 when requests are taken, else 503 with what the server is waiting for."""
