@@ -71,10 +71,12 @@ def main() -> int:
     socket.connect(assignment.address)
     try:
         return _serve(socket, settings, assignment)
-    except (MemoryError, ConnectionError) as error:
-        # Threads that wait for work, or for memory, must not keep it alive.
+    except Exception as error:
+        is_known = isinstance(error, MemoryError | ConnectionError)
+        reason = (str(error) or "out of memory") if is_known else "unexpected error"
         who = f"{assignment.name} of {assignment.model.id}"
-        log.error("%s ends: %s", who, str(error) or "out of memory")
+        log.error("%s ends: %s", who, reason, exc_info=not is_known)
+        # Threads that wait or compute must not keep it alive: its requests wait for its end.
         os._exit(1)
     finally:
         context.destroy(linger=2000)  # with the socket that watches the connection
