@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from errno import ENAMETOOLONG
 from pathlib import Path
 
 import zmq
@@ -90,7 +91,7 @@ class WorkerPool:
 
         Raises WorkerError when one cannot start.
         """
-        self._socket.bind(self._address)
+        self._bind()
         self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._send())]
         workers = [await self._launch(0)]
         others = (self._launch(index) for index in range(1, len(self._cpu_sets)))
@@ -100,6 +101,15 @@ class WorkerPool:
         self._started = True
         self._client.open()
         return [worker.ready.result() for worker in workers]
+
+    def _bind(self) -> None:
+        try:
+            self._socket.bind(self._address)
+        except zmq.ZMQError as error:
+            reason = "its path is too long" if error.errno == ENAMETOOLONG else error.strerror
+            raise WorkerError(
+                f"TMPDIR: no socket in {self._folder}: {reason}; name another folder", _REFUSED
+            ) from None
 
     async def stop(self) -> None:
         """End all workers, by request and then by force. Only what this pool started is ended."""

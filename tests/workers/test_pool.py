@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import tempfile
 
 import psutil
 import pytest
@@ -12,6 +13,7 @@ from server.workers import restarts
 from server.workers.client import EngineClient, NotReadyError
 from server.workers.messages import ModelSpec, Task
 from server.workers.pool import WorkerPool
+from server.workers.process import WorkerError
 from tests.fakes import PATIENCE
 
 pytestmark = pytest.mark.slow
@@ -144,5 +146,20 @@ def test_a_request_that_a_worker_has_no_memory_to_receive_is_not_lost():
             assert (await news(large)).error.startswith("state: ")
             assert first not in running.children
             assert (await news(stream)).token_ids
+
+    asyncio.run(scenario())
+
+
+def test_a_temporary_folder_where_no_socket_fits_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+
+    async def scenario():
+        running = Running()
+        with pytest.raises(WorkerError, match=r"^TMPDIR: no socket in .*too long") as caught:
+            await running.__aenter__()
+        assert caught.value.exit_code == 2
+        await running.pool.stop()
 
     asyncio.run(scenario())
