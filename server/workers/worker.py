@@ -55,7 +55,8 @@ FLUSH_SECONDS = 3.0
 
 def main() -> int:
     """Load, announce, and serve until told to stop. Returns the exit code."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # the API process decides when to stop
+    # The API process decides when to stop. All processes of a service get SIGTERM from systemd.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     assignment = msgspec.json.decode(sys.stdin.buffer.readline(), type=Assignment)
     if assignment.cpus:  # threads inherit it, so none may have started
