@@ -93,8 +93,7 @@ async def _run(
     started: float,
 ) -> int:
     _handle_signals(server, rereader, keys)
-    host, port = listener.getsockname()[:2]
-    url = f"http://{host}:{port}"
+    url = _url_of(listener)
     log.info("listening on %s, loading %s", url, manager.default)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     rereading = asyncio.create_task(rereader.run())
@@ -121,6 +120,11 @@ async def _run(
         await asyncio.gather(rereading, keeping, return_exceptions=True)
         await background.stop()
         await manager.stop()
+
+
+def _url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _tell_ready(manager: ModelManager, seconds: float, url: str) -> None:

@@ -62,7 +62,7 @@ class SpanWriter:
         if generation is not None and span.is_recording():
             context = set_span_in_context(span)
             for index, record in enumerate(generation.records):
-                for name, begin, end, attributes in _phases(record):
+                for name, begin, end, attributes in _phases(record, ended):
                     attributes["rwkv.choice.index"] = index
                     start = epoch + int(begin * 1e9)
                     child = self._tracer.start_span(
@@ -129,11 +129,12 @@ def _of_generation(scope: Scope, generation: TracedGeneration | None) -> Attribu
     }
 
 
-def _phases(record: RequestRecord) -> Iterator[tuple[str, float, float, Attributes]]:
+def _phases(record: RequestRecord, now: float) -> Iterator[tuple[str, float, float, Attributes]]:
     """Name, begin and end of what is known of a choice, by perf_counter()."""
+    ended_at = record.ended_at or now  # what runs in the background goes on without its request
     if record.admitted_at is None:
         return  # it ended before its first token, in the queue or later
-    read_at = record.first_token_at or record.ended_at
+    read_at = record.first_token_at or ended_at
     yield "queue", record.submitted_at, record.admitted_at, {}
     yield (
         "prefill",
@@ -143,4 +144,4 @@ def _phases(record: RequestRecord) -> Iterator[tuple[str, float, float, Attribut
     )
     if record.first_token_at is not None:
         answered: Attributes = {"gen_ai.usage.output_tokens": record.generated_tokens}
-        yield "decode", read_at, record.ended_at, answered
+        yield "decode", read_at, ended_at, answered

@@ -32,7 +32,8 @@ _STACK_BYTES = 1 << 20  # less than any thread of a worker has
 
 def main() -> int:
     """Check lines until the input ends."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # the API process decides when to stop
+    # The API process decides when to stop. All processes of a service get SIGTERM from systemd.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(ValueError):  # where a lower limit is set already

@@ -30,7 +30,7 @@ _MOST_KEPT = 64
 
 
 class CheckerBusyError(Exception):
-    """More grammars wait to be checked than should."""
+    """More grammars wait to be checked than should, or the machine is too busy to check one."""
 
 
 class GrammarChecker:
@@ -80,7 +80,9 @@ class GrammarChecker:
             checked, error = json.loads(_read_line(process))
         except (OSError, ValueError):
             self._end()
-            if process.returncode in (-signal.SIGPROF, -signal.SIGKILL):
+            if process.returncode == -signal.SIGKILL:  # not the grammar's doing, so not kept of it
+                raise CheckerBusyError from None
+            if process.returncode == -signal.SIGPROF:
                 return "", f"too complex: it takes more than {CPU_SECONDS:g} s to compile"
             return "", "too complex: the compiler fails on it"
         return checked, error

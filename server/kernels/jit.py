@@ -5,7 +5,9 @@ was inlined into it would be served stale. Hence a cache folder of its own for e
 modules that hold compiled code, every Numba version and every CPU.
 """
 
+import functools
 import hashlib
+import logging
 import platform
 import tempfile
 from collections.abc import Callable
@@ -15,9 +17,12 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 import numba.extending
+from numba.core.caching import FunctionCache
 
 from server.cache_root import cache_root
 from server.kernels.isa import choose_target, choose_tier
+
+log = logging.getLogger(__name__)
 
 _SERVER = Path(__file__).parent.parent
 COMPILED_PACKAGES = ("kernels", "model")
@@ -53,6 +58,32 @@ def cache_folder() -> Path:
         return Path(tempfile.mkdtemp(prefix="rwkv-server-kernels-"))
 
 
+@functools.cache
+def _warn_once(message: str) -> None:
+    log.warning("%s", message)
+
+
+class _KernelCache(FunctionCache):
+    """Numba's files. What they do not hold is compiled: no trouble with them stops the server."""
+
+    def load_overload(self, *args: Any) -> Any:
+        try:
+            return super().load_overload(*args)
+        except Exception as error:  # unpickling half a file, as a power cut leaves it, raises any
+            _warn_once(f"{self.cache_path}: cannot be read, so kernels are compiled: {error}")
+            self._try(self.flush)  # or what is compiled could not be added
+            return None
+
+    def save_overload(self, *args: Any) -> None:
+        self._try(super().save_overload, *args)
+
+    def _try(self, write: Callable[..., None], *args: Any) -> None:
+        try:
+            write(*args)
+        except OSError as error:
+            _warn_once(f"{self.cache_path}: compiled kernels are not kept: {error.strerror}")
+
+
 TIER = choose_tier()
 """The instructions that kernels use."""
 
@@ -71,7 +102,6 @@ intrinsic: Any = numba.extending.intrinsic
 # on tiles, threads or neighbours.
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
-    "cache": True,
     "error_model": "numpy",
     "boundscheck": False,
 }
@@ -79,7 +109,7 @@ _OPTIONS: dict[str, Any] = {
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function without the GIL and without checks."""
-    return numba.njit(**_OPTIONS)(function)
+    return _compiled(function, _OPTIONS)
 
 
 def inner_kernel(function: Callable[..., Any]) -> Any:
@@ -89,4 +119,10 @@ def inner_kernel(function: Callable[..., Any]) -> Any:
     compiles in two thirds of the time.
     """
     options = _OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return numba.njit(**options)(function)
+    return _compiled(function, options)
+
+
+def _compiled(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    dispatcher = numba.njit(**options)(function)
+    dispatcher._cache = _KernelCache(function)  # as `cache=True` does it with Numba's own class
+    return dispatcher

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from errno import ENAMETOOLONG
 from pathlib import Path
 
 import zmq
@@ -32,6 +33,7 @@ from server.workers.messages import (
     decode_from_worker,
     encode,
 )
+from server.workers.pool_tasks import PoolTasks
 from server.workers.process import WorkerError, WorkerProcess
 from server.workers.records import WorkerLink, WorkerStatus
 from server.workers.restarts import Restarts
@@ -83,27 +85,38 @@ class WorkerPool:
         self._fingerprint = ""
         self._refusal = ""
         self._started = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._messaging, self._keeping = PoolTasks(self._fail), PoolTasks(self._fail)
 
     async def start(self) -> list[Ready]:
         """Start all workers. The first compiles the kernels alone, the others find them cached.
 
         Raises WorkerError when one cannot start.
         """
-        self._socket.bind(self._address)
-        self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._send())]
+        self._bind()
+        self._messaging.start(self._receive())
+        self._messaging.start(self._send())
         workers = [await self._launch(0)]
         others = (self._launch(index) for index in range(1, len(self._cpu_sets)))
         workers += await asyncio.gather(*others)
-        self._tasks += [asyncio.create_task(self._keep_up(worker)) for worker in workers]
-        self._tasks.append(asyncio.create_task(self._watch()))
+        for worker in workers:
+            self._keeping.start(self._keep_up(worker))
+        self._keeping.start(self._watch())
         self._started = True
         self._client.open()
         return [worker.ready.result() for worker in workers]
 
+    def _bind(self) -> None:
+        try:
+            self._socket.bind(self._address)
+        except zmq.ZMQError as error:
+            reason = "its path is too long" if error.errno == ENAMETOOLONG else error.strerror
+            raise WorkerError(
+                f"TMPDIR: no socket in {self._folder}: {reason}; name another folder", _REFUSED
+            ) from None
+
     async def stop(self) -> None:
         """End all workers, by request and then by force. Only what this pool started is ended."""
-        await _cancel(self._tasks[2:])  # nothing is started again
+        await self._keeping.cancel()  # nothing is started again
         processes = list(self._processes.values())
         for name, process in self._processes.items():
             if process.is_ready:
@@ -118,7 +131,7 @@ class WorkerPool:
                 log.warning("%s did not end in %g s and was killed", process.title, STOP_SECONDS)
             await process.wait()
             process.ready.cancel()  # nobody will set those that start() still waits for
-        await _cancel(self._tasks)
+        await self._messaging.cancel()
         self._context.destroy(linger=0)
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -225,6 +238,14 @@ class WorkerPool:
             log.error("%s takes no requests: %s", self._model.id, detail)
         self._client.close(detail)
 
+    def _fail(self, error: BaseException) -> None:
+        """End all requests and starts: one of the tasks that they wait for has ended by mistake."""
+        log.error("%s takes no requests: unexpected error", self._model.id, exc_info=error)
+        reason = "the server had an internal error; its log says more"
+        self._client.fail_all(reason)
+        for worker in self._processes.values():
+            worker.fail(WorkerError(f"{worker.title}: {reason}", exit_code=1))
+
     async def _watch(self) -> None:
         """Ping the workers that are ready, and kill those that hang, also while they start."""
         hang_seconds = self._settings.engine.hang_seconds
@@ -273,11 +294,5 @@ class WorkerPool:
                 self._on_progress(message)
             case Ready() if not worker.ready.done():
                 worker.ready.set_result(message)
-            case Failed(error) if not worker.ready.done():
-                worker.ready.set_exception(WorkerError(error, _REFUSED))
-
-
-async def _cancel(tasks: "list[asyncio.Task[None]]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+            case Failed(error):
+                worker.fail(WorkerError(error, _REFUSED))

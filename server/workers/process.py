@@ -109,8 +109,12 @@ class WorkerProcess:
         await self._process.wait()
         # Its last message may still be on the way, and says more than the exit code.
         await asyncio.sleep(_LAST_MESSAGE_SECONDS)
+        self.fail(WorkerError(f"{self.title} {self.how_it_ended}", exit_code=1))
+
+    def fail(self, error: WorkerError) -> None:
+        """It cannot start; without effect when it has, or has failed before."""
         if not self.ready.done():
-            self.ready.set_exception(WorkerError(f"{self.title} {self.how_it_ended}", exit_code=1))
+            self.ready.set_exception(error)
 
     def heard(self) -> None:
         """It has said something."""

@@ -55,7 +55,8 @@ FLUSH_SECONDS = 3.0
 
 def main() -> int:
     """Load, announce, and serve until told to stop. Returns the exit code."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # the API process decides when to stop
+    # The API process decides when to stop. All processes of a service get SIGTERM from systemd.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     assignment = msgspec.json.decode(sys.stdin.buffer.readline(), type=Assignment)
     if assignment.cpus:  # threads inherit it, so none may have started
@@ -71,10 +72,12 @@ def main() -> int:
     socket.connect(assignment.address)
     try:
         return _serve(socket, settings, assignment)
-    except (MemoryError, ConnectionError) as error:
-        # Threads that wait for work, or for memory, must not keep it alive.
+    except Exception as error:
+        is_known = isinstance(error, MemoryError | ConnectionError)
+        reason = (str(error) or "out of memory") if is_known else "unexpected error"
         who = f"{assignment.name} of {assignment.model.id}"
-        log.error("%s ends: %s", who, str(error) or "out of memory")
+        log.error("%s ends: %s", who, reason, exc_info=not is_known)
+        # Threads that wait or compute must not keep it alive: its requests wait for its end.
         os._exit(1)
     finally:
         context.destroy(linger=2000)  # with the socket that watches the connection

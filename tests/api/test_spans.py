@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 
 from server.api.app import create_app
-from server.api.tracing import Tracer, tracing
+from server.api.choices import TokenCount
+from server.api.plan import Plan
+from server.api.request_metrics import RequestMetrics
+from server.api.tracing import TracedGeneration, Tracer, tracing
 from server.config import SettingsError, TracingSettings
+from server.sampling.params import SamplingParams
+from server.workers.messages import RequestOutput, Task
 from tests.api.harness import CHAT, COMPLETIONS, MODEL, Harness
 from tests.otlp_receiver import OtlpReceiver, attributes_of
 
@@ -134,6 +139,24 @@ async def test_a_client_that_leaves_in_the_queue_has_no_phases(receiver: OtlpRec
             await asyncio.gather(asking, return_exceptions=True)
     (span,) = receiver.spans
     assert attributes_of(span)["gen_ai.response.finish_reasons"] == ["abort"]
+
+
+async def test_what_goes_on_in_the_background_is_told_until_its_request_ends(
+    receiver: OtlpReceiver,
+) -> None:
+    started = time.perf_counter()
+    record = RequestMetrics().begin(MODEL, "responses", 4, started)
+    record.news(RequestOutput("r1", "a", [1], None))
+    params = SamplingParams(max_tokens=9, seed=1)
+    plan = Plan([[1]], [Task([1], params)], operation="responses")
+    state = {"generation": TracedGeneration(MODEL, plan, [record]), "tokens": TokenCount(prompt=1)}
+    scope = {"method": "POST", "path": "/v1/responses", "headers": [], "state": state}
+    with tracing(TracingSettings(endpoint=receiver.url)) as tracer:
+        assert tracer is not None
+        tracer.trace(scope, "req_1", 200, started)
+    (span,) = receiver.requests
+    (decode,) = (each for each in receiver.children(span) if each.name == "decode")
+    assert decode.start_time_unix_nano <= decode.end_time_unix_nano <= span.end_time_unix_nano
 
 
 async def test_no_text_is_in_a_trace(receiver: OtlpReceiver) -> None:

@@ -89,6 +89,20 @@ def test_a_server_that_drains_is_unready_and_still_serves():
         assert not any("was killed" in line for line in server.lines)  # workers end by themselves
 
 
+def test_a_signal_to_all_processes_is_for_the_server_alone():
+    body = {"prompt": "Once", "max_tokens": 300, "ignore_eos": True, "stream": True}
+    with ServerProcess() as server:
+        server.wait_until_ready()
+        with server.streaming(body) as events:
+            (worker,) = server.workers()
+            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+                worker.send_signal(number)
+            server.send_signal(signal.SIGTERM)  # as systemd stops a service
+            assert list(events)[-1] == "[DONE]"
+        assert server.wait() == 0
+        assert not any("was ended by" in line for line in server.lines)
+
+
 def test_a_second_signal_ends_running_streams_at_once():
     body = {"prompt": "Once", "max_tokens": 60000, "ignore_eos": True, "stream": True}
     patience = {"RWKV_SERVER_HTTP_DRAIN_SECONDS": 9999, "RWKV_SERVER_HTTP_SHUTDOWN_SECONDS": 9999}

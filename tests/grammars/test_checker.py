@@ -120,6 +120,17 @@ async def test_the_process_is_started_again_and_answers_are_kept():
     assert checker._process.poll() is None
 
 
+async def test_a_grammar_is_not_to_blame_for_a_process_that_stands_still(monkeypatch):
+    checker = GrammarChecker()
+    await checker.check('start: "a"')
+    os.kill(checker._process.pid, signal.SIGSTOP)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_PATIENCE", 0.01)
+        with pytest.raises(CheckerBusyError):
+            await checker.check('start: "b"')
+    assert await checker.check('start: "b"') == 'start: "b"'
+
+
 async def test_more_than_can_wait_are_turned_away(checker):
     tasks = [asyncio.create_task(checker.check(f'start: "many {n}"')) for n in range(40)]
     results = await asyncio.gather(*tasks, return_exceptions=True)

@@ -38,19 +38,47 @@ def test_a_folder_that_cannot_be_written_falls_back(tmp_path, monkeypatch):
     assert jit.cache_folder().is_dir()
 
 
-def test_a_second_process_loads_instead_of_compiling(tmp_path):
+def use_a_kernel(folder, before=""):
+    """Cache hits and misses of a new process with this cache, and what it logs."""
     script = (
-        "import numpy as np; from server.kernels.token_shift import token_shift as f;"
-        "x = np.zeros(4, np.float32); f(x, x, x, x);"
+        f"import resource; {before}\n"
+        "import numpy as np; from server.kernels.token_shift import token_shift as f\n"
+        "x = np.zeros(4, np.float32); f(x, x, x, x)\n"
         "print(sum(f.stats.cache_hits.values()), sum(f.stats.cache_misses.values()))"
     )
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env=environment, cwd=root, check=True, capture_output=True, text=True,
-        ).stdout.split()
-        for _ in range(2)
-    ]  # fmt: skip
-    assert runs == [["0", "1"], ["1", "0"]]
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(folder)},
+        cwd=Path(__file__).parents[2],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    hits, misses = done.stdout.split()
+    return int(hits), int(misses), done.stderr
+
+
+def test_a_second_process_loads_instead_of_compiling(tmp_path):
+    assert use_a_kernel(tmp_path) == (0, 1, "")
+    assert use_a_kernel(tmp_path) == (1, 0, "")
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("size", [0, 40])
+def test_half_a_file_is_made_anew(suffix, size, tmp_path):
+    use_a_kernel(tmp_path)
+    (path,) = tmp_path.rglob(f"*.{suffix}")
+    os.truncate(path, size)
+    hits, misses, said = use_a_kernel(tmp_path)
+    assert (hits, misses) == (0, 1)
+    assert "cannot be read, so kernels are compiled: " in said
+    assert use_a_kernel(tmp_path) == (1, 0, "")
+
+
+def test_a_kernel_that_cannot_be_kept_runs(tmp_path):
+    full = "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"  # of the files themselves
+    hits, misses, said = use_a_kernel(tmp_path, full)
+    assert (hits, misses) == (0, 1)
+    (line,) = said.splitlines()
+    assert "compiled kernels are not kept: File too large" in line
+    assert use_a_kernel(tmp_path) == (0, 1, "")

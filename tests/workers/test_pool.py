@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import tempfile
 
 import psutil
 import pytest
@@ -12,6 +13,7 @@ from server.workers import restarts
 from server.workers.client import EngineClient, NotReadyError
 from server.workers.messages import ModelSpec, Task
 from server.workers.pool import WorkerPool
+from server.workers.process import WorkerError
 from tests.fakes import PATIENCE
 
 pytestmark = pytest.mark.slow
@@ -26,13 +28,13 @@ class Running:
     """A pool of one worker, a context; `children` are the processes that it started."""
 
     def __init__(self, **engine):
-        self._settings = Settings.model_validate({"engine": {"threads": 1, **engine}})
+        self.settings = Settings.model_validate({"engine": {"threads": 1, **engine}})
 
     async def __aenter__(self):
         self._before = set(psutil.Process().children())
         self.client = EngineClient(9)
         model = ModelSpec("tiny", "")
-        self.pool = WorkerPool(self._settings, model, 1, self.client, lambda _: None)
+        self.pool = WorkerPool(self.settings, model, 1, self.client, lambda _: None)
         await self.pool.start()
         return self
 
@@ -144,5 +146,51 @@ def test_a_request_that_a_worker_has_no_memory_to_receive_is_not_lost():
             assert (await news(large)).error.startswith("state: ")
             assert first not in running.children
             assert (await news(stream)).token_ids
+
+    asyncio.run(scenario())
+
+
+def test_a_temporary_folder_where_no_socket_fits_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+
+    async def scenario():
+        running = Running()
+        with pytest.raises(WorkerError, match=r"^TMPDIR: no socket in .*too long") as caught:
+            await running.__aenter__()
+        assert caught.value.exit_code == 2
+        await running.pool.stop()
+
+    asyncio.run(scenario())
+
+
+def make_a_mistake(*_):
+    raise KeyError("a mistake")
+
+
+def test_a_mistake_in_a_task_of_the_pool_ends_its_requests(monkeypatch, caplog):
+    async def scenario():
+        async with Running() as running:
+            monkeypatch.setattr(running.client, "deliver", make_a_mistake)
+            last = await news(running.client.submit(ENDLESS))
+            assert (last.finish_reason, last.error_code) == ("error", "engine_error")
+            assert not running.client.ready
+
+    asyncio.run(scenario())
+    (record,) = (each for each in caplog.records if each.levelname == "ERROR")
+    assert record.message == "tiny takes no requests: unexpected error"
+    assert isinstance(record.exc_info[1], KeyError)
+
+
+def test_a_mistake_in_a_task_of_the_pool_ends_its_start():
+    async def scenario():
+        running = Running()
+        client, model = EngineClient(9), ModelSpec("tiny", "")
+        pool = WorkerPool(running.settings, model, 1, client, make_a_mistake)
+        async with asyncio.timeout(STARTS_WITHIN):
+            with pytest.raises(WorkerError, match="internal error"):
+                await pool.start()
+        await pool.stop()
 
     asyncio.run(scenario())
