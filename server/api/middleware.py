@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.dialects import dialect_of
-from server.api.errors import ApiError, error_response, internal_error
+from server.api.errors import ApiError, ClientGoneError, error_response, internal_error
 from server.api.request_metrics import RequestMetrics
 from server.api.tracing import Tracer
 from server.logs import request_id
@@ -112,6 +112,8 @@ class BodyLimit:
             if is_whole:  # only the end of the connection is still to come
                 return await receive()
             message = await self._receive_in_time(receive)
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError  # what has come of the body is not what it meant to say
             is_whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > limit:

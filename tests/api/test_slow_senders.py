@@ -1,6 +1,7 @@
 """A client that does not send what it began is not waited for for ever."""
 
 import asyncio
+import logging
 from unittest.mock import Mock
 
 import pytest
@@ -64,6 +65,24 @@ async def test_a_body_that_does_not_come_is_told_so_and_costs_nothing() -> None:
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"request_timeout"' in answer
     assert b"Nothing more of the request body has come for 0.05 s" in answer
+    assert api.worker.generated == []
+
+
+async def test_a_client_that_leaves_within_its_body_has_closed_its_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "server.api.access")
+    api = Harness()
+    async with serving(api.app) as url:
+        _, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(HEAD + BODY[:-1])
+        writer.close()
+        async with asyncio.timeout(PATIENCE):
+            while not (
+                lines := [each.fields for each in caplog.records if hasattr(each, "fields")]
+            ):
+                await asyncio.sleep(0)
+    assert [line["error_code"] for line in lines] == ["client_closed_request"]
     assert api.worker.generated == []
 
 
