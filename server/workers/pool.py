@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 STOP_SECONDS = 5.0
 _CACHE_SHARE = 10
 _PING_SECONDS = 1.0
-_START_PATIENCE = 5  # times engine.hang_seconds: a worker that starts may compile in silence
+_START_PATIENCE = 5  # times engine.hang_seconds: a worker is silent until it has read its programs
 _REFUSED = 2  # the exit code of a worker that has said why it cannot start
 
 
@@ -95,12 +95,12 @@ class WorkerPool:
         self._bind()
         self._messaging.start(self._receive())
         self._messaging.start(self._send())
+        self._keeping.start(self._watch())
         workers = [await self._launch(0)]
         others = (self._launch(index) for index in range(1, len(self._cpu_sets)))
         workers += await asyncio.gather(*others)
         for worker in workers:
             self._keeping.start(self._keep_up(worker))
-        self._keeping.start(self._watch())
         self._started = True
         self._client.open()
         return [worker.ready.result() for worker in workers]
@@ -263,7 +263,8 @@ class WorkerPool:
                     worker.kill(f"it has said nothing for {limit:g} s")
                 elif worker.is_ready and silence == passed:  # it has answered the ping before
                     self._outbox.put_nowait((name, Ping()))
-            self._judge()
+            if self._started:
+                self._judge()
 
     async def _send(self) -> None:
         while True:

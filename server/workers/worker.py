@@ -22,6 +22,7 @@ from server.engine.engine import Engine
 from server.logs import setup_logging
 from server.snapshots.encoding import SnapshotError
 from server.tokenizer.base import TokenizerError
+from server.workers.heartbeat import heartbeat
 from server.workers.messages import (
     Abort,
     Assignment,
@@ -90,8 +91,11 @@ def _end_with_parent() -> None:
 
 
 def _serve(socket: "zmq.Socket[bytes]", settings: Settings, assignment: Assignment) -> int:
+    sending = threading.Lock()  # the socket is not for two threads at once
+
     def send(message: FromWorker) -> None:
-        socket.send(encode(message))
+        with sending:
+            socket.send(encode(message))
 
     def on_progress(stage: str, done: int, total: int) -> None:
         send(Progress(stage, done, total))
@@ -99,11 +103,12 @@ def _serve(socket: "zmq.Socket[bytes]", settings: Settings, assignment: Assignme
     try:
         model, threads = assignment.model, assignment.threads
         files = locate(model.path, model.tokenizer)
-        built = build_engine(
-            *(files, model.dtype, settings.engine, threads, on_progress),
-            *(model.adapters, model.states),
-            lambda codec: build_cache(codec, settings.cache, assignment.cache_bytes),
-        )
+        with heartbeat(lambda: send(Pong())):  # compiling says nothing for long
+            built = build_engine(
+                *(files, model.dtype, settings.engine, threads, on_progress),
+                *(model.adapters, model.states),
+                lambda codec: build_cache(codec, settings.cache, assignment.cache_bytes),
+            )
     except (CheckpointError, TokenizerError, OSError, MemoryError) as error:
         send(Failed(str(error) or type(error).__name__))
         return 2

@@ -132,6 +132,31 @@ def test_a_worker_that_hangs_while_it_starts_is_started_again():
     asyncio.run(scenario())
 
 
+def test_a_worker_that_hangs_at_the_first_start_fails_it():
+    async def scenario():
+        running = Running(hang_seconds=1)
+        starting = asyncio.create_task(running.__aenter__())
+        await asyncio.sleep(0)  # it knows its children from here on
+        await running.until(lambda: running.children)
+        (worker,) = running.children
+        worker.suspend()
+        async with asyncio.timeout(STARTS_WITHIN):
+            with pytest.raises(WorkerError, match="was killed: it has said nothing for 5 s"):
+                await starting
+        await running.__aexit__()
+
+    asyncio.run(scenario())
+
+
+def test_compiling_is_no_hang(tmp_path):
+    async def scenario():
+        # Where nothing is compiled yet, one function alone takes longer than a worker may be silent.
+        async with Running(hang_seconds=1.5, cache_dir=str(tmp_path)) as running:
+            assert (await news(running.client.submit(ENDLESS))).token_ids
+
+    asyncio.run(scenario())
+
+
 def test_a_request_that_a_worker_has_no_memory_to_receive_is_not_lost():
     async def scenario():
         # Seldom there is no memory to notice that the connection broke, either: then it hangs.
