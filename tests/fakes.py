@@ -1,7 +1,7 @@
-"""Stand-ins at the seams: a tokenizer of bytes, a chat template, a worker that follows a script."""
+"""Stand-ins at the seams: a worker that follows a script, models, states and embeddings."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,64 +31,9 @@ from server.workers.messages import (
 )
 from server.workers.process import WorkerError
 from server.workers.records import WorkerLink, WorkerStatus
+from tests.fake_text import FakeTemplate, FakeTokenizer
 
 PATIENCE = 20.0  # seconds until a test that waits for something gives up
-
-
-class FakeTokenizer:
-    """Id 0 ends a document, id b + 1 is the byte b."""
-
-    vocab_size = 257
-    eos_id = 0
-    special_tokens = {"<end>": 0}  # noqa: RUF012
-
-    def encode(self, text: str) -> list[int]:
-        """The text's UTF-8 bytes, each plus one."""
-        return [byte + 1 for byte in text.encode()]
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The inverse of encode()."""
-        return b"".join(self.token_bytes(ident) for ident in ids).decode(errors="replace")
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """One byte, or none for the end of a document."""
-        return bytes([token_id - 1]) if token_id else b""
-
-
-class FakeTemplate:
-    """`role: content` paragraphs; other variables than enable_thinking are only kept."""
-
-    stop = ("\n\nuser:",)
-    source = "{# fake #}"
-    bos_token = ""
-    call_syntax: str | None = "hermes"
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.error = error
-        self.rendered: list[list[dict[str, Any]]] = []
-        self.variables: list[dict[str, Any]] = []
-
-    def knows(self, variable: str) -> bool:
-        """Tools and thinking, but no documents."""
-        return variable in ("tools", "enable_thinking", "reasoning_effort")
-
-    def render(
-        self,
-        messages: list[dict[str, Any]],
-        add_generation_prompt: bool = True,
-        variables: dict[str, Any] | None = None,
-    ) -> str:
-        """Keeps the messages for the test to look at; refuses them if it has an error."""
-        if self.error:
-            raise self.error
-        self.rendered.append(messages)
-        self.variables.append(variables or {})
-        paragraphs = [f"{message['role']}: {message['content']}" for message in messages]
-        if add_generation_prompt:
-            thinks = (variables or {}).get("enable_thinking")
-            paragraphs.append("assistant: <think" if thinks else "assistant:")
-        return "\n\n".join(paragraphs)
-
 
 STATE_SHAPES = {"wkv": (1, 1, 2, 2)}
 DIM = 8

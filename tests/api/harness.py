@@ -22,7 +22,8 @@ from server.registry.served_model import ServedModel
 from server.workers.client import EngineClient
 from server.workers.messages import ModelSpec
 from server.workers.process import WorkerError
-from tests.fakes import FakeTemplate, FakeWorkers, fake_model
+from tests.fake_text import FakeTemplate
+from tests.fakes import FakeWorkers, fake_model
 
 MODEL = "org/tiny"
 CREATED = 1_700_000_000

@@ -11,7 +11,7 @@ from server.engine.request import Request
 from server.sampling.token_logprobs import TokenLogprobs
 from server.workers.messages import Generate, RequestOutput, Task
 from tests.api.harness import Harness
-from tests.fakes import FakeTokenizer
+from tests.fake_text import FakeTokenizer
 
 Script = Callable[[Task], list[int]]
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from tests.api.harness import Harness
-from tests.fakes import FakeTokenizer
+from tests.fake_text import FakeTokenizer
 
 STATES = "/v1/states"
 UNKNOWN = "state_" + 32 * "0"

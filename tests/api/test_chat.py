@@ -9,7 +9,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from server.tokenizer.base import TokenizerError
 from server.workers.messages import Generate
 from tests.api.harness import CHAT, MODEL, Harness, assert_error, events
-from tests.fakes import FakeTokenizer
+from tests.fake_text import FakeTokenizer
 
 pytestmark = pytest.mark.anyio
 

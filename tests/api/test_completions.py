@@ -8,7 +8,7 @@ from openai.types import Completion
 
 from server.workers.messages import Generate
 from tests.api.harness import COMPLETIONS, MODEL, Harness, events
-from tests.fakes import FakeTokenizer
+from tests.fake_text import FakeTokenizer
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,8 @@ from openai.types import CreateEmbeddingResponse
 from server.api.vectors import vector_of
 from server.workers.messages import CacheUse
 from tests.api.harness import MODEL, Harness, assert_error, serving
-from tests.fakes import DIM, FakeTokenizer, fake_embedding
+from tests.fake_text import FakeTokenizer
+from tests.fakes import DIM, fake_embedding
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from server.sampling.token_logprobs import TokenLogprobs
 from server.workers.messages import Task
 from tests.api.harness import CHAT, COMPLETIONS, Harness, assert_error, events
 from tests.api.scoring_worker import logprobs_of, outputs_of, scoring
-from tests.fakes import FakeTokenizer
+from tests.fake_text import FakeTokenizer
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ from server.tokenizer.tool_messages import call_text
 from server.workers.messages import Generate
 from tests.api.harness import MODEL, Harness, serving
 from tests.api.scoring_worker import scoring
-from tests.fakes import FakeTokenizer
+from tests.fake_text import FakeTokenizer
 
 pytestmark = pytest.mark.anyio
 

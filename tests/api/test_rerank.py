@@ -8,7 +8,7 @@ import pytest
 from server.workers.messages import CacheUse, Task
 from tests.api.harness import MODEL, Harness, assert_error
 from tests.api.scoring_worker import logprobs_of, scoring
-from tests.fakes import FakeTokenizer
+from tests.fake_text import FakeTokenizer
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from server.sampling.token_logprobs import TokenLogprobs
 from tests.api.responses_harness import RESPONSES, ResponsesHarness
 from tests.api.scoring_worker import logprobs_of, outputs_of
 from tests.api.test_response_events import events
-from tests.fakes import FakeTokenizer
+from tests.fake_text import FakeTokenizer
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,8 @@ from server.snapshots.named_states import FILE_NAME
 from tests.api.harness import CHAT, COMPLETIONS, MODEL, assert_error, serving
 from tests.api.states_harness import HELLO, IDS, STATES, UNKNOWN, StatesHarness
 from tests.api.test_disconnects import open_request
-from tests.fakes import CODEC, FINGERPRINT, FakeTokenizer, fake_state
+from tests.fake_text import FakeTokenizer
+from tests.fakes import CODEC, FINGERPRINT, fake_state
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,8 @@ from server.api.saving import ids_of_text
 from tests.api.harness import CHAT, COMPLETIONS, Harness, assert_error, events, serving
 from tests.api.states_harness import HELLO, IDS, STATES, StatesHarness
 from tests.api.test_disconnects import open_request
-from tests.fakes import CODEC, FakeTokenizer, fake_state
+from tests.fake_text import FakeTokenizer
+from tests.fakes import CODEC, fake_state
 
 pytestmark = pytest.mark.anyio
 

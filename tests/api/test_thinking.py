@@ -7,7 +7,7 @@ import pytest
 
 from tests.api.answers import HELLO, says, streamed, whole
 from tests.api.harness import CHAT, Harness, events
-from tests.fakes import FakeTokenizer
+from tests.fake_text import FakeTokenizer
 
 pytestmark = pytest.mark.anyio
 

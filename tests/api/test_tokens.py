@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from server.api.schemas import tokens as schemas
 from server.tokenizer.base import TokenizerError
 from tests.api.harness import MODEL, Harness, assert_error
-from tests.fakes import FakeTokenizer
+from tests.fake_text import FakeTokenizer
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ import pytest
 from server.api.transcript import MOST_CHARS
 from server.logs import HumanFormatter
 from tests.api.harness import CHAT, COMPLETIONS, Harness
-from tests.fakes import FakeTokenizer
+from tests.fake_text import FakeTokenizer
 
 pytestmark = pytest.mark.anyio
 

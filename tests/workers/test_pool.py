@@ -150,7 +150,7 @@ def test_a_worker_that_hangs_at_the_first_start_fails_it():
 
 def test_compiling_is_no_hang(tmp_path):
     async def scenario():
-        # Where nothing is compiled yet, one function alone takes longer than a worker may be silent.
+        # Where nothing is compiled yet, one function takes longer than a worker may be silent.
         async with Running(hang_seconds=1.5, cache_dir=str(tmp_path)) as running:
             assert (await news(running.client.submit(ENDLESS))).token_ids
 
