@@ -4,25 +4,32 @@ The compiler takes them, since there is always a next token: only a limit would 
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 from urllib.parse import unquote
 
 from server.grammars.forms import GrammarError
 
+_INDEX = re.compile("[0-9]{1,9}")
 _WHY = "no output is possible: what it requires refers to itself without end"
 
 
 def check_ends(grammar: str) -> None:
     """Raise GrammarError if a grammar in llguidance's JSON has a schema without finite values."""
-    if not grammar.lstrip().startswith("{"):
-        return
     try:
-        for part in json.loads(grammar)["grammars"]:
-            if not _has_end(part.get("json_schema")):
-                raise GrammarError(_WHY)
+        if not all(map(_has_end, _schemas(grammar))):
+            raise GrammarError(_WHY)
     except RecursionError:
         raise GrammarError("nested too deeply") from None
+
+
+def _schemas(grammar: str) -> list[Any]:
+    """Of a grammar in llguidance's JSON; none if it is anything else: the compiler knows what."""
+    try:
+        return [part.get("json_schema") for part in json.loads(grammar)["grammars"]]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return []
 
 
 def _has_end(schema: Any) -> bool:
@@ -48,7 +55,7 @@ def _target(schema: Any, ref: str) -> Any:
     start, *steps = unquote(ref).split("/")
     for step in steps:
         name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(schema, list) and name.isdecimal() and int(name) < len(schema):
+        if isinstance(schema, list) and _INDEX.fullmatch(name) and int(name) < len(schema):
             schema = schema[int(name)]
         else:
             schema = schema.get(name) if isinstance(schema, Mapping) else None

@@ -74,3 +74,15 @@ def test_many_references_are_followed_fast():
 def test_other_grammars_are_left_alone():
     check_ends('start: "a"')
     check_ends(json.dumps({"grammars": [{"lark_grammar": 'start: "a"'}]}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "start: /a/", "{", '{"a": 1}', '{"grammars": 1}', '{"grammars": [1, {}]}'),
+        json_grammar({"allOf": [{"$ref": f"#/allOf/{'9' * 5000}"}]}),
+        json_grammar({"allOf": [{"$ref": "#/allOf/-1"}, {"$ref": "#/allOf/٣"}]}),
+    ],
+)
+def test_of_what_is_no_such_grammar_the_compiler_tells(text):
+    check_ends(text)
