@@ -76,8 +76,8 @@ def staged(destination: Path, format: Format) -> Iterator[Path]:
         return
     place = destination.absolute()
     temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
     try:
+        temporary.mkdir()  # inside: a signal may come as soon as it is there
         yield temporary
         if place.exists():
             _move_into(temporary, place)
