@@ -53,9 +53,9 @@ async def test_headers_that_do_not_come_cut_the_connection(
 
 async def test_so_does_half_a_request_after_a_whole_one(caplog: pytest.LogCaptureFixture) -> None:
     whole = HEAD.replace(b"close", b"keep-alive") + BODY
-    async with serving(Harness().app, slow_sender_seconds=0.5) as url:
+    async with serving(Harness().app, slow_sender_seconds=1.5) as url:
         assert await exchange(url, HEAD[:-30], first=whole) == b""
-    assert "127.0.0.1 cut: no headers of a request have come for 0.5 s" in caplog.text
+    assert "127.0.0.1 cut: no headers of a request have come for 1.5 s" in caplog.text
 
 
 async def test_a_body_that_does_not_come_is_told_so_and_costs_nothing() -> None:

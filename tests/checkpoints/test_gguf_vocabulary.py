@@ -21,9 +21,9 @@ def write(path, entries):
 def test_large_vocabulary_is_fast(tmp_path):
     tokens = [f"\\x{i % 256:02x}{i}" for i in range(65_536)]
     path = write(tmp_path / "m.gguf", vocabulary(tokens, [1] * 65_536))
-    start = time.perf_counter()
+    start = time.process_time()
     found = read_gguf_vocabulary(path)
-    assert time.perf_counter() - start < 1  # 0.1 s on an idle core
+    assert time.process_time() - start < 1  # 0.1 s on an idle core
     assert found[300] == b"\x2c300"
     assert len(found) == 65_536
 

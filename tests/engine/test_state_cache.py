@@ -144,14 +144,14 @@ def test_long_paths_are_small_and_matched_as_one_piece_of_memory(cache):
     keep(cache, ids)
     assert cache.counters.nbytes == path_bytes(100_000) + 16
     assert path_bytes(100_000) < 410_000
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(200):
         assert cache.match("tenant", ids).tokens == 100_000
         ids[99_999] += 1
         assert cache.match("tenant", ids).junction == 99_999
         ids[99_999] -= 1
     # About 20 ms; a loop over tokens takes a second and more.
-    assert time.perf_counter() - started < 0.8
+    assert time.process_time() - started < 0.8
 
 
 def test_ten_thousand_entries(capsys):
@@ -167,10 +167,10 @@ def test_ten_thousand_entries(capsys):
     for path in paths[:10_000:2]:
         cache.match("tenant", path)
     snapshots = [take(len(path), nbytes=2048) for path in paths[10_000:]]
-    started = time.perf_counter()
+    started = time.process_time()
     for path, snapshot in zip(paths[10_000:], snapshots, strict=True):
         cache.insert("tenant", path, snapshot)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     with capsys.disabled():
         print(f" {1000 * seconds / len(snapshots):.3f} ms for an insert that evicts", end=" ")
     keep(cache, SYSTEM, nbytes=2048)  # above all

@@ -63,9 +63,9 @@ def test_half_surrogates_do_not_raise(world):
 
 def test_fast_enough(world):
     text = "The quick brown fox jumps over the lazy dog; 敏捷的棕色狐狸。\n" * 3000
-    start = time.perf_counter()
+    start = time.process_time()
     world.encode(text)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert len(text.encode()) / seconds > 200_000  # over 2 MB/s on an idle core
 
 
