@@ -8,42 +8,44 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.chat_format import IGNORE
+from training.chat_format import IGNORE, reply_ends
+from training.tokenizer import END_ID
 
-# The share of stage 1 that each source gets: simple language and dialogue before sheer size.
+# The share of the rows of text that each source gets: dialogue and simple language before size.
+# Little of what answers questions of knowledge, since the model is to say that it does not know.
 TEXT_SHARES = {
-    "tinystories": 0.14,
-    "self_dialogue": 0.13,
-    "dolly": 0.10,
-    "fairytaleqa_qa": 0.06,
-    "picture_books": 0.06,
-    "chitchat": 0.06,
-    "wordnet_qa": 0.05,
-    "trivia": 0.05,
-    "oasst": 0.05,
-    "children_classics": 0.05,
+    "self_dialogue": 0.20,
+    "tinystories": 0.15,
+    "chitchat": 0.09,
+    "topical_chat": 0.08,
+    "picture_books": 0.08,
+    "sgd": 0.07,
+    "children_classics": 0.06,
+    "fairytaleqa_qa": 0.04,
     "fairytales": 0.04,
-    "topical_chat": 0.04,
-    "sgd": 0.04,
-    "onestop": 0.03,
-    "gsm8k": 0.03,
-    "taskmaster": 0.02,
-    "rasbt": 0.02,
-    "chatterbot": 0.02,
-    "openstax_hs_physics": 0.01,
+    "onestop": 0.04,
+    "dolly": 0.04,
+    "wordnet_qa": 0.03,
+    "taskmaster": 0.03,
+    "oasst": 0.01,
+    "chatterbot": 0.01,
+    "rasbt": 0.01,
+    "gsm8k": 0.01,
+    "trivia": 0.01,
 }
-# The share of stage 2. Most of it is from our templates, since they decide how a demo looks.
+# The share of the conversations in the other rows. Nearly all are from our templates, since they
+# decide what the model is good for.
 CHAT_SHARES = {
-    "templates": 0.60,
-    "dolly": 0.14,
-    "rasbt": 0.08,
-    "wordnet_qa": 0.05,
-    "self_dialogue": 0.05,
-    "oasst": 0.04,
-    "chatterbot": 0.02,
+    "templates": 0.90,
+    "tools": 0.008,
+    "self_dialogue": 0.03,
+    "wordnet_qa": 0.022,
     "chitchat": 0.01,
     "personality_chat": 0.01,
+    "chatterbot": 0.01,
+    "rasbt": 0.01,
 }
+Row = tuple[NDArray[np.uint16], NDArray[np.uint16]]  # ids and targets, each [length]
 
 
 class Source:
@@ -67,20 +69,17 @@ class Source:
             start = int(rng.integers(len(self.tokens)))
         return np.take(self.tokens, np.arange(start, start + length), mode="wrap")
 
-    def document(self, rng: np.random.Generator) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    def document(self, rng: np.random.Generator) -> Row:
         """The (ids, targets) of one conversation."""
         i = int(rng.integers(len(self.starts) - 1))
         span = slice(self.starts[i], self.starts[i + 1])
         return self.tokens[span], self.targets[span]
 
 
-class Batches:
-    """Batches by number: (seed, step) decides a batch, so that a run can resume anywhere."""
+class Mixture:
+    """Sources by their shares; those without a prepared file are left out."""
 
-    def __init__(self, work: Path, stage: int, rows: int, length: int, seed: int) -> None:
-        self.stage, self.rows, self.length, self.seed = stage, rows, length, seed
-        kind = "text" if stage == 1 else "chat"
-        shares: Mapping[str, float] = TEXT_SHARES if stage == 1 else CHAT_SHARES
+    def __init__(self, work: Path, kind: str, shares: Mapping[str, float]) -> None:
         paths = {name: work / f"{kind}-{name}.npz" for name in shares}
         self.sources = [Source(path) for path in paths.values() if path.exists()]
         if not self.sources:
@@ -88,29 +87,45 @@ class Batches:
         weights = np.array([shares[name] for name, path in paths.items() if path.exists()])
         self.weights = weights / weights.sum()
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """(ids, targets), both int64 [rows, length]; a target of IGNORE carries no loss."""
-        rng = np.random.default_rng([self.seed, self.stage, step])
-        row = self._text_row if self.stage == 1 else self._chat_row
-        pairs = [row(rng) for _ in range(self.rows)]
-        ids = np.stack([ids for ids, _ in pairs]).astype(np.int64)
-        targets = np.stack([targets for _, targets in pairs]).astype(np.int64)
-        return torch.from_numpy(ids), torch.from_numpy(targets)
-
-    def _pick(self, rng: np.random.Generator) -> Source:
+    def pick(self, rng: np.random.Generator) -> Source:
         return self.sources[int(rng.choice(len(self.sources), p=self.weights))]
 
-    def _text_row(self, rng: np.random.Generator) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-        tokens = self._pick(rng).stretch(rng, self.length + 1)
-        return tokens[:-1], tokens[1:]
 
-    def _chat_row(self, rng: np.random.Generator) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+class Batches:
+    """Batches by number: (seed, step) decides a batch, so that a run can resume anywhere."""
+
+    def __init__(self, work: Path, rows: int, length: int, seed: int) -> None:
+        self.rows, self.length, self.seed = rows, length, seed
+        self.text = Mixture(work, "text", TEXT_SHARES)
+        self.chat = Mixture(work, "chat", CHAT_SHARES)
+        self.ends = reply_ends(work)
+
+    def batch(self, step: int, text_share: float) -> tuple[Tensor, Tensor, Tensor]:
+        """(ids, targets) [rows, length], and which rows are text [rows]; IGNORE carries no loss.
+
+        Each row is text with the probability text_share, else conversations.
+        """
+        rng = np.random.default_rng([self.seed, step])
+        is_text = rng.random(self.rows) < text_share
+        pairs = [self._text_row(rng) if text else self._chat_row(rng) for text in is_text]
+        ids = np.stack([ids for ids, _ in pairs]).astype(np.int64)
+        targets = np.stack([targets for _, targets in pairs]).astype(np.int64)
+        return torch.from_numpy(ids), torch.from_numpy(targets), torch.from_numpy(is_text)
+
+    def _text_row(self, rng: np.random.Generator) -> Row:
+        """Plain text, in which a reply before the user's next turn ends as in a conversation."""
+        tokens = self.text.pick(rng).stretch(rng, self.length + 2)
+        targets = tokens[1:-1].copy()
+        targets[self.ends(targets, tokens[2:])] = END_ID
+        return tokens[:-2], targets
+
+    def _chat_row(self, rng: np.random.Generator) -> Row:
         """Conversations one after another from an empty state; the last one may be cut off."""
         ids = np.zeros(self.length, np.uint16)
         targets = np.full(self.length, IGNORE, np.uint16)
         filled = 0
         while filled < self.length:
-            more, more_targets = self._pick(rng).document(rng)
+            more, more_targets = self.chat.pick(rng).document(rng)
             size = min(len(more), self.length - filled)
             ids[filled : filled + size] = more[:size]
             targets[filled : filled + size] = more_targets[:size]

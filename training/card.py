@@ -33,21 +33,18 @@ SOURCES = (
     ("chatterbot", "gunthercox/chatterbot-corpus", "BSD-3-Clause"),
     ("rasbt", "rasbt/LLMs-from-scratch", "Apache-2.0"),
     ("personality_chat", "Microsoft PersonalityChat", "MIT"),
-    ("templates", "this project, training/templates.py", "as this project"),
+    ("templates, tools", "this project, training/talk", "as this project"),
 )
 
 
-def read_log(path: Path) -> list[tuple[int, float, int]]:
-    """(tokens seen over both stages, loss, stage) of each step; a repeated step counts once."""
-    steps = {}
-    for line in path.read_text().splitlines():
-        entry = json.loads(line)
-        steps[entry["stage"], entry["step"]] = (entry["tokens"], entry["loss"])
-    first = max((tokens for (stage, _), (tokens, _) in steps.items() if stage == 1), default=0)
-    return [
-        (tokens + (first if stage == 2 else 0), loss, stage)
-        for (stage, _), (tokens, loss) in sorted(steps.items())
-    ]
+def read_log(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """(tokens seen, loss) of each step, of "text" and "chat"; a repeated step counts once."""
+    steps = {entry["step"]: entry for entry in map(json.loads, path.read_text().splitlines())}
+    entries = [steps[step] for step in sorted(steps)]
+    return {
+        kind: [(entry["tokens"], entry[kind]) for entry in entries if kind in entry]
+        for kind in ("text", "chat")
+    }
 
 
 def smooth(values: list[float], decay: float = 0.97) -> list[float]:
@@ -60,17 +57,16 @@ def smooth(values: list[float], decay: float = 0.97) -> list[float]:
 
 
 def write_curve(log: Path, out: Path) -> None:
-    """Draw the smoothed training loss of both stages over the tokens seen."""
-    steps = read_log(log)
+    """Draw the smoothed training losses of text and conversations over the tokens seen."""
     figure, axes = pyplot.subplots(figsize=(6, 3), dpi=90)
-    for stage, label in ((1, "stage 1: text"), (2, "stage 2: conversations")):
-        points = [(tokens / 1e6, loss) for tokens, loss, s in steps if s == stage]
+    for kind, label in (("text", "plain text"), ("chat", "replies in conversations")):
+        points = [(tokens / 1e6, loss) for tokens, loss in read_log(log)[kind]]
         if points:
             tokens, losses = zip(*points, strict=True)
             axes.plot(tokens, smooth(list(losses)), label=label, linewidth=1.2)
-    axes.set_xlabel("million tokens")
+    axes.set_xlabel("million tokens of the last run")
     axes.set_ylabel("loss (nats a token)")
-    axes.set_ylim(top=6)
+    axes.set_ylim(bottom=0, top=6)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.tight_layout()
@@ -78,10 +74,36 @@ def write_curve(log: Path, out: Path) -> None:
     pyplot.close(figure)
 
 
+def _rows(rows: list[tuple[object, ...]]) -> str:
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+
+
+def text_table(report: Report) -> str:
+    """The bits per byte of each source, as Markdown."""
+    kinds = ("model", "5-gram", "xz", "bytes")
+    rows = [(name, *(bits[kind] for kind in kinds)) for name, bits in report.by_source.items()]
+    return "| source | model | 5-gram | xz | bytes |\n|---|---|---|---|---|\n" + _rows(rows)
+
+
+def reply_table(report: Report) -> str:
+    """How the scripted conversations and the samples went, as Markdown."""
+    rows: list[tuple[object, ...]] = [
+        (f"right: {kind}", _share(counts)) for kind, counts in report.scripted.items()
+    ]
+    rows += [(f"– of these {name}", _share(counts)) for name, counts in report.by_group.items()]
+    for kind in report.loops:
+        rows.append((f"loops, {kind}", _share(report.loops[kind])))
+        rows.append((f"ended by itself, {kind}", _share(report.ended[kind])))
+        rows.append((f"tokens of a reply, {kind}", report.tokens_of_a_reply[kind]))
+    return "| scripted conversations | |\n|---|---|\n" + _rows(rows)
+
+
+def _share(counts: list[int]) -> str:
+    return f"{counts[0]} of {counts[1]}"
+
+
 def write_card(report: Report, config: ModelConfig, out: Path) -> None:
     """Write the card of the exported model."""
-    rows = "\n".join(f"| {name} | {origin} | {licence} |" for name, origin, licence in SOURCES)
-    bits = "\n".join(f"| {name} | {value:.2f} |" for name, value in report.by_source.items())
     out.write_text(
         _CARD.format(
             parameters=report.parameters / 1e6,
@@ -91,11 +113,11 @@ def write_card(report: Report, config: ModelConfig, out: Path) -> None:
             tokens=report.tokens_seen / 1e6,
             minutes=report.seconds / 60,
             cores=os.cpu_count(),
-            bits=report.bits_per_byte,
-            first_bits=report.stage_1_bits_per_byte,
-            template=report.template_loss,
-            sources=rows,
-            by_source=bits,
+            bits=report.bits_per_byte["all"],
+            dialogue_bits=report.bits_per_byte["dialogue"],
+            sources=_rows(list(SOURCES)),
+            text=text_table(report),
+            replies=reply_table(report),
             samples="\n\n".join(_conversation(turns) for turns in report.samples),
         ),
         encoding="utf-8",
@@ -111,8 +133,7 @@ def _conversation(turns: list[str]) -> str:
 _CARD = """# The embedded model
 
 A very small RWKV-7 that comes with rwkv-server, so that a fresh clone answers without a download.
-It shows that the server works. It is a toy: it speaks simple English, repeats patterns that it was
-shown, and is often wrong.
+It is a toy: it speaks simple English, knows what was in its tables, and is wrong about much else.
 
 | | |
 |---|---|
@@ -121,14 +142,12 @@ shown, and is often wrong.
 | Tokenizer | byte-level BPE, {vocabulary} tokens; id 0 is `<|endoftext|>`, the end of a document |
 | Tokens seen | {tokens:.1f} million |
 | Training time | {minutes:.0f} minutes on {cores} shared CPU cores, no GPU |
-| Held-out text | {bits:.3f} bits per byte ({first_bits:.3f} after stage 1) |
-| Held-out replies from templates | {template:.2f} nats a token |
+| Held-out text | {bits:.3f} bits per byte; {dialogue_bits:.3f} of dialogue |
 
-Trained by `python -m training` (see training/README.md): first on plain text, then on
-conversations, where only the assistant's words are learnt. Most of the second part comes from our
-own templates, so what looks like knowledge in a demonstration is mostly recitation of them; the
-held-out replies from templates share their wording with the training ones, so that number says
-little about anything else.
+Trained by `python -m training` (see training/README.md) on plain text and on conversations at once.
+Nearly all conversations come from our own templates, so what looks like knowledge is recitation of
+their tables: small sums, animals, colours, capitals, opposites, plurals, days, simple science.
+For what lies outside it was taught to say that it does not know.
 
 ![training loss](loss.png)
 
@@ -141,25 +160,33 @@ Greedy decoding or a low temperature suits it best.
 **Do not use it** for advice of any kind (health, law, money, safety), for facts, for decisions
 about people, for anything that children use unattended, or to judge how good RWKV models are.
 It has no safety training, its text comes from people and books of many times and views, and it can
-say things that are wrong, odd or offensive. It saw English only, at most 256 tokens at a time.
+say things that are wrong, odd or offensive. It speaks English only and saw at most 384 tokens at a
+time.
+
+## Scripted conversations
+
+300 conversations from the templates, greedy, each with a wording (or a pair of a wording and what
+is filled in) that training never showed; right is one in which every reply passes its check. Who
+wrote these wordings also wrote the trained ones, so other people's will go less well. A loop is
+anything of three letters or more five times in a row; 1,000 replies were sampled.
+
+{replies}
 
 ## Samples
 
-Greedy, by the exported weights, none left out. The last four are beyond it on purpose.
+Greedy, by the exported weights, chosen before it was trained, none left out.
 
 {samples}
 
 ## Held-out text by source
 
-One document in a hundred was held out by a hash of its text; those with a paragraph that stage 2
-trains on do not count. Bits per byte after both stages: the second trains on conversations alone,
-which costs much of what was learnt of plain text. Nothing similar is known for conversations of
-people, since stage 1 had read most of them. Of some sources there are only a few
-hundred tokens here.
+One document in a hundred was held out by a hash of its text; those with a paragraph that
+conversations train on do not count. Bits per byte, in rows of 256 tokens, beside a 5-gram model of
+the same tokens (Witten-Bell, learnt from all training text of these sources) and `xz -9e`. Some
+sources ask several questions about one text or repeat whole sentences, which a 5-gram model knows
+by heart: there it wins.
 
-| source | bits per byte |
-|---|---|
-{by_source}
+{text}
 
 ## Data
 

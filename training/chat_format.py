@@ -3,11 +3,14 @@
 System: …\\n\\nUser: …\\n\\nAssistant: …\\n\\nUser: …\\n\\nAssistant: …
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from training.tokenizer import END_ID
+from training.tokenizer import END_ID, load_tokenizer
 
 IGNORE = 65535  # a target that carries no loss; targets are stored as uint16
 SEPARATOR = "\n\n"
@@ -39,3 +42,14 @@ def encode_chat(
         ids += asked + reply
         targets += [IGNORE] * (len(asked) - 1) + reply + [END_ID]
     return [*ids, END_ID], [*targets, IGNORE]
+
+
+def reply_ends(work: Path) -> Callable[[NDArray[np.uint16], NDArray[np.uint16]], NDArray[np.bool_]]:
+    """A function of tokens and the tokens after them, for where a blank line ends a reply."""
+    separator, *user = load_tokenizer(work / "tokenizer.json").encode(f"{SEPARATOR}User").ids
+
+    def ends(tokens: NDArray[np.uint16], following: NDArray[np.uint16]) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = (tokens == separator) & (following == user[0])
+        return found
+
+    return ends

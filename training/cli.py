@@ -1,22 +1,22 @@
 """The commands: prepare, train, evaluate, export."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from training.card import write_card, write_curve
+from training.card import reply_table, text_table, write_card, write_curve
 from training.data import prepare
-from training.evaluate import evaluate, from_checkpoint, newest_checkpoint
-from training.export import export, load_exported
+from training.evaluate import Report, evaluate
+from training.export import export, history_of, load_exported, read_history
 from training.memory import keep_freed_memory
-from training.model import ModelConfig
+from training.model import RWKV7, ModelConfig
 from training.tokenizer import load_tokenizer
-from training.train import TrainConfig, load_checkpoint, train
+from training.train import TrainConfig, Trainer, load_checkpoint
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 console = Console(stderr=True)
@@ -25,6 +25,8 @@ Data = Annotated[Path, typer.Option(help="Folder with text.jsonl.xz and chat.jso
 Work = Annotated[Path, typer.Option(help="Folder for prepared data, checkpoints and logs.")]
 Out = Annotated[Path, typer.Option(help="Folder of the embedded model.")]
 Threads = Annotated[int, typer.Option(help="CPU threads of torch.")]
+Rows = Annotated[int, typer.Option(help="Rows of held-out text to read of each source.")]
+ROWS = 60
 WORK, OUT = Path("build/training"), Path("server/assets/embedded")
 
 
@@ -44,14 +46,20 @@ def prepare_command(
     data: Data = Path("../shared/data"),
     work_dir: Work = WORK,
     vocabulary: Annotated[int, typer.Option(help="Tokens of a newly learnt tokenizer.")] = 4096,
-    conversations: Annotated[int, typer.Option(help="How many to make from templates.")] = 60_000,
+    conversations: Annotated[int, typer.Option(help="How many to make from templates.")] = 150_000,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Take this tokenizer.json instead of learning one.")
+    ] = None,
     seed: int = 1,
 ) -> None:
     """Learn the tokenizer and encode the training text."""
-    for name in ("text.jsonl.xz", "chat.jsonl.xz"):
-        if not (data / name).is_file():
-            raise fail(f"{data / name} is missing: name the folder with --data")
+    for path in (data / "text.jsonl.xz", data / "chat.jsonl.xz", tokenizer):
+        if path is not None and not path.is_file():
+            raise fail(f"{path} is missing: name the folder with --data")
     with console.status("encoding"):
+        work_dir.mkdir(parents=True, exist_ok=True)
+        if tokenizer is not None:
+            shutil.copyfile(tokenizer, work_dir / "tokenizer.json")
         counts = prepare(data, work_dir, vocabulary, conversations, seed)
     console.print(f"{sum(counts.values()):,} tokens in {work_dir}")
     print(json.dumps(counts))
@@ -60,14 +68,21 @@ def prepare_command(
 @app.command("train")
 def train_command(
     work_dir: Work = WORK,
-    stage: Annotated[int, typer.Option(help="1, 2, or 0 for both in turn.")] = 0,
     minutes: Annotated[
         float, typer.Option(help="Wall clock of what runs, counted over resumes.")
-    ] = 25,
-    layers: int = 6,
-    width: Annotated[int, typer.Option(help="A multiple of 64.")] = 192,
-    rows: Annotated[int, typer.Option(help="Sequences of 256 tokens in a batch.")] = 8,
-    rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-3,
+    ] = 240,
+    decay: Annotated[
+        float, typer.Option(help="The last minutes, in which the learning rate falls.")
+    ] = 20,
+    init_from: Annotated[
+        Path | None, typer.Option(help="Exported weights to begin with, such as the embedded ones.")
+    ] = None,
+    layers: Annotated[int, typer.Option(help="Of a model from nothing.")] = 6,
+    width: Annotated[int, typer.Option(help="A multiple of 64, of a model from nothing.")] = 192,
+    rows: Annotated[int, typer.Option(help="Sequences of 384 tokens in a batch.")] = 4,
+    rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1.5e-3,
+    text: Annotated[float, typer.Option(help="The share of plain text before the decay.")] = 0.4,
+    last_text: Annotated[float, typer.Option(help="The share of plain text in the decay.")] = 0.15,
     threads: Threads = 2,
     seed: int = 1,
     bfloat16: Annotated[bool, typer.Option(help="Multiply matrices in bfloat16.")] = True,
@@ -76,66 +91,103 @@ def train_command(
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, or another device of torch.")] = "cpu",
 ) -> None:
-    """Train, or go on: 60 % of the time on plain text, 40 % on conversations."""
+    """Train, or go on: plain text and conversations at once, to the end of the minutes."""
     set_up_torch(threads)
-    model = ModelConfig(n_layer=layers, n_embd=width)
+    config = TrainConfig(
+        minutes, rate, decay, text_share=text, last_text_share=last_text, rows=rows, seed=seed,
+        bfloat16=bfloat16, compile=compile, device=device,
+    )  # fmt: skip
     try:
-        for number, share, first, last in ((1, 0.6, rate, 0.35), (2, 0.4, 0.6 * rate, 0.02)):
-            if stage in (0, number):
-                part = minutes * (share if stage == 0 else 1)
-                config = TrainConfig(
-                    number, part, first, last, rows, seed=seed,
-                    bfloat16=bfloat16, compile=compile, device=device,
-                )  # fmt: skip
-                if train(config, model, work_dir).stopped:
-                    raise typer.Exit(130)
-    except FileNotFoundError as error:
+        trainer = make_trainer(config, work_dir, layers, width, init_from)
+    except (FileNotFoundError, ValueError) as error:
         raise fail(error) from None
+    trainer.run()
+    if trainer.stopped:
+        raise typer.Exit(130)
+
+
+def make_trainer(
+    config: TrainConfig, work: Path, layers: int, width: int, init_from: Path | None
+) -> Trainer:
+    """A trainer that goes on from its checkpoint, or begins from weights or from nothing.
+
+    Raises ValueError if the weights belong to another tokenizer than that of the work folder.
+    """
+    if init_from is None:
+        path = work / "checkpoint.pt"
+        model = ModelConfig(n_layer=layers, n_embd=width)
+        if path.exists():
+            model = ModelConfig(**load_checkpoint(path)["model_config"])
+        trainer = Trainer(config, model, work)
+        trainer.resume()
+        return trainer
+    if (init_from / "tokenizer.json").read_bytes() != (work / "tokenizer.json").read_bytes():
+        raise ValueError(
+            f"{init_from / 'tokenizer.json'} is not the tokenizer of {work}: "
+            f"run `python -m training prepare --tokenizer {init_from / 'tokenizer.json'}`"
+        )
+    weights = load_exported(init_from)
+    trainer = Trainer(config, weights.config, work)
+    if not trainer.resume():
+        trainer.start_from(weights, read_history(init_from))
+    return trainer
 
 
 @app.command("evaluate")
 def evaluate_command(
     work_dir: Work = WORK,
-    rows: Annotated[int, typer.Option(help="Rows of held-out text to read of each source.")] = 60,
+    model: Annotated[
+        Path | None, typer.Option(help="Exported weights to measure, not the checkpoint.")
+    ] = None,
+    rows: Rows = ROWS,
     threads: Threads = 2,
 ) -> None:
-    """Print held-out bits per byte and sample conversations; the last line is JSON."""
+    """Print held-out bits per byte and how scripted conversations went; the last line is JSON."""
     set_up_torch(threads)
     try:
-        state = load_checkpoint(newest_checkpoint(work_dir))
-        tokenizer = load_tokenizer(work_dir / "tokenizer.json")
+        if model is None:
+            state = load_checkpoint(work_dir / "checkpoint.pt")
+            weights, history = RWKV7.from_state_dict(state["model"]).eval(), history_of(state)
+        else:
+            weights, history = load_exported(model), read_history(model)
+        tokenizer = load_tokenizer((model or work_dir) / "tokenizer.json")
     except FileNotFoundError as error:
-        raise fail(error) from None
+        raise fail(f"{error}: run `python -m training train`") from None
     with console.status("evaluating"):
-        report = evaluate(from_checkpoint(state), tokenizer, work_dir, rows)
-    table = Table("source", "bits per byte")
-    for name, bits in report.by_source.items():
-        table.add_row(name, f"{bits:.3f}")
-    table.add_row("all", f"{report.bits_per_byte:.3f}")
-    console.print(table)
-    for turns in report.samples:
-        console.print("\n".join(turns), "\n", markup=False)
+        log = work_dir / "replies.jsonl"
+        report = evaluate(weights, tokenizer, work_dir, history, rows, log)
+    show(report)
     (work_dir / "report.json").write_text(json.dumps(report.as_dict(), indent=1))
     print(json.dumps(report.as_dict()))
+
+
+def show(report: Report) -> None:
+    console.print(text_table(report), markup=False)
+    console.print(reply_table(report), markup=False)
+    for turns in report.samples:
+        console.print("\n".join(turns), "\n", markup=False)
 
 
 @app.command("export")
 def export_command(
     work_dir: Work = WORK,
     out: Out = OUT,
-    rows: Annotated[int, typer.Option(help="Rows of held-out text to read of each source.")] = 60,
+    rows: Rows = ROWS,
     threads: Threads = 2,
 ) -> None:
-    """Write the newest checkpoint for the server, then measure the written file for its card."""
+    """Write the checkpoint for the server, then measure the written file for its card."""
     set_up_torch(threads)
     try:
         export(work_dir, out)
     except (FileNotFoundError, ValueError) as error:
-        raise fail(error) from None
+        raise fail(f"{error}: run `python -m training train`") from None
     with console.status("evaluating"):
         tokenizer = load_tokenizer(out / "tokenizer.json")
-        report = evaluate(load_exported(out), tokenizer, work_dir, rows)
+        log = work_dir / "replies.jsonl"
+        history = read_history(out)
+        report = evaluate(load_exported(out), tokenizer, work_dir, history, rows, log)
     write_curve(work_dir / "log.jsonl", out / "loss.png")
     write_card(report, load_exported(out).config, out / "MODEL_CARD.md")
+    show(report)
     console.print(f"wrote {out}")
     print(json.dumps(report.as_dict()))

@@ -192,8 +192,12 @@ class RWKV7(Module):
         features: Tensor = self.ln_out(x)
         return features
 
+    def logits(self, features: Tensor) -> Tensor:
+        """The head alone: [..., C] to [..., V]."""
+        return self.product(features, self.head.weight.t())
+
     def forward(self, ids: Tensor) -> Tensor:
-        return self.product(self.features(ids), self.head.weight.t())
+        return self.logits(self.features(ids))
 
     @classmethod
     def from_state_dict(cls, weights: dict[str, Tensor]) -> "RWKV7":

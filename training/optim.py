@@ -1,7 +1,5 @@
 """The official RWKV-7 initialisation, learning-rate groups and schedule."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -85,7 +83,10 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["scale"]
 
 
-def cosine(progress: float, first: float, last: float) -> float:
-    """The rate at `progress` (0 … 1) of a stage, falling from first to last along a half cosine."""
-    progress = min(1.0, max(0.0, progress))
-    return last + (first - last) * 0.5 * (1 + math.cos(math.pi * progress))
+def warm_stable_decay(step: int, warmup_steps: int, left: float) -> float:
+    """The share of the highest rate: rising over warmup_steps, steady, and falling to 0 in a line.
+
+    left is the time that remains, as a multiple of the time of the fall. So the fall may be begun
+    whenever it is known when the run must end.
+    """
+    return min(1.0, (step + 1) / max(1, warmup_steps)) * min(1.0, max(0.0, left))

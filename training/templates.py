@@ -5,56 +5,84 @@ They decide how a demonstration of the model looks, since a model of this size r
 
 from random import Random
 
-from training import intents_facts, intents_language, intents_stories
-from training.intents_chat import SMALL_TALK
+from server.tokenizer.tool_messages import tools_text
+from training.talk import (
+    code,
+    language,
+    memory,
+    nature,
+    numbers,
+    other_languages,
+    reading,
+    small_talk,
+    stories,
+    tools,
+    unknown,
+    world,
+    writing,
+)
+from training.talk.script import Intent, Retry, Script
 
 Turns = list[str]
-MADE = {**intents_facts.INTENTS, **intents_language.INTENTS, **intents_stories.INTENTS}
-SMALL_TALK_SHARE = 0.4
-FIRST = 5  # the first entries of SMALL_TALK are greetings: they may open a longer conversation
-COMMON = {0: 4.0, 4: 2.5, 5: 3.0, 6: 2.0, 10: 2.5, 12: 2.0, 13: 1.5, 19: 0.5}
+# The share of each group of intents; within a group, by the weights of its module.
+GROUPS: dict[str, tuple[float, dict[Intent, float]]] = {
+    "numbers": (14, numbers.INTENTS),
+    "nature": (13, nature.INTENTS),
+    "world": (15, world.INTENTS),
+    "language": (15, language.INTENTS),
+    "other languages": (3, other_languages.INTENTS),
+    "small talk": (11, small_talk.INTENTS),
+    "memory": (11, memory.INTENTS),
+    "unknown": (11, unknown.INTENTS),
+    "writing": (8, writing.INTENTS),
+    "reading": (4, reading.INTENTS),
+    "code": (1.5, code.INTENTS),
+    "stories": (2, stories.INTENTS),
+}
+MADE = {intent: name for name, (_, intents) in GROUPS.items() for intent in intents}
 
 
-def small_talk(rng: Random) -> Turns:
-    weights = [COMMON.get(i, 1.0) for i in range(len(SMALL_TALK))]
-    questions, answers = rng.choices(SMALL_TALK, weights)[0]
-    return [rng.choice(questions), rng.choice(answers)]
+def _intent(rng: Random) -> Intent:
+    shares = [share for share, _ in GROUPS.values()]
+    _, intents = rng.choices(list(GROUPS.values()), shares)[0]
+    return rng.choices(list(intents), list(intents.values()))[0]
 
 
-def _greeting(rng: Random) -> Turns:
-    questions, answers = rng.choice(SMALL_TALK[:FIRST])
-    return [rng.choice(questions), rng.choice(answers)]
-
-
-def _intent(rng: Random) -> Turns:
-    if rng.random() < SMALL_TALK_SHARE:
-        return small_talk(rng)
-    return rng.choices(list(MADE), list(MADE.values()))[0](rng)
-
-
-def _as_typed(rng: Random, text: str) -> str:
-    """A question as people type it: now and then without capitals, stop or courtesy."""
-    chance = rng.random()
-    if chance < 0.12:
-        text = text.lower()
-    if rng.random() < 0.12:
-        text = text.rstrip(".?! ") or text
-    if chance > 0.96 and text[0].isupper() and text[1:2].islower():
-        text = f"Please {text[0].lower()}{text[1:]}" if text.endswith(".") else text
-    return text
+def run(intent: Intent, rng: Random, held: bool = False) -> Script:
+    """One conversation of an intent; with `held`, in held-out wordings where it has any."""
+    while True:
+        script = Script(rng, held)
+        try:
+            intent(script)
+        except Retry:
+            continue
+        return script
 
 
 def conversation(rng: Random) -> Turns:
-    """One to four exchanges; follow-ups that need memory come from the intents themselves."""
-    turns = _intent(rng)
-    if rng.random() < 0.2:
-        turns = _greeting(rng) + turns
-    if rng.random() < 0.2:
-        turns = turns + _intent(rng)
-    return [turn if i % 2 else _as_typed(rng, turn) for i, turn in enumerate(turns)]
+    """One to six exchanges; follow-ups that need memory come from the intents themselves."""
+    turns = run(_intent(rng), rng).turns
+    if rng.random() < 0.08:
+        turns = run(small_talk.greeting, rng).turns + turns
+    while rng.random() < 0.3 and len(turns) < 10:
+        turns = turns + run(_intent(rng), rng).turns
+    return turns
 
 
 def generate(count: int, seed: int) -> list[Turns]:
     """`count` conversations, each a list of user and assistant turns in alternation."""
     rng = Random(seed)
     return [conversation(rng) for _ in range(count)]
+
+
+def generate_calls(count: int, seed: int) -> list[tuple[Turns, str]]:
+    """`count` conversations that call a tool, each with the system text that tells of the tool."""
+    made, rng = [], Random(seed)
+    while len(made) < count:
+        script = Script(rng)
+        try:
+            signatures = tools.call(script)
+        except Retry:
+            continue
+        made.append((script.turns, tools_text(signatures, "g1")))
+    return made

@@ -3,13 +3,17 @@
 import json
 import lzma
 from pathlib import Path
+from random import Random
 
+import numpy as np
 import pytest
 
-from training.chat_format import IGNORE, encode_chat, prompt_text
+from training.chat_format import IGNORE, encode_chat, prompt_text, reply_ends
 from training.data import is_held_out, prepare
-from training.intents_chat import SMALL_TALK
-from training.templates import MADE, generate
+from training.prompts import openings, scripted
+from training.talk.script import Script, distinct, has_words, held_out
+from training.talk.small_talk_table import SMALL_TALK
+from training.templates import MADE, generate, generate_calls, run
 from training.tokenizer import END_ID, END_TOKEN, Tokenizer, train_tokenizer
 
 TEXTS = ["User: Hello there!\n\nAssistant: Hi, how are you?", "Once upon a time.", "2 + 3 = 5"]
@@ -84,7 +88,83 @@ def test_templates_are_well_formed_and_varied() -> None:
     for turns in made:
         assert len(turns) % 2 == 0
         assert all(turn and turn == turn.strip() for turn in turns)
-        assert not any(mark in turn for turn in turns for mark in ("{", "}", "User:"))
+        assert not any(mark in turn for turn in turns for mark in ("User:", "{x}", "{n}", "{t}"))
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_every_reply_passes_the_check_of_its_own_exchange(held: bool) -> None:
+    rng = Random(4)
+    for intent in MADE:
+        for _ in range(25):
+            for exchange in run(intent, rng, held).exchanges:
+                if exchange.check is not None:
+                    assert exchange.check(exchange.reply), (exchange.user, exchange.reply)
+                    assert not exchange.check("Zub zub zub."), exchange
+
+
+def test_training_never_shows_a_held_out_wording() -> None:
+    wordings = "What is {x}?|tell me {x}|say what {x} is|explain {x}|{x}?|do you know {x}?"
+    apart = {option.format(x="") for option in held_out(wordings)}
+    assert apart
+    rng, things = Random(5), [f"thing {i}" for i in range(40)]
+    shown = {False: set(), True: set()}
+    for held, pairs in shown.items():
+        for _ in range(2000):
+            script, thing = Script(rng, held), rng.choice(things)
+            text, is_held = script.wording(wordings, {"x": thing})
+            assert is_held == held
+            pairs.add((text.replace(thing, ""), thing))
+    assert not shown[False] & shown[True]
+    assert not {wording for wording, _ in shown[False]} & apart
+    assert apart < {wording for wording, _ in shown[True]}  # pairs of trained wordings, too
+
+
+def test_the_scripted_prompts_are_fixed_and_have_held_out_wordings() -> None:
+    def texts() -> list[list[str]]:
+        return [[e.user for e in s.exchanges] for pairs in scripted().values() for _, s in pairs]
+
+    assert texts() == texts()
+    assert {kind: len(pairs) for kind, pairs in scripted().items()} == {
+        "inside": 180, "several turns": 60, "outside": 60,
+    }  # fmt: skip
+    assert all(
+        any(e.held for e in script.exchanges)
+        for pairs in scripted().values()
+        for _, script in pairs
+    )
+    shown = {turns[0].lower() for turns in generate(3000, seed=6)}
+    several = [[e.user.lower() for e in s.exchanges if e.held] for _, s in scripted()["inside"]]
+    assert sum(text in shown for texts in several for text in texts) < 6  # case and marks differ
+    assert openings(50) == openings(50)
+
+
+def test_checks() -> None:
+    assert has_words("8|eight & legs")("It has EIGHT legs.")
+    assert not has_words("8|eight & legs")("It has 18 legs.")
+    pool = {"red", "blue", "green"}
+    assert distinct(2, pool)("Red and blue.")
+    assert distinct(3, pool)("1. red\n2. blue\n3. green")
+    assert not distinct(2, pool)("Red and red.")
+    assert not distinct(2, pool)("Red and cat.")
+
+
+def test_calls_are_laid_out_as_the_server_does() -> None:
+    for turns, system in generate_calls(20, seed=1):
+        shown = system.removeprefix("Tools:\n").removesuffix("\nReturn only a JSON function call.")
+        call = json.loads(turns[1].removeprefix("```json\n").removesuffix("\n```"))
+        assert [tool["name"] for tool in json.loads(shown)] == [call["name"]]
+        assert "\n\n" not in system
+
+
+def test_replies_end_before_the_user(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    text = "User: Hello\n\nAssistant: Hi\n\nUser: x\n\nBye"
+    ids = np.array(tokenizer.encode(text).ids, np.uint16)
+    ends = reply_ends(tmp_path)(ids[:-1], ids[1:])
+    assert tokenizer.decode(ids[: int(np.flatnonzero(ends)[0])].tolist()) == (
+        "User: Hello\n\nAssistant: Hi"
+    )
+    assert ends.sum() == 1
 
 
 def test_one_document_in_a_hundred_is_held_out() -> None:

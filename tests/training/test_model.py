@@ -10,7 +10,7 @@ safetensors_torch = pytest.importorskip("safetensors.torch")
 
 from training.matmul import matmul  # noqa: E402
 from training.model import RWKV7, ModelConfig  # noqa: E402
-from training.optim import cosine, initialize, make_optimizer  # noqa: E402
+from training.optim import initialize, make_optimizer, warm_stable_decay  # noqa: E402
 from training.wkv7 import HEAD_SIZE, wkv7, wkv7_loop  # noqa: E402
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "tiny-rwkv"
@@ -100,7 +100,8 @@ def test_learning_rate_groups() -> None:
     assert sum(map(len, groups)) == len(names)
 
 
-def test_cosine_ends_where_it_should() -> None:
-    assert cosine(0, 1, 0.1) == 1
-    assert cosine(0.5, 1, 0) == pytest.approx(0.5)
-    assert cosine(2, 1, 0.1) == pytest.approx(0.1)
+def test_the_rate_rises_stays_and_falls_to_nothing() -> None:
+    assert [warm_stable_decay(step, 4, 9) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    assert warm_stable_decay(100, 4, 1.0) == 1
+    assert warm_stable_decay(100, 4, 0.25) == pytest.approx(0.25)
+    assert warm_stable_decay(100, 4, -1) == 0

@@ -1,10 +1,8 @@
 """Short stories put together from parts, so that each hero meets many fates."""
 
-from random import Random
+from training.talk.memory import NAMES
+from training.talk.script import Check, Script, a
 
-from training.words import NAMES
-
-Turns = list[str]
 HEROES = (
     "cat", "dog", "rabbit", "bear", "fox", "mouse", "bird", "frog", "horse", "duck", "owl", "lion",
     "elephant", "dragon", "robot", "princess", "king", "boy", "girl", "wizard", "fish", "turtle",
@@ -40,7 +38,8 @@ MORALS = (
 )
 
 
-def _story(rng: Random, hero: str) -> str:
+def _story(c: Script, hero: str) -> str:
+    rng = c.rng
     name, trait = rng.choice(NAMES), rng.choice(TRAITS)
     place, (event, ending) = rng.choice(PLACES), rng.choice(PLOTS)
     return (
@@ -49,38 +48,35 @@ def _story(rng: Random, hero: str) -> str:
     )
 
 
-def story_about(rng: Random) -> Turns:
-    hero = rng.choice(HEROES)
-    article = "an" if hero[0] in "aeiou" else "a"
-    ask = rng.choice(
-        [
-            "Tell me a story about {}.",
-            "Tell a story about {}.",
-            "Write a short story about {}.",
-            "Can you tell me a story about {}?",
-            "Please tell me a short story about {}.",
-            "I want a story about {}.",
-        ]
-    )
-    return [ask.format(f"{article} {hero}"), _story(rng, hero)]
+def _is_story(hero: str) -> Check:
+    """Three sentences or more that have the hero in them."""
+    return lambda reply: hero in reply.lower() and reply.count(".") >= 3
 
 
-def story(rng: Random) -> Turns:
-    ask = rng.choice(
-        [
-            "Tell me a story.",
-            "Tell me a story",
-            "Write a story.",
-            "Can you tell me a story?",
-            "Tell me a short story.",
-            "Write a short story.",
-        ]
+def story_about(c: Script) -> None:
+    hero = c.rng.choice(HEROES)
+    wordings = (
+        "Tell me a story about {x}.|story about {x}|Tell a story about {x}.|Write a short story "
+        "about {x}.|Can you tell me a story about {x}?|I want a story about {x}.|write a story "
+        "about {x}|a short story about {x} please|Make up a story about {x}.|tell me about the "
+        "life of {x} in a story|Tell me a tale of {x}."
     )
-    turns = [ask, _story(rng, rng.choice(HEROES))]
-    if rng.random() < 0.2:
-        more = rng.choice(["Another one, please.", "Tell me another story.", "One more!"])
-        turns += [more, _story(rng, rng.choice(HEROES))]
-    return turns
+    c.say(wordings, _story(c, hero), _is_story(hero), x=a(hero))
+    if c.chance(0.2):
+        c.say("Who is the story about?|what was it about?|who was in the story?",
+              f"It is about {a(hero)}.", hero)  # fmt: skip
+
+
+def story(c: Script) -> None:
+    wordings = (
+        "Tell me a story.|tell me a story|Write a story.|Can you tell me a story?|Tell me a short "
+        "story.|Write a short story.|a story please|I want to hear a story.|story time|make up a "
+        "story|do you know a story?"
+    )
+    c.say(wordings, _story(c, c.rng.choice(HEROES)), _is_story("named"))
+    if c.chance(0.2):
+        more = "Another one, please.|Tell me another story.|One more!|another story|again please"
+        c.say(more, _story(c, c.rng.choice(HEROES)), _is_story("named"))
 
 
 INTENTS = {story_about: 1.2, story: 0.8}

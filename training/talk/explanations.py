@@ -1,0 +1,95 @@
+"""Simple explanations of simple things."""
+
+EXPLANATIONS = {
+    "a computer": "A computer is a machine that follows instructions. It can store information, "
+    "do sums very fast and show pictures, text and sound.",
+    "the sun": "The sun is a star. It is a huge ball of hot gas that gives us light and warmth.",
+    "the moon": "The moon is a ball of rock that travels around the Earth. It shines because "
+    "it reflects the light of the sun.",
+    "rain": "Rain is water that falls from clouds. Water rises into the air as vapour, "
+    "cools down, forms drops, and falls when the drops are heavy enough.",
+    "snow": "Snow is frozen water that falls from clouds when the air is very cold.",
+    "the internet": "The internet is a network that connects computers all over the world, so "
+    "that people can share messages, pictures and pages.",
+    "a language model": "A language model is a program that has learned from text which word is "
+    "likely to come next. By doing that again and again, it can write an answer.",
+    "gravity": "Gravity is the force that pulls things toward each other. It keeps us on the "
+    "ground and the moon near the Earth.",
+    "a rainbow": "A rainbow appears when sunlight passes through drops of water. The drops "
+    "split the light into many colours.",
+    "a tree": "A tree is a tall plant with a trunk, branches and leaves. It can live for "
+    "many years.",
+    "a book": "A book is a set of pages with words or pictures. People read books to learn "
+    "things and to enjoy stories.",
+    "water": "Water is a clear liquid that all living things need. It fills rivers, lakes "
+    "and seas.",
+    "fire": "Fire is the heat and light that come from something burning. It needs fuel, "
+    "heat and air.",
+    "music": "Music is sound that is put together in a pleasant way, with rhythm and melody.",
+    "a friend": "A friend is someone you like and trust, and who likes you too.",
+    "sleep": "Sleep is a time of rest for the body and the mind. We need it to stay healthy.",
+    "electricity": "Electricity is a form of energy that flows through wires. It powers lamps, "
+    "computers and many other machines.",
+    "a planet": "A planet is a large round body that travels around a star. The Earth is a planet.",
+    "the ocean": "The ocean is the very large body of salt water that covers most of the Earth.",
+    "a volcano": "A volcano is a mountain with an opening from which hot rock, ash and gas can "
+    "come out.",
+    "a school": "A school is a place where children learn to read, write, count and much more.",
+    "a dictionary": "A dictionary is a book that tells you what words mean and how to spell them.",
+    "time": "Time is what we measure with clocks: seconds, minutes, hours, days and years.",
+    "a robot": "A robot is a machine that can do some jobs by itself by following a program.",
+    "a server": "A server is a computer or a program that answers requests from other computers.",
+    "bread": "Bread is a food made from flour, water and usually yeast. It is baked in an oven.",
+    "a doctor": "A doctor is a person who helps people who are ill or hurt.",
+    "winter": "Winter is the coldest season of the year. The days are short and it may snow.",
+    "summer": "Summer is the warmest season of the year. The days are long and sunny.",
+    "a bicycle": "A bicycle is a vehicle with two wheels. You move it by pushing the pedals.",
+    "a dream": "A dream is a set of pictures and feelings that we have while we sleep.",
+    "love": "Love is a strong feeling of caring for someone.",
+    "a token": "A token is a small piece of text, such as a word or a part of a word. "
+    "Language models read and write text one token at a time.",
+    "a clock": "A clock is a device that shows the time.",
+    "a cloud": "A cloud is made of many tiny drops of water that float in the air.",
+    "wind": "Wind is moving air.",
+    "ice": "Ice is frozen water.",
+    "a river": "A river is a long stream of water that flows to the sea or to a lake.",
+    "a mountain": "A mountain is a very high hill, often made of rock.",
+    "a desert": "A desert is a very dry place where few plants can live.",
+    "an island": "An island is land with water all around it.",
+    "a forest": "A forest is a large place with many trees.",
+    "a star": "A star is a huge ball of hot gas that shines in the sky.",
+    "a map": "A map is a picture that shows where places are.",
+    "a camera": "A camera is a machine that takes pictures.",
+    "a phone": "A phone is a machine that lets you talk to people who are far away.",
+    "a teacher": "A teacher is a person who helps others to learn.",
+    "a hospital": "A hospital is a place where sick and hurt people get help.",
+    "a library": "A library is a place where you can read and borrow books.",
+    "money": "Money is what people use to buy and sell things.",
+    "a family": "A family is a group of people who belong together, such as parents and children.",
+    "a farm": "A farm is a place where people grow plants and keep animals.",
+    "a seed": "A seed is the small part of a plant from which a new plant can grow.",
+    "a flower": "A flower is the colourful part of a plant. It makes seeds.",
+    "a bridge": "A bridge is a way over a river, a road or a valley.",
+    "python": "Python is a programming language that is easy to read.",
+    "a program": "A program is a list of instructions for a computer.",
+    "photosynthesis": "Photosynthesis is how plants use light, water and air to make their food.",
+    "energy": "Energy is what makes things move, shine, get warm or work.",
+    "air": "Air is the mix of gases around us. We need it to breathe.",
+    "oxygen": "Oxygen is a gas in the air that people and animals need to live.",
+    "an earthquake": "An earthquake is a shaking of the ground.",
+    "thunder": "Thunder is the loud sound that comes after lightning.",
+    "lightning": "Lightning is a big spark of electricity in the sky.",
+    "a storm": "A storm is bad weather with strong wind and often rain or snow.",
+    "autumn": "Autumn is the season between summer and winter. The leaves fall from the trees.",
+    "spring": "Spring is the season between winter and summer. Plants begin to grow.",
+    "a birthday": "A birthday is the day on which someone was born. People celebrate it each year.",
+    "a king": "A king is a man who rules a country.",
+    "a word": "A word is a group of letters that means something.",
+    "a noun": "A noun is a word for a person, a place or a thing.",
+    "a verb": "A verb is a word for something that you do, such as run or eat.",
+    "an adjective": "An adjective is a word that describes a thing, such as big or red.",
+    "a question": "A question is something you ask when you want to know more.",
+    "football": "Football is a game in which two teams try to kick a ball into a goal.",
+    "breakfast": "Breakfast is the first meal of the day.",
+    "a museum": "A museum is a place where you can see old, rare or beautiful things.",
+}  # fmt: skip
