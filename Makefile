@@ -10,6 +10,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+# With the hashes of all files of a version, for every platform: what installs takes no other.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
+  --no-annotate --generate-hashes
 
 .PHONY: serve test check bench setup lock
 .DEFAULT_GOAL := serve
@@ -36,18 +39,17 @@ $(READY): pyproject.toml requirements-dev.lock
 	  { echo "error: rwkv-server needs Python 3.11 to 3.14; name one with make PYTHON=python3.12"; exit 2; }
 	@if command -v uv >/dev/null; then \
 	  set -ex; uv venv --quiet --allow-existing --seed --python $(PYTHON) .venv; \
-	  uv pip install --quiet --python $(BIN)/python -r requirements-dev.lock; \
+	  uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock; \
 	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
 	else \
 	  set -ex; $(PYTHON) -m venv .venv; \
-	  $(BIN)/python -m pip install --disable-pip-version-check -r requirements-dev.lock; \
+	  $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements-dev.lock; \
 	  $(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	fi
 	@touch $(READY)
 
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
-	  --no-annotate --upgrade pyproject.toml --extra postgres --extra otel \
-	  --output-file requirements.lock
-	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
-	  --no-annotate --upgrade pyproject.toml --extra test --output-file requirements-dev.lock
+	$(COMPILE) --upgrade pyproject.toml --extra postgres --extra otel --output-file requirements.lock
+	$(COMPILE) --upgrade pyproject.toml --extra test --output-file requirements-dev.lock
+	echo hatchling | $(COMPILE) --upgrade --constraint requirements-dev.lock - \
+	  --output-file requirements-build.lock

@@ -191,5 +191,6 @@ class Leavers:
             "stream": self._rng.random() < 0.8,
         }
         content = json.dumps(body).encode()
-        head = f"POST {COMPLETIONS} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+        head = f"POST {COMPLETIONS} HTTP/1.1\r\nhost: localhost\r\n"
+        head += "content-type: application/json\r\n"
         return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content

@@ -1,14 +1,16 @@
 """`python -m server` is `rwkv-server`."""
 
+import os
 import sys
 
-from server.launch import launch
+# In the place of the working directory, from which `python -m` imports: the folder of this package,
+# until rwkv_server.py is found in it.
+sys.path[: 0 if sys.flags.safe_path else 1] = [
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+]
+from rwkv_server import main  # noqa: E402
 
-
-def main() -> None:
-    """Run a command; the entry point of the installed program."""
-    sys.exit(launch("server.cli"))
-
+del sys.path[0]
 
 if __name__ == "__main__":
     main()

@@ -1,38 +1,46 @@
 """The command line: `rwkv-server COMMAND`. What the user got wrong is one line and exit code 2."""
 
 import json
-import os
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
+from server.absolute_paths import (
+    absolute_adapter,
+    absolute_model,
+    absolute_path,
+    absolute_tokenizer,
+)
 from server.access.command import app as keys_app
-from server.checkpoints.checkpoint import CheckpointError, float32_to_bfloat16
-from server.checkpoints.hub import DEFAULT_REVISION, PULL_COMMAND
+from server.checkpoints.checkpoint import CheckpointError
+from server.checkpoints.hub import DEFAULT_REVISION, PULL_PROGRAM
 from server.checkpoints.locate import locate
-from server.checkpoints.writer import stream_safetensors
+from server.children import child
 from server.config import LogLevel, SettingsError
 from server.config_models import WeightChoice
 from server.config_sources import load_settings
+from server.fresh_model import write_fresh_model
 from server.inspection import look_at
+from server.launch import INTERRUPTED
+from server.local_models.command import list_models
 from server.logs import setup_logging
-from server.model.config import tensor_shapes
-from server.model.initialize import SHAPES, design, initialize
+from server.model.initialize import SHAPES, design
 from server.model.tensors import FIELDS
+from server.progress import ProgressDisplay
 from server.serve import serve
+from server.temporary_files import interrupted_when_ended
 from server.tokenizer.base import TokenizerError
 from server.version import VERSION
+from server.workers.cores import usable_cores
 
-_CONVERT_COMMAND = [sys.executable, "-m", "server.convert"]
-_MODEL_HELP = "File, folder or hf:OWNER/NAME[/FILE]; without it the embedded model."
+_MODEL_HELP = (
+    "File, folder, hf:OWNER/NAME[/FILE] or a short name (see `models`); "
+    "without it the embedded model."
+)
 
 app = typer.Typer(
     name="rwkv-server",
@@ -43,6 +51,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # brackets are brackets
 )
 app.add_typer(keys_app, name="keys")
+app.command("models")(list_models)
 
 
 _Adapters = Annotated[
@@ -114,15 +123,19 @@ def inspect(
     tokenizer: Annotated[
         str, typer.Option(help="A tokenizer file, `world` or `bytes`, to use with it.")
     ] = "",
+    state: _States = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check a checkpoint and show what it is."""
-    files = locate(model, tokenizer)
-    found = look_at(files)
+    with ProgressDisplay() as show:
+        checking = partial(show, "checking values")
+        found = look_at(locate(model, tokenizer), _by_name(state), checking)
     if as_json:
         print(json.dumps(found.to_json()))
     else:
         Console(highlight=False).print(found.to_table())
+    if found.warning:
+        print(f"warning: {found.warning}", file=sys.stderr)
 
 
 @app.command()
@@ -150,16 +163,17 @@ def bench(
     if generation not in FIELDS:
         raise typer.BadParameter(f"--generation {generation}: want one of {', '.join(FIELDS)}")
     # A process of its own: this one stays without Numba.
-    command = [sys.executable, "-m", "server.bench", "--dtype", dtype, "--threads", str(threads)]
-    command += [f"--shape={shape}", f"--generation={generation}"] if shape else []
-    command += [f"--rounds={rounds}"]
-    command += ["--json"] if as_json else []
-    raise typer.Exit(subprocess.call([*command, "--", model]))
+    options = [f"--dtype={dtype}", f"--threads={threads}", f"--rounds={rounds}"]
+    options += [f"--shape={shape}", f"--generation={generation}"] if shape else []
+    options += ["--json"] if as_json else []
+    raise typer.Exit(child("server.bench", *options, "--", absolute_model(model)).call())
 
 
 @app.command()
 def convert(
-    source: Annotated[str, typer.Argument(help="File, folder or hf:OWNER/NAME[/FILE].")],
+    source: Annotated[
+        str, typer.Argument(help="File, folder, short name or hf:OWNER/NAME[/FILE].")
+    ],
     destination: Annotated[
         Path, typer.Argument(help="NAME.safetensors, NAME.gguf, NAME.packed or a folder.")
     ],
@@ -170,6 +184,10 @@ def convert(
         Literal["safetensors", "gguf", "huggingface", "packed"] | None,
         typer.Option(help="What to write. [by the destination's name]"),
     ] = None,
+    program: Annotated[
+        Literal["fla", "transformers", "ai00"] | None,
+        typer.Option("--for", help="Program to load it: names of a folder, or an .st. [fla]"),
+    ] = None,
     adapter: Annotated[
         list[str] | None, typer.Option(help="FILE[:ALPHA] to merge; may be repeated.")
     ] = None,
@@ -179,17 +197,19 @@ def convert(
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
 ) -> None:
     """Convert a model, merge adapters or pack it; what is written is read again and compared."""
-    command = [*_CONVERT_COMMAND, f"--dtype={dtype}", f"--tokenizer={tokenizer}"]
-    command += [f"--format={format}"] if format else []
-    command += [f"--adapter={spec}" for spec in adapter or ()]
-    command += ["--force"] if force else []
+    options = [f"--dtype={dtype}", f"--tokenizer={absolute_tokenizer(tokenizer)}"]
+    options += [f"--format={format}"] if format else []
+    options += [f"--for={program}"] if program else []
+    options += [f"--adapter={absolute_adapter(spec)}" for spec in adapter or ()]
+    options += ["--force"] if force else []
+    files = absolute_model(source), absolute_path(str(destination))
     # In place of this process, which stays without Numba: signals are then for the one that writes.
-    os.execv(command[0], [*command, "--", source, str(destination)])
+    child("server.convert", *options, "--", *files).replace_this_process()
 
 
 @app.command()
 def pull(
-    model: Annotated[str, typer.Argument(help="OWNER/NAME or OWNER/NAME/FILE.")],
+    model: Annotated[str, typer.Argument(help="OWNER/NAME, OWNER/NAME/FILE or a short name.")],
     revision: Annotated[
         str, typer.Option(help="A branch, tag or commit of the repository.")
     ] = DEFAULT_REVISION,
@@ -198,9 +218,10 @@ def pull(
     ] = None,
 ) -> None:
     """Download a model from the Hugging Face Hub and print where it is."""
-    command = [*PULL_COMMAND, f"--revision={revision}"]
-    command += [f"--local-dir={local_dir}"] if local_dir else []
-    raise typer.Exit(subprocess.call([*command, "--", model]))
+    options = [f"--revision={revision}"]
+    options += [f"--local-dir={absolute_path(str(local_dir))}"] if local_dir else []
+    # In place of this process, so that signals are for the one that downloads.
+    child(PULL_PROGRAM, *options, "--", model, with_hub_tokens=True).replace_this_process()
 
 
 @app.command()
@@ -209,7 +230,9 @@ def init(
     layers: Annotated[int, typer.Option(min=1, max=1000, help="Blocks.")],
     dim: Annotated[int, typer.Option(min=2, max=1 << 16, help="Channels.")],
     generation: Annotated[str, typer.Option(help=f"One of {', '.join(FIELDS)}.")] = "rwkv7",
-    vocab_size: Annotated[int, typer.Option(min=1, max=1 << 24, help="Token ids.")] = 256,
+    vocab_size: Annotated[
+        int, typer.Option(min=1, max=1 << 24, help="Token ids; 256: bytes, 65536: World.")
+    ] = 65_536,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same model.")] = 0,
     head_size: Annotated[int, typer.Option(min=2, help="Channels per head.")] = 64,
     dtype: Annotated[
@@ -224,13 +247,14 @@ def init(
         raise typer.BadParameter(str(error)) from None
     if out.exists() and not force:
         raise typer.BadParameter(f"{out} exists; pass --force to overwrite it")
-    layout = {name: (dtype, shape) for name, shape in tensor_shapes(config).items()}
-    weights = initialize(config, seed)
-    with _progress_bar(f"writing {out.name}") as advance:
-        stream_safetensors(
-            out, layout, _stored(weights, dtype), {"generation": generation}, progress=advance
-        )
-    Console(stderr=True, highlight=False).print(f"wrote {out}", soft_wrap=True)
+    try:
+        with interrupted_when_ended(), ProgressDisplay() as display:
+            writing = partial(display, f"writing {out.name}")
+            write_fresh_model(out, config, seed, dtype, usable_cores(), writing)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    print(f"wrote {out}", file=sys.stderr)
 
 
 def main() -> None:
@@ -255,30 +279,3 @@ def _by_name(texts: list[str] | None) -> dict[str, str]:
 def _fail(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
-
-
-def _stored(
-    weights: Iterator[tuple[str, npt.NDArray[np.float32]]], dtype: str
-) -> Iterator[npt.NDArray[np.generic]]:
-    for _, values in weights:
-        yield float32_to_bfloat16(values) if dtype == "bfloat16" else values
-
-
-class _progress_bar:
-    """A bar of bytes on standard error, if that is a terminal."""
-
-    def __init__(self, label: str) -> None:
-        console = Console(stderr=True)
-        columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._task = self._progress.add_task(label, total=None)
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        self._progress.start()
-        return self._advance
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def _advance(self, done: int, total: int) -> None:
-        self._progress.update(self._task, completed=done, total=total)

@@ -1,10 +1,11 @@
 """The settings tree; config_sources.py reads it."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from server.config_http import HttpSettings
 from server.config_models import ModelSettings, NamedModelSettings, Section
 from server.config_stores import BatchesSettings, ResponsesSettings, StatesSettings
 from server.model_names import ModelName
@@ -16,74 +17,6 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 class SettingsError(ValueError):
     """One line that names the setting and what is wrong with it."""
-
-
-def _check_key(key: SecretStr) -> SecretStr:
-    text = key.get_secret_value()
-    if not (text.isascii() and text.isprintable()) or " " in text:
-        raise ValueError("should be printable ASCII without blanks")
-    return key
-
-
-# Not part of dumps: workers get the settings as JSON, and have no use for it.
-PlainKey = Annotated[SecretStr, AfterValidator(_check_key), Field(exclude=True)]
-"""A key in plain text, from the environment only; empty: none."""
-
-
-Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]
-"""Of web pages, as browsers send it: scheme, host, and port if it is not the usual one."""
-
-
-class HttpSettings(Section):
-    """Where the server listens and how it treats connections."""
-
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all interfaces.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    max_body_bytes: int = Field(
-        16 << 20, ge=1024, description="Larger request bodies are refused with 413."
-    )
-    ping_seconds: float = Field(
-        15.0, gt=0, description="A stream that has been silent for so long gets a comment."
-    )
-    shutdown_seconds: float = Field(
-        30.0,
-        ge=0,
-        description="When the server stops, or a model is unloaded, running streams have so long.",
-    )
-    drain_seconds: float = Field(
-        0.0,
-        ge=0,
-        description="On SIGTERM, /ready is red for so long before the server stops accepting.",
-    )
-    slow_reader_seconds: float = Field(
-        60.0,
-        gt=0,
-        description="A connection whose client has so long not read what waits for it is cut.",
-    )
-    slow_sender_seconds: float = Field(
-        60.0,
-        gt=0,
-        description="A connection whose client has so long not sent the headers of a request is "
-        "cut; one that sends nothing more of a body for so long gets 408.",
-    )
-    keys_file: str = Field(
-        "", description="A TOML file with the hashes of API keys; `rwkv-server keys new` adds one."
-    )
-    allow_no_keys: bool = Field(
-        False, description="Listen also on addresses that others reach when there are no keys."
-    )
-    admin: Literal["on", "off"] = Field(
-        "on",
-        description="/v1/admin, /v1/cache and /metrics: for keys of role admin; without keys, for "
-        "programs on this machine.",
-    )
-    cors_origins: list[Origin] = Field(
-        [],
-        description="Origins whose web pages may call the API from a browser, such as "
-        '"http://localhost:3000"; "*": all.',
-    )
-    api_key: PlainKey = SecretStr("")
-    admin_key: PlainKey = SecretStr("")
 
 
 class EngineSettings(Section):
@@ -126,6 +59,11 @@ class EngineSettings(Section):
     )
     weights_cache_bytes: int = Field(
         64 << 30, ge=0, description="Most bytes of packed weights that are kept; 0 keeps none."
+    )
+    weights_check: Literal["changed", "full"] = Field(
+        "changed",
+        description="When a start reads all packed weights to check them: `changed` since they "
+        "were last read, else a sample of them is; `full`: always.",
     )
     hang_seconds: float = Field(
         60.0,

@@ -1,13 +1,24 @@
 """The settings of models: what can be said of one, and of the one and the others."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 from server.model_names import AdapterText, ModelName, StateName
 
 WeightChoice = Literal["auto", "float32", "bfloat16", "int8", "int4"]
-ReasoningChoice = Literal["auto", "on", "off"]
+ReasoningChoice = Literal["auto", "on", "asked", "off"]
+FillChoice = Literal["auto", "on", "off"]
+
+MAX_NAMES = 10_000
+"""Of aliases, states or adapters of a model."""
+
+
+def _check_count(value: Any) -> Any:
+    """Before each wrong name would be an error of its own."""
+    if isinstance(value, dict) and len(value) > MAX_NAMES:
+        raise ValueError(f"should have at most {MAX_NAMES} names")
+    return value
 
 
 class Section(BaseModel):
@@ -21,8 +32,8 @@ class ModelOptions(Section):
 
     path: str = Field(
         "",
-        description="A checkpoint file or folder, or hf:OWNER/NAME[/FILE]; empty is the embedded "
-        "model.",
+        description="A checkpoint file or folder, a short name or hf:OWNER/NAME[/FILE]; empty: the "
+        "embedded model.",
     )
     tokenizer: str = Field(
         "",
@@ -34,18 +45,27 @@ class ModelOptions(Section):
     )
     reasoning: ReasoningChoice = Field(
         "auto",
-        description="Whether it thinks before it answers; auto: if its chat template or its name "
-        "says that it can, then when a request asks for it.",
+        description="Whether it reasons before it answers: unless a request says no, when one asks "
+        "for it, or never; auto: when asked, if its chat template or its name says that it can.",
     )
-    aliases: list[ModelName] = Field(
-        default_factory=list, description="Further names that requests may use."
+    fill_in_middle: FillChoice = Field(
+        "auto",
+        description="Whether it can complete the text between a prefix and a suffix; auto: if its "
+        "name says RWKV-7 G1c or later.",
     )
-    states: dict[StateName, str] = Field(
+    aliases: Annotated[list[ModelName], FailFast()] = Field(
+        default_factory=list,
+        max_length=MAX_NAMES,
+        description="Further names that requests may use.",
+    )
+    states: Annotated[dict[StateName, str], BeforeValidator(_check_count)] = Field(
         default_factory=dict,
+        max_length=MAX_NAMES,
         description="Files with tuned initial states by name; a request names ID:NAME.",
     )
-    adapters: list[AdapterText] = Field(
+    adapters: Annotated[list[AdapterText], FailFast()] = Field(
         default_factory=list,
+        max_length=MAX_NAMES,
         description="Adapters to merge: FILE, a PEFT folder, or FILE:ALPHA for a LoRA that does "
         "not say its alpha.",
     )

@@ -1,18 +1,24 @@
 """Where settings come from: defaults ← TOML file ← environment RWKV_SERVER_* ← command line."""
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pydantic_settings
 from pydantic import ValidationError
-from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
+from pydantic_settings import EnvSettingsSource
 
 from server.config import ENV_PREFIX, Settings, SettingsError
+from server.regular_file import read_regular
 
 CONFIG_VARIABLE = "RWKV_SERVER_CONFIG"
 
+MAX_BYTES = 1 << 20
+"""Of a file with settings."""
+
+_HALF = re.compile("[\ud800-\udfff]")
 _ENVIRONMENT_ONLY = ("api_key", "admin_key")  # of [http]
 
 
@@ -37,6 +43,12 @@ def load_settings(
             if not isinstance(values, dict):
                 raise SettingsError(f"{source}: {section} must be a section, [{section}]")
             given = {key: value for key, value in values.items() if value is not None}
+            for key, value in given.items():
+                if not _is_unicode(value):
+                    raise SettingsError(
+                        f"{source}: {section}.{key}: must be valid UTF-8; correct the value, or "
+                        "rename the file"
+                    )
             merged[section] = {**merged.get(section, {}), **given}
         settings = _validate(merged, source)
     return settings
@@ -54,13 +66,23 @@ def _validate(values: dict[str, Any], source: str) -> Settings:
         raise SettingsError(f"{source}: {key}: {message}") from None
 
 
+def _is_unicode(value: object) -> bool:
+    """Whether all text in a value can be sent to workers and shown: names of files may be bytes."""
+    if isinstance(value, dict):
+        return all(map(_is_unicode, (*value.keys(), *value.values())))
+    if isinstance(value, list | tuple):
+        return all(map(_is_unicode, value))
+    return not isinstance(value, str | Path) or not _HALF.search(str(value))
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        path.stat()  # the source takes a file that is not there for an empty one
-        values = TomlConfigSettingsSource(Settings, path)()
+        values = tomllib.loads(read_regular(path, MAX_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise SettingsError(f"{path}: not valid TOML: nested too deeply") from None
+    except ValueError as error:  # not TOML, not UTF-8, or a number of thousands of digits
         raise SettingsError(f"{path}: not valid TOML: {error}") from None
     http = values.get("http")
     for key in _ENVIRONMENT_ONLY:

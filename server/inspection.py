@@ -7,12 +7,22 @@ from typing import Any
 
 from rich.table import Table
 
+from server.abilities import abilities_of
+from server.byte_sizes import shown_bytes
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError
-from server.checkpoints.locate import ModelFiles, choose_tokenizer
+from server.checkpoints.contents import is_tuned_state
+from server.checkpoints.finite_values import MAX_BYTES, OnProgress, Values, check_values
+from server.checkpoints.locate import ModelFiles, bytes_on_disk, choose_tokenizer
 from server.checkpoints.reader import format_of, open_checkpoint
-from server.model.config import ModelConfig, read_config
+from server.home_folder import expanded
+from server.memory_needs import needed_bytes, weights_bytes
+from server.model.config import ModelConfig, official_epsilon, read_config
+from server.model.initial_state import read_initial_state
 from server.model.packed_config import TOKENIZER_KEY
-from server.model.tensors import is_tuned_state
+from server.workers.memory import available_bytes
+
+_RANKS = {"decay": "w", "rate": "a", "first": "v"}
+"""Low-rank pairs by the letters of RWKV-7's paper, where ours have other names."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,15 @@ class Inspection:
     """Dtype → bytes, the most first."""
     tokenizer: str
     """Empty if it is not known."""
+    file_bytes: int
+    """Of all files of weights."""
     has_initial_state: bool
+    abilities: tuple[str, ...] = ()
+    """What it can do besides completing text."""
+    states: tuple[str, ...] = ()
+    """Names of further initial states, as requests write them."""
+    values: Values | None = None
+    """What was found among the values; None of a packed model: it was checked when it was made."""
     packed_with: str = ""
     """The tokenizer that a packed model had: `world`, `bytes` or a file's name."""
 
@@ -37,65 +55,137 @@ class Inspection:
             "checkpoint": str(self.files.checkpoint),
             "format": self.format,
             **asdict(self.config),
+            "file_bytes": self.file_bytes,
             "stored_bytes": dict(self.stored),
+            "needed_bytes": self.needs,
+            "available_bytes": available_bytes(),
             "tokenizer": self.tokenizer or None,
             "chat_template": self.files.chat_template is not None,
             "initial_state": self.has_initial_state,
+            "abilities": list(self.abilities),
+            "states": list(self.states),
             "state_bytes": self.config.state_bytes,
+            "values_checked": None if self.values is None else round(self.values.checked, 4),
+            "not_finite": {} if self.values is None else dict(self.values.not_finite),
+            "trained_length": self.files.trained_length,
         }
+
+    @property
+    def needs(self) -> dict[str, int]:
+        """Weight type → bytes of memory to expect of a server, without cached states."""
+        types = (self.config.packed_as,) if self.config.packed_as else ("int8", "int4")
+        return {dtype: needed_bytes(self.config, dtype) for dtype in types}
+
+    def _packed(self) -> str:
+        """`1.6 GB as int8, 950 MB as int4`."""
+        sizes = {dtype: weights_bytes(self.config, dtype) for dtype in self.needs}
+        return ", ".join(f"{shown_bytes(size)} as {dtype}" for dtype, size in sizes.items())
+
+    def _memory(self) -> str:
+        """`about 1.9 GB as int8, 1.3 GB as int4; 21 GB are available here`."""
+        needs = ", ".join(f"{shown_bytes(size)} as {dtype}" for dtype, size in self.needs.items())
+        available = available_bytes()
+        fits = min(self.needs.values()) <= available
+        return f"about {needs}; {shown_bytes(available)} {'are' if fits else 'only'} available here"
+
+    @property
+    def warning(self) -> str:
+        """What is wrong with the values, one line; empty if nothing is."""
+        found = {} if self.values is None else self.values.not_finite
+        if not found:
+            return ""
+        some = ", ".join(f"{name[:80]} ({count:,})" for name, count in list(found.items())[:3])
+        more = ", …" if len(found) > 3 else ""
+        return (
+            f"{sum(found.values()):,} values in {len(found)} tensors are not finite, so the model "
+            f"does not load: {some}{more}"
+        )
 
     def to_table(self) -> Table:
         """What matters, for people."""
+        table = Table(title=self.files.name, show_header=False, title_justify="left")
+        table.add_column()
+        table.add_column(overflow="fold")
+        for label, value in (self._usual_rows() | self._further_rows()).items():
+            table.add_row(label, value)
+        return table
+
+    def _usual_rows(self) -> dict[str, str]:
         config = self.config
         heads = f" ({config.heads} × head of {config.head_size})" if config.heads else ""
         is_inside = self.tokenizer == str(self.files.checkpoint)
         had = f" (it was packed with {self.packed_with[:80]})" if self.packed_with else ""
         missing = f"unknown: pass --tokenizer FILE{had}"
-        ranks = ", ".join(f"{name} {rank}" for name, rank in config.ranks.items())
-        rows = {
+        ranks = ", ".join(f"{_RANKS.get(n, n)} {rank}" for n, rank in config.ranks.items())
+        length = self.files.trained_length
+        return {
             "checkpoint": str(self.files.checkpoint),
             "format": self.format,
-            "generation": config.generation.upper().replace("RWKV", "RWKV-"),
+            "architecture": config.title,
             "parameters": f"{config.parameters:,}",
+            "file size": shown_bytes(self.file_bytes),
             "stored as": _shares(self.stored),
+            "packed": self._packed(),
+            "memory": self._memory(),
             "layers": f"{config.layers}",
             "dimension": f"{config.dim:,}" + heads,
             "feed-forward": f"{config.ffn_dim:,}",
-            "low ranks": ranks or "none",
+            "low-rank": ranks or "none",
             "vocabulary": f"{config.vocab_size:,}",
             "tokenizer": "inside the file" if is_inside else self.tokenizer or missing,
+            "trained for": f"{length:,} tokens" if length else "unknown",
             "chat template": "its own" if self.files.chat_template is not None else "built in",
-            "state": f"{config.state_bytes:,} bytes per conversation, of whatever length",
+            "can": ", ".join(("complete text", *self.abilities)),
+            "state": f"{shown_bytes(config.state_bytes)} per conversation of any length",
         }
+
+    def _further_rows(self) -> dict[str, str]:
+        """What only some models have; `stored as` is in the place of that of others."""
+        config, rows = self.config, dict[str, str]()
+        if self.values is not None:
+            part = f" in the {_percent(self.values.checked)} that were read"
+            rows["values"] = self.warning or f"all finite{part if self.values.checked < 1 else ''}"
         if config.packed_as:
             rows["stored as"] = f"{config.packed_as}, packed for the kernels"
-        if config.group_norm_epsilon != ModelConfig.group_norm_epsilon:
+        if config.group_norm_epsilon != official_epsilon(config.generation, config.head_size):
             rows["group norm"] = f"epsilon {config.group_norm_epsilon:g}"
         if self.has_initial_state:
             rows["initial state"] = "tuned, in the checkpoint"
-        table = Table(title=self.files.name, show_header=False, title_justify="left")
-        table.add_column()
-        table.add_column(overflow="fold")
-        for label, value in rows.items():
-            table.add_row(label, value)
-        return table
+        if self.states:
+            rows["states"] = ", ".join(self.states)
+        return rows
 
 
-def look_at(files: ModelFiles) -> Inspection:
-    """Check a model's tensors without reading their values. Raises CheckpointError."""
+def look_at(
+    files: ModelFiles,
+    states: Mapping[str, str] | None = None,
+    on_progress: OnProgress = lambda *_: None,
+    max_bytes: int = MAX_BYTES,
+) -> Inspection:
+    """Check a model's tensors, the first `max_bytes` of their values, and states.
+
+    `states` are files of initial states by name; on_progress is called with bytes done and in all.
+    Raises CheckpointError.
+    """
     checkpoint = open_checkpoint(files.checkpoint)
     config = read_config(checkpoint)
     try:
         tokenizer = choose_tokenizer(files, config.vocab_size)
     except CheckpointError:
         tokenizer = ""  # a model can be looked at without one
+    for file in (states or {}).values():
+        read_initial_state(config, expanded(file))
     return Inspection(
         files=files,
         format="packed" if config.packed_as else format_of(files.checkpoint),
         config=config,
         stored=_stored(checkpoint),
+        file_bytes=bytes_on_disk(files.checkpoint),
         tokenizer=tokenizer,
         has_initial_state=any(map(is_tuned_state, checkpoint.tensors)),
+        abilities=tuple(abilities_of(files, config.generation)),
+        states=tuple(f"{files.name}:{name}" for name in states or ()),
+        values=None if config.packed_as else check_values(checkpoint, on_progress, max_bytes),
         packed_with=checkpoint.metadata.get(TOKENIZER_KEY, "") if config.packed_as else "",
     )
 

@@ -2,10 +2,12 @@
 
 import logging
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 
+from server.progress import ProgressLines, terminal_bar
 from server.workers import messages
 
 log = logging.getLogger(__name__)
@@ -15,17 +17,8 @@ class StartupDisplay:
     """A context in which update() shows a worker's progress on standard error."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._bar: Progress | None = None
-        if console.is_terminal:
-            self._bar = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TimeElapsedColumn(),
-                console=console,
-                transient=True,
-            )
+        self._bar = terminal_bar(Console(stderr=True))
+        self._lines = ProgressLines(_log)
         self._task: TaskID | None = None
         self._stage = ""
 
@@ -46,16 +39,24 @@ class StartupDisplay:
 
     def update(self, progress: messages.Progress) -> None:
         """Show where a worker is; a new stage takes the place of the one before."""
-        if progress.stage != self._stage:
-            self._next_stage(progress)
-        if self._bar is not None and self._task is not None and progress.total:
-            self._bar.update(self._task, completed=progress.done)
-
-    def _next_stage(self, progress: messages.Progress) -> None:
-        self._stage = progress.stage
+        stage, done, total = progress.stage, progress.done, progress.total
+        if stage != self._stage:
+            self._next_stage(stage)
         if self._bar is None:
-            log.info("%s", progress.stage)
+            self._lines(stage, done, total)
+        elif self._task is not None and total:
+            found = self._lines.measure(stage, done, total)
+            self._bar.update(self._task, completed=done, total=total, detail=found.text)
+
+    def _next_stage(self, stage: str) -> None:
+        self._stage = stage
+        if self._bar is None:
+            log.info("%s", stage)
             return
         if self._task is not None:
             self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(progress.stage, total=progress.total or None)
+        self._task = self._bar.add_task(stage, total=None, detail="")
+
+
+def _log(text: str, fields: dict[str, Any]) -> None:
+    log.info("%s", text, extra={"fields": {"progress": fields}})

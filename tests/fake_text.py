@@ -1,7 +1,7 @@
 """Stand-ins for what reads and writes text: a tokenizer of bytes and a chat template."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
 
 
 class FakeTokenizer:
@@ -10,10 +10,21 @@ class FakeTokenizer:
     vocab_size = 257
     eos_id = 0
     special_tokens = {"<end>": 0}  # noqa: RUF012
+    takes_whitespace: dict[int, tuple[bool, bool]] = {}  # noqa: RUF012
+
+    @property
+    def amid(self) -> Self:
+        """The same."""
+        return self
 
     def encode(self, text: str) -> list[int]:
         """The text's UTF-8 bytes, each plus one."""
         return [byte + 1 for byte in text.encode()]
+
+    def pieces(self, text: str) -> Iterator[list[int]]:
+        """The same, a thousand characters at a time."""
+        for start in range(0, len(text), 1000):
+            yield self.encode(text[start : start + 1000])
 
     def decode(self, ids: Iterable[int]) -> str:
         """The inverse of encode()."""
@@ -31,6 +42,7 @@ class FakeTemplate:
     source = "{# fake #}"
     bos_token = ""
     call_syntax: str | None = "hermes"
+    thread = None
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error

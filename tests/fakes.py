@@ -211,6 +211,7 @@ def fake_model(
         system_fingerprint="fp_test",
         stamp=stamp_files(spec),
         reasoning="on" if spec.reasoning == "on" else "off",
+        fills_middle=spec.fill_in_middle == "on",
     )
 
 

@@ -56,6 +56,13 @@ def rounded_to_int8(x, scale_dtype):
     return (codes * scale).reshape(*x.shape[:-1], -1)[..., :size]
 
 
+def near(logits, sigmas):
+    """Logits [V] without those more than so many standard deviations below the largest."""
+    logits = logits.astype(np.float64)
+    finite = logits[np.isfinite(logits)]
+    return np.where(logits >= finite.max() - sigmas * finite.std(), logits, -np.inf)
+
+
 def filtered(
     logits, temperature, top_k=0, top_p=1.0, typical_p=1.0, min_p=0.0, xtc=None, mu=np.inf
 ):

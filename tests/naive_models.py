@@ -64,6 +64,7 @@ class Rwkv:
         return [self._token(token) for token in tokens]
 
     def _token(self, token):
+        self.token = token
         x = self.norm("blocks.0.ln0", self.w["emb.weight"][token])
         for i in range(self.layers):
             x = x + self.time_mixing(i, self.norm(f"blocks.{i}.ln1", x))
@@ -168,6 +169,12 @@ class Rwkv6(Rwkv5):
 
 
 class Rwkv7(Rwkv):
+    """Of RWKV-7a, too, whose layers also have a table."""
+
+    def start(self, dim):
+        super().start(dim)
+        self.group_epsilon = self.head_size * 1e-5
+
     def head_shape(self, dim):  # noqa: ARG002
         return self.w["blocks.0.att.r_k"].shape
 
@@ -180,7 +187,16 @@ class Rwkv7(Rwkv):
         xk = self.shifted(self.channel_shift[i], x, self.w[b + "x_k"])
         self.channel_shift[i] = x
         hidden = np.maximum(self.product(b + "key.weight", xk), 0) ** 2
+        if b + "s0" in self.w:
+            hidden = hidden * self.deep_scale(b, x)
         return self.product(b + "value.weight", hidden)
+
+    def deep_scale(self, b, x):
+        """[F] what the token's entry of the layer's table makes of the input."""
+        w = self.w
+        embedded = self.norm("blocks.0.ln0", w["emb.weight"][self.token])
+        entry = w[b + "s_emb.weight"][self.token] + w[b + "s_emb_x.weight"] @ embedded
+        return w[b + "s0"] + x @ w[b + "s1"] @ entry.reshape(32, 32) @ w[b + "s2"]
 
     def time_mixing(self, i, x):
         b, p = f"blocks.{i}.att.", self.attention(i)

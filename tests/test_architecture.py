@@ -17,33 +17,54 @@ FILES = {
 # Each layer may import itself and what its set names.
 LEAVES = {
     "config",
+    "config_http",
     "config_models",
     "config_stores",
     "logs",
     "version",
     "model_names",
     "cache_root",
+    "absolute_paths",
+    "children",
+    "private_folder",
     "data_folder",
+    "regular_file",
+    "home_folder",
+    "json_pieces",
+    "temporary_files",
 }
 ALLOWED = {
     "version": set(),
     "model_names": set(),
     "config_models": {"model_names"},
+    "config_http": {"config_models"},
     "config_stores": {"config_models"},
-    "config": {"config_models", "config_stores", "model_names"},
+    "config": {"config_http", "config_models", "config_stores", "model_names"},
     "logs": {"config"},
     "cache_root": set(),
+    "absolute_paths": {"checkpoints", "home_folder", "model_names"},
+    "children": {"private_folder"},
+    "private_folder": set(),
+    "bounded_child": {"children"},
     "data_folder": set(),
-    "conversations": set(),
+    "home_folder": set(),
+    "regular_file": set(),
+    "temporary_files": set(),
+    "json_pieces": set(),
+    "conversations": {"json_pieces"},
     "launch": set(),
-    "batches": {"config", "config_stores"},
+    "batches": {"config", "config_stores", "json_pieces"},
     "kernels": {"cache_root"},
-    "checkpoints": set(),
+    "checkpoints": {"children", "home_folder", "regular_file", "temporary_files"},
+    "byte_sizes": set(),
+    "memory_needs": {"model"},
+    "local_models": {"absolute_paths", "byte_sizes", "cache_root", "checkpoints", "children"}
+    | {"config_sources", "kernels", "launch", "memory_needs", "model", "workers"},
     "assets": set(),
-    "model": {"kernels", "checkpoints", "model_names"},
-    "tokenizer": {"checkpoints"},
+    "model": {"kernels", "checkpoints", "model_names", "temporary_files"},
+    "tokenizer": {"checkpoints", "children", "bounded_child", "home_folder", "regular_file"},
     "sampling": {"kernels", "tokenizer"},
-    "grammars": {"tokenizer"},
+    "grammars": {"tokenizer", "bounded_child"},
     "snapshots": {"checkpoints", "model"},
     "engine": {"snapshots", "model", "tokenizer", "sampling", "checkpoints", "kernels", "config"}
     | {"grammars", "model_names", "cache_root"},
@@ -52,18 +73,30 @@ ALLOWED = {
     "api": LEAVES
     | {"access", "batches", "conversations", "grammars", "snapshots", "registry", "workers"}
     | {"sampling", "tokenizer"},
-    "pull": {"checkpoints", "launch"},
-    "bench": {"model", "checkpoints", "kernels", "workers", "launch"},
-    "startup_display": {"workers"},
+    "progress": {"byte_sizes"},
+    "pull": {"checkpoints", "children", "launch", "progress", "regular_file", "temporary_files"},
+    "bench": {"byte_sizes", "model", "checkpoints", "kernels", "progress", "workers", "launch"},
+    "startup_display": {"progress", "workers"},
     "serve": LEAVES | {"access", "api", "registry", "workers", "checkpoints", "startup_display"},
     "convert": {"model", "checkpoints", "kernels", "tokenizer", "workers", "model_names"}
-    | {"launch"},
-    "inspection": {"checkpoints", "model"},
-    "config_sources": {"config"},
-    "access": {"config", "config_models"},
+    | {"launch", "children", "home_folder", "progress", "regular_file", "temporary_files"},
+    "abilities": {"checkpoints", "tokenizer"},
+    "inspection": {
+        "abilities",
+        "byte_sizes",
+        "checkpoints",
+        "home_folder",
+        "memory_needs",
+        "model",
+        "workers",
+    },
+    "fresh_model": {"checkpoints", "model"},
+    "config_sources": {"config", "regular_file"},
+    "access": {"config", "config_http", "config_models", "home_folder", "regular_file"},
     "cli": LEAVES
-    | {"config_sources", "access", "serve", "inspection", "checkpoints", "model", "tokenizer"},
-    "__main__": {"launch"},  # which imports cli, by its name
+    | {"config_sources", "access", "serve", "inspection", "checkpoints", "local_models", "model"}
+    | {"tokenizer", "fresh_model", "launch", "progress", "workers", "temporary_files"},
+    "__main__": set(),  # rwkv_server.py, which imports cli through launch
 }
 API_PROCESS = "server.cli"
 PLAIN_ENGINE_DATA = {
@@ -105,6 +138,15 @@ def test_the_pool_and_client_import_only_plain_data_of_the_engine():
         module = f"server.workers.{name}"
         engine = {name for name in GRAPH[module] if layer(name) == "engine"}
         assert engine <= PLAIN_ENGINE_DATA | {"server.engine"}, module
+
+
+def test_the_program_imports_nothing_before_its_search_path_is_safe():
+    tree = ast.parse((ROOT / "rwkv_server.py").read_text())
+    at_once = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {alias.name for node in at_once for alias in node.names}
+    assert names == {"os", "site", "sys"}  # which the interpreter has imported
+    inside = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {text for text in inside if "server" in text} == {"from server.launch import launch"}
 
 
 def test_there_are_no_cycles():

@@ -1,8 +1,10 @@
 """The command line, as users see it."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -12,7 +14,7 @@ from server.checkpoints.reader import open_checkpoint
 from server.model.config import read_config
 
 runner = CliRunner()
-TINY = ["--layers", "2", "--dim", "64"]
+TINY = ["--layers", "2", "--dim", "64", "--vocab-size", "256"]
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def test_init_and_inspect(model):
     assert found["tokenizer"] == "bytes"
     assert found["state_bytes"] == 2 * (2 * 64 + 64 * 64) * 4
     table = runner.invoke(cli.app, ["inspect", str(model)]).stdout
-    for text in ("RWKV-7", "float32", "162,368", "33,792 bytes per conversation"):
+    for text in ("RWKV-7", "float32", "162,368", "34 kB per conversation"):
         assert text in table
 
 
@@ -80,6 +82,77 @@ def test_user_errors_are_one_line(monkeypatch, capsys, tmp_path, model):
         assert err.startswith("error: ")
         assert err.count("\n") == 1
         assert message in err
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["/dev/zero", "pipe", "folder", "closed"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["inspect", "{}"],
+        ["inspect", "--tokenizer", "{}", "{model}"],
+        ["serve", "{}"],
+        ["serve", "--tokenizer", "{}", "{model}"],
+        ["serve", "--adapter", "{}", "{model}"],
+        ["serve", "--adapter", "{}:0.5", "{model}"],
+        ["serve", "--state", "a={}", "{model}"],
+        ["serve", "--config", "{}", "{model}"],
+        ["serve", "--model-dir", "{}", "{model}"],
+        ["keys", "new", "alice", "--file", "{}"],
+    ],
+)
+def test_what_is_no_regular_file_is_one_line(command, kind, monkeypatch, capsys, tmp_path, model):
+    path = tmp_path / "named"
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "closed":
+            path.write_bytes(b"x")
+            real_open = os.open  # root may read what others may not
+
+            def refused(name, *arguments, **keywords):
+                if str(name) == str(path):
+                    raise PermissionError(13, "Permission denied", str(name))
+                return real_open(name, *arguments, **keywords)
+
+            monkeypatch.setattr(os, "open", refused)
+        case _:
+            path = Path(kind)
+    if kind == "folder" and "--model-dir" in command:
+        return
+    arguments = [text.replace("{model}", str(model)).replace("{}", str(path)) for text in command]
+    if command[:2] == ["inspect", "--tokenizer"]:
+        assert runner.invoke(cli.app, arguments).exit_code == 0  # it is named, and not opened
+        return
+    monkeypatch.setenv("RWKV_SERVER_LOGGING_LEVEL", "error")
+    code, out, error = run(monkeypatch, capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert error.count("\n") == 1
+    assert error.startswith("error: ")
+    assert str(path) in error
+
+
+def test_keys_are_not_made_through_a_link(monkeypatch, capsys, tmp_path):
+    link, target = tmp_path / "keys.toml", tmp_path / "elsewhere"
+    link.symlink_to(target)
+    code, _, error = run(monkeypatch, capsys, "keys", "new", "alice", "--file", str(link))
+    assert (code, error.count("\n")) == (2, 1)
+    assert not target.exists()
+    target.touch(mode=0o600)
+    assert run(monkeypatch, capsys, "keys", "new", "alice", "--file", str(link))[0] == 0
+    assert "[alice]" in target.read_text()
+
+
+def test_the_keys_file_of_the_settings_is_a_regular_file(monkeypatch, capsys, tmp_path, model):
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setenv("RWKV_SERVER_LOGGING_LEVEL", "error")
+    for path in ("/dev/zero", str(tmp_path / "pipe"), str(tmp_path)):
+        monkeypatch.setenv("RWKV_SERVER_HTTP_KEYS_FILE", path)
+        code, _, error = run(monkeypatch, capsys, "serve", str(model))
+        assert (code, error.count("\n")) == (2, 1)
+        assert error.startswith(f"error: {path}: ")
 
 
 def test_wrong_options(monkeypatch, capsys, tmp_path):

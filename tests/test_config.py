@@ -162,3 +162,28 @@ def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(environ, key):
     with pytest.raises(SettingsError, match=r"http\.api_key: should be printable ASCII") as caught:
         load_settings()
     assert "dden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"RWKV_SERVER_MODEL_PATH": "m\udcff.pth"}, "environment: model.path"),
+        ({"RWKV_SERVER_MODEL_ALIASES": r'["a", "b\ud800"]'}, "environment: model.aliases"),
+        ({"RWKV_SERVER_CACHE_SHARED_URL": "redis://\udc80"}, "environment: cache.shared_url"),
+        ({"RWKV_SERVER_HTTP_API_KEY": "secret\udc80"}, "environment: http.api_key"),
+        ({"RWKV_SERVER_MODEL_STATES": r'{"\ud800": "f"}'}, "environment: model.states"),
+    ],
+)
+def test_text_that_is_not_utf_8_is_refused_and_not_shown(environ, variables, named):
+    environ(variables)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value).startswith(f"{named}: must be valid UTF-8")
+    assert str(caught.value).isprintable()
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["m\udcff.pth", Path("folder\udc80") / "m.pth"])
+def test_a_path_that_is_not_utf_8_is_refused(path):
+    with pytest.raises(SettingsError, match=r"command line: model.path: must be valid UTF-8"):
+        load_settings(overrides={"model": {"path": path}})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from server.checkpoints import finite_values
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.locate import locate
 from server.convert.convert import Request, convert
@@ -51,6 +52,18 @@ def test_every_format(model, tmp_path, name, dtype, format, stored):
     assert sum(found["stored_bytes"].values()) > 10_000
 
 
+@pytest.mark.parametrize("name", ["b.safetensors", "b.packed"])
+def test_a_deep_embedding_is_named(tmp_path, name):
+    tensors = random_tensors(layers=2, dim=64, head_size=32, vocab_size=256, generation="rwkv7a")
+    model = write_model(tmp_path / "a.safetensors", tensors)
+    convert(Request(str(model), tmp_path / name), 1, lambda *_: None)
+    shown = table_of(tmp_path / name)
+    assert shown["architecture"] == "RWKV-7a"
+    assert shown["dimension"] == "64 (2 × head of 32)"
+    assert shown["parameters"] == f"{sum(t.size for t in tensors.values()):,}"
+    assert look_at(locate(str(tmp_path / name))).to_json()["generation"] == "rwkv7a"
+
+
 @pytest.mark.parametrize(
     ("model", "dtypes", "epsilon"),
     [
@@ -93,3 +106,49 @@ def test_what_is_no_model_by_itself(tmp_path):
         path = write_model(tmp_path / "x.st", tensors)
         with pytest.raises(CheckpointError, match=what):
             look_at(locate(str(path)))
+
+
+def test_values_that_are_not_finite_are_told(tmp_path, monkeypatch):
+    tensors = random_tensors(layers=2, dim=64, head_size=32, vocab_size=256)
+    tensors["blocks.1.ffn.key.weight"][3, :5] = np.nan
+    tensors["emb.weight"][7, 7] = np.inf
+    path = write_model(tmp_path / "m.st", tensors)
+    found = look_at(locate(str(path)))
+    assert found.to_json()["not_finite"] == {"blocks.1.ffn.key.weight": 5, "emb.weight": 1}
+    assert found.to_json()["values_checked"] == 1
+    shown = table_of(path)["values"]
+    assert shown == found.warning
+    assert shown.startswith("6 values in 2 tensors are not finite")
+    assert "emb.weight (1)" in shown
+    good = write_model(tmp_path / "good.st", random_tensors(layers=2, dim=64, head_size=32))
+    assert table_of(good)["values"] == "all finite"
+    monkeypatch.setattr(finite_values, "_PIECE_BYTES", 1000)
+    part = look_at(locate(str(good)), max_bytes=100_000)
+    assert 0 < part.values.checked < 1
+    assert not part.warning
+
+
+@pytest.mark.parametrize(
+    ("name", "can"),
+    [
+        ("RWKV-x070-World-0.1B", "complete text, chat, tools"),
+        ("rwkv7-g1-0.1b-20250307-ctx4096", "complete text, chat, tools, reasoning"),
+        (
+            "rwkv7-g1k-0.1b-20260930-ctx25600",
+            "complete text, chat, tools, reasoning, fill in the middle",
+        ),
+    ],
+)
+def test_what_it_can_do_is_told_by_its_name(model, name, can):
+    path = model.rename(model.with_name(f"{name}.safetensors"))
+    assert table_of(path)["can"] == can
+    assert look_at(locate(str(path))).to_json()["abilities"] == can.split(", ")[1:]
+
+
+def test_a_template_of_its_own_tells_too(model, tmp_path):
+    (tmp_path / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.content }}{% endfor %}<think>{{ tools }}"
+    )
+    assert look_at(locate(str(model))).abilities == ("chat", "reasoning")
+    (tmp_path / "chat_template.jinja").write_text("{% broken")
+    assert look_at(locate(str(model))).abilities == ()

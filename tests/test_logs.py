@@ -1,18 +1,8 @@
 import json
 import logging
 
-import pytest
-
 from server.config import LoggingSettings
 from server.logs import request_id, setup_logging
-
-
-@pytest.fixture(autouse=True)
-def root_logger():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
 
 
 def test_lines_for_people(capsys):

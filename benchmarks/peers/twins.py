@@ -27,7 +27,9 @@ Tensors = dict[str, npt.NDArray[np.float32]]
 
 LAYERS, DIMS, HEAD_SIZE, VOCAB_SIZE = 3, (128, 192), 64, 101
 TOKENS = [int(token) for token in np.random.default_rng(7).integers(0, VOCAB_SIZE, 40)]
-GENERATIONS = ("rwkv4", "rwkv5.0", "rwkv5.1", "rwkv5.2", "rwkv6", "rwkv7")
+GENERATIONS = ("rwkv4", "rwkv5.0", "rwkv5.1", "rwkv5.2", "rwkv6", "rwkv7", "rwkv7a")
+_SWITCHES = {("0", "0"): GENERATIONS[:5], ("1", "0"): ("rwkv7",), ("1", "1"): ("rwkv7a",)}
+"""RWKV_V7_ON and RWKV_DE_VERSION, by which the package knows what it reads."""
 _BONUSES = ("time_first", "time_faaaa")
 _RWKV_SCRIPT = Path(__file__).with_name("rwkv_logits.py")
 
@@ -52,13 +54,14 @@ def compare(python: Path, folder: Path) -> dict[str, dict[str, dict[str, float]]
     """
     models = random_models()
     theirs: dict[str, dict[str, list[float]]] = {}
-    for enabled in ("0", "1"):
+    for (enabled, deep), generations in _SWITCHES.items():
         paths = [
             write_model(folder / f"{name}.safetensors", tensors)  # type: ignore[no-untyped-call]
             for name, tensors in models.items()
-            if name.startswith("rwkv7") == (enabled == "1")
+            if name.split("-")[0] in generations
         ]
         environment = {"RWKV_V7_ON": enabled, "RWKV_JIT_ON": "0", "RWKV_CUDA_ON": "0"}
+        environment["RWKV_DE_VERSION"] = deep
         theirs |= last_json(run([python, _RWKV_SCRIPT, *paths, "--tokens", *TOKENS], environment))
     return {
         name: _differences(twin(tensors).read(TOKENS), theirs[name])  # type: ignore[no-untyped-call]

@@ -13,6 +13,12 @@ from server.config import LimitsSettings
 
 _MAX_ACCOUNTS = 4096  # of names that come and go with the keys file
 
+_SHORT = 100
+"""Requests with at most this part of limits.max_queued_tokens are short, and have room of their own
+beyond it: somebody's prompts of a million tokens must not keep everybody else out."""
+_ROOM_OF_SHORT = 4
+"""As a part of it, too."""
+
 RefusalCode = Literal[
     "invalid_value", "queue_full", "rate_limit_exceeded", "queue_timeout", "deadline_exceeded"
 ]
@@ -60,9 +66,14 @@ class Account:
             found |= bucket.headers(unit)
         return found
 
-    def check(self, tokens: int) -> None:
-        """Raises Refusal when one more request, with so many tokens, is over a minute's amount."""
+    def check(self, tokens: int, requests: int = 1) -> None:
+        """Raises Refusal when one more request, with so many tokens, is over a minute's amount.
+
+        With `requests` 0 they are the tokens of one that was charged already.
+        """
         for unit, bucket in self._buckets.items():
+            if unit == "requests" and not requests:
+                continue
             seconds = bucket.seconds_until(1 if unit == "requests" else tokens)
             if seconds > 0:
                 message = f"over this key's limit of {bucket.per_minute} {unit} a minute"
@@ -80,6 +91,8 @@ class Admission:
 
     def __init__(self, limits: LimitsSettings, clock: Clock = time.monotonic) -> None:
         self.total = Load(clock)
+        self.short = Load(clock)
+        """Of short requests alone."""
         self.limits = limits
         self.clock = clock
         self._accounts: dict[str, Account] = {}
@@ -93,7 +106,8 @@ class Admission:
         the next one when one has finished. The tokens of all count from the beginning.
 
         Raises Refusal: invalid_value when it could never be admitted, queue_full or
-        rate_limit_exceeded. A prompt over a bound on tokens is admitted when no other is queued.
+        rate_limit_exceeded. A prompt over a bound on tokens is admitted when no other is queued,
+        and short ones while a quarter of the server's bound holds all of them.
         """
         account, own, limits = self.account(caller), caller.limits, self.limits
         requests, tokens = len(prompts) * choices, sum(prompts)
@@ -102,10 +116,12 @@ class Admission:
             requests = min(requests, at_once, most, limits.max_requests)
         account.check(tokens)
         _check("this key", account.load, own.max_requests, own.max_queued_tokens, requests, tokens)
-        bounds = limits.max_requests, limits.max_queued_tokens
-        _check("the server", self.total, *bounds, requests, tokens)
+        is_short = tokens <= limits.max_queued_tokens // _SHORT
+        room = limits.max_queued_tokens // _ROOM_OF_SHORT - self.short.queued_tokens
+        max_tokens = 0 if is_short and tokens <= room else limits.max_queued_tokens
+        _check("the server", self.total, limits.max_requests, max_tokens, requests, tokens)
         account.use(1, tokens)
-        return Ticket(self, account, prompts, choices, requests)
+        return Ticket(self, account, prompts, choices, requests, is_short)
 
     def account(self, caller: Caller) -> Account:
         """Of the caller's name, with the caller's limits."""
@@ -148,12 +164,13 @@ class Ticket:
         prompts: Sequence[int],
         choices: int,
         at_once: int,
+        is_short: bool,
     ) -> None:
         """The first `at_once` choices are held; when one of those finishes, the next one is."""
         self.at_once = at_once
         self._total = admission.total
         self._account = account
-        self._loads = (admission.total, account.load)
+        self._loads = [admission.total, account.load, *([admission.short] if is_short else [])]
         self._limits = admission.limits
         self._clock = admission.clock
         now = self._clock()
@@ -174,7 +191,9 @@ class Ticket:
         self._queue_deadline = math.inf
         prompt = choice // self._choices
         if prompt in self._unread:
-            self._unqueue(prompt, by_engine=True)
+            read = self._unread.pop(prompt)
+            for load in self._loads:
+                load.read(read)
         if choice in self._waiting:
             self._waiting.remove(choice)
             self._running.add(choice)
@@ -185,6 +204,19 @@ class Ticket:
             for load in self._loads:
                 load.ended()
             self._hold_next()
+
+    def charge(self, tokens: int) -> None:
+        """Charge what a text has come to, which was not known before it was encoded.
+
+        Raises Refusal; then the ticket is withdrawn.
+        """
+        try:
+            self._account.check(tokens, requests=0)
+        except Refusal:
+            self.withdraw()
+            raise
+        self._account.use(0, tokens)
+        self._tokens += tokens
 
     @property
     def seconds_left(self) -> float:
@@ -201,8 +233,10 @@ class Ticket:
 
     def close(self) -> None:
         """Hold nothing any more; without effect the second time."""
-        for prompt in list(self._unread):
-            self._unqueue(prompt, by_engine=False)
+        unread = sum(self._unread.values())
+        self._unread.clear()
+        for load in self._loads:
+            load.read(unread, by_engine=False)
         for load in self._loads:
             for _ in self._waiting:
                 load.left()
@@ -222,8 +256,3 @@ class Ticket:
             self._waiting.add(self._later.popleft())
             for load in self._loads:
                 load.add(1, 0)
-
-    def _unqueue(self, prompt: int, by_engine: bool) -> None:
-        tokens = self._unread.pop(prompt)
-        for load in self._loads:
-            load.read(tokens, by_engine)

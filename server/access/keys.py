@@ -2,11 +2,13 @@
 
 import hmac
 import logging
-from pathlib import Path
+from collections.abc import Callable
 
-from server.access.caller import Caller
+from server.access.caller import ANYBODY, Caller
 from server.access.keys_file import digest_of, read_keys_file
-from server.config import HttpSettings, SettingsError
+from server.config import SettingsError
+from server.config_http import HttpSettings
+from server.home_folder import expanded
 
 log = logging.getLogger(__name__)
 
@@ -16,11 +18,12 @@ class Keys:
 
     def __init__(self, settings: HttpSettings) -> None:
         """Raises SettingsError: one line that names what is wrong with the keys."""
-        self._path = Path(settings.keys_file) if settings.keys_file else None
+        self._path = expanded(settings.keys_file) if settings.keys_file else None
         self._from_environment = _from_environment(settings)
         self.required = bool(self._path or self._from_environment)
         """Whether requests need a key."""
         self._callers = self._read()
+        self._watchers: list[Callable[[], None]] = []
         if self.required and not self._callers:
             log.warning("%s: has no keys: all requests are refused", self._path)
 
@@ -37,6 +40,24 @@ class Keys:
         """The owner of the key of this name, while there is one."""
         return next((each for each in self._callers.values() if each.name == name), None)
 
+    def caller_of_tenant(self, tenant: str) -> Caller | None:
+        """For whom work of a tenant is done that goes on without a request; anybody without keys.
+
+        None when the key of its name was taken back.
+        """
+        if not self.required:
+            return ANYBODY
+        return next((each for each in self._callers.values() if each.tenant == tenant), None)
+
+    @property
+    def are_several(self) -> bool:
+        """Whether there are others to leave something to."""
+        return len(self._callers) > 1
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called when the keys were read again."""
+        self._watchers.append(changed)
+
     def reread(self) -> None:
         """Read the file again. What is wrong with it is logged, and the keys stay as they are."""
         if self._path is None:
@@ -47,6 +68,8 @@ class Keys:
             log.error("the keys stay as they are: %s", error)
         else:
             log.info("keys that are known: %d", len(self._callers))
+            for changed in self._watchers:
+                changed()
 
     def _read(self) -> dict[bytes, Caller]:
         callers = dict(self._from_environment)

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import secrets
-import stat
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, Validati
 
 from server.access.caller import Caller, KeyLimits, Role
 from server.config import SettingsError
+from server.regular_file import read_regular
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +89,13 @@ def append_key(path: Path, name: str, table: str) -> None:
 
     Raises SettingsError when the file is broken or has the name, and OSError.
     """
-    known = read_keys_file(path) if path.exists() else {}
+    exists = path.exists()
+    known = read_keys_file(path) if exists else {}
     if any(caller.name == name for caller in known.values()):
         raise SettingsError(f"{path}: has a key of the name {name}; remove its table first")
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    # A link to where there is nothing yet would make the file there.
+    how = os.O_APPEND if exists else os.O_CREAT | os.O_EXCL
+    handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK | how, 0o600)
     with open(handle, "w", encoding="utf-8") as file:  # noqa: PTH123 - of a handle
         file.write(f"\n{table}")
 
@@ -100,7 +103,7 @@ def append_key(path: Path, name: str, table: str) -> None:
 def _read_toml(path: Path) -> dict[str, Any]:
     content = _read_bytes(path)
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(content.decode("utf-8-sig"))
     except RecursionError:
         raise SettingsError(f"{path}: not valid TOML: nested too deeply") from None
     except ValueError as error:  # not TOML, not UTF-8, or a number of thousands of digits
@@ -110,17 +113,11 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe could keep us waiting
-            raise SettingsError(f"{path}: not a regular file")
-        if status.st_mode & 0o077:
+        content = read_regular(path, _MAX_BYTES)
+        if path.stat().st_mode & 0o077:
             log.warning("%s: others may read or write it; `chmod 600` it", path)
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror or error}") from None
-    if len(content) > _MAX_BYTES:
-        raise SettingsError(f"{path}: larger than {_MAX_BYTES} bytes")
     return content
 
 

@@ -1,6 +1,9 @@
 """Who calls, and whether a request may begin: what server/access decides, in terms of HTTP."""
 
-from collections.abc import Sequence
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from fastapi import Request
 from starlette.datastructures import Headers
@@ -78,6 +81,31 @@ def admit(scope: Scope, prompts: Sequence[int], choices: int, at_once: int | Non
         return admission.admit(state["caller"], prompts, choices, at_once)
     except Refusal as error:
         raise refusal(error) from None
+
+
+@asynccontextmanager
+async def admitted(scope: Scope) -> AsyncIterator[Callable[[int], None]]:
+    """Hold a request that asks what a text is in tokens: it counts as any other, for its time.
+
+    Gives what charges the tokens when they are known. Raises ApiError, as admit() does, and when
+    limits.total_seconds have passed.
+    """
+    ticket = admit(scope, [0], 1)
+
+    def charge(tokens: int) -> None:
+        try:
+            ticket.charge(tokens)
+        except Refusal as error:
+            raise refusal(error) from None
+
+    left = ticket.seconds_left
+    try:
+        async with asyncio.timeout(None if left == math.inf else left):
+            yield charge
+    except TimeoutError:
+        raise refusal(ticket.overdue()) from None
+    finally:
+        ticket.close()
 
 
 def refusal(error: Refusal) -> ApiError:

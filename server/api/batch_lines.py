@@ -14,6 +14,8 @@ from starlette.types import Message, Scope
 
 from server.access.admission import Admission
 from server.access.keys import Keys
+from server.api.bodies.threads import off_loop
+from server.api.choices import TokenCount
 from server.api.tenant import LAST_PRIORITY, Owner
 from server.batches.records import Answer, TokenUse
 from server.batches.records import Owner as BatchOwner
@@ -38,12 +40,37 @@ class BatchLines:
             "total_seconds": 0.0,
         }
         self._admission = Admission(settings.limits.model_copy(update=changes))
+        self._running: dict[asyncio.Timeout, BatchOwner] = {}
+        keys.watch(self._end_revoked)
 
     async def answer(self, owner: BatchOwner, endpoint: str, body: bytes) -> Answer:
-        """POST a body to an endpoint. When this is cancelled the request is aborted."""
-        response = _Response(body)
-        await self._app(self._scope(owner, endpoint, len(body)), response.receive, response.send)
-        return response.answer()
+        """POST a body to an endpoint. When this is cancelled the request is aborted.
+
+        So it is when the owner's key is taken back; then the answer is that of a wrong key.
+        """
+        try:
+            async with asyncio.timeout(None) as until_revoked:
+                self._running[until_revoked] = owner
+                try:
+                    return await self._ask(owner, endpoint, body)
+                finally:
+                    del self._running[until_revoked]
+        except TimeoutError:
+            if not until_revoked.expired():
+                raise
+        return await self._ask(owner, endpoint, body)
+
+    async def _ask(self, owner: BatchOwner, endpoint: str, body: bytes) -> Answer:
+        response, scope = _Response(body), self._scope(owner, endpoint, len(body))
+        await self._app(scope, response.receive, response.send)
+        tokens = scope["state"].get("tokens")
+        return await off_loop(response.size, response.answer, tokens)
+
+    def _end_revoked(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for until_revoked, owner in self._running.items():
+            if self._keys.required and self._keys.caller_named(owner.key) is None:
+                until_revoked.reschedule(now)
 
     def _scope(self, owner: BatchOwner, endpoint: str, size: int) -> Scope:
         state: dict[str, Any] = {"admission": self._admission}
@@ -97,49 +124,34 @@ class _Response:
         else:
             self._chunks.append(message.get("body", b""))
 
-    def answer(self) -> Answer:
-        """All of it. Raises msgspec.DecodeError for what is not JSON."""
-        body = msgspec.json.format(b"".join(self._chunks), indent=-1)  # in one line
+    @property
+    def size(self) -> int:
+        """Bytes of the body that came."""
+        return sum(map(len, self._chunks))
+
+    def answer(self, tokens: TokenCount | None) -> Answer:
+        """All of it; `tokens` are those of its generation. Not for the event loop: it may be long.
+
+        Raises msgspec.DecodeError for what is not JSON.
+        """
+        body = b"".join(self._chunks)
+        if b"\n" in body:
+            body = msgspec.json.format(body, indent=-1)
         tries_again = self._status in _LATER or self._status == 500
         is_final = self._headers.get("x-should-retry") == "false" or not tries_again
         return Answer(
             status_code=self._status,
             request_id=self._headers["x-request-id"],
             body=body,
-            tokens=_tokens(body),
+            tokens=_use_of(tokens) if tokens and self._status == 200 else TokenUse(),
             retry_after=None if is_final else float(self._headers.get("retry-after", 0)),
         )
 
 
-class _Details(msgspec.Struct):
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
-
-
-class _Usage(msgspec.Struct):
-    """In the terms of chat, or in those of responses."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
-    input_tokens_details: _Details | None = None
-    output_tokens_details: _Details | None = None
-
-
-class _Body(msgspec.Struct):
-    usage: _Usage | None = None
-
-
-def _tokens(body: bytes) -> TokenUse:
-    usage = msgspec.json.decode(body, type=_Body).usage or _Usage()
-    read = usage.prompt_tokens_details or usage.input_tokens_details or _Details()
-    written = usage.completion_tokens_details or usage.output_tokens_details or _Details()
+def _use_of(tokens: TokenCount) -> TokenUse:
     return TokenUse(
-        input=usage.prompt_tokens or usage.input_tokens,
-        cached=read.cached_tokens,
-        output=usage.completion_tokens or usage.output_tokens,
-        reasoning=written.reasoning_tokens,
+        input=tokens.prompt,
+        cached=tokens.cached,
+        output=tokens.completion,
+        reasoning=tokens.reasoning,
     )

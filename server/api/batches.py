@@ -6,14 +6,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import BinaryIO, ParamSpec, TypeVar
 
+from server.api.bodies.lines import line_check
 from server.api.errors import ApiError
+from server.api.places import Places
 from server.api.schemas.batches import BatchListQuery, BatchRequest
 from server.api.schemas.files import FileFields, FileListQuery
+from server.api.uploads import Upload
 from server.batches.records import (
     Batch,
     BatchesDamagedError,
     BatchesUnavailableError,
     BatchOverError,
+    DiskFullError,
     FileInUseError,
     NewBatch,
     NoRoomError,
@@ -38,6 +42,8 @@ _ID_SHOWN = 80
 _LINE_HEAD_BYTES = 16 << 10
 """What a line may have besides its body."""
 _DISABLED = "This server keeps no files and no batches: batches.limit_bytes is 0"
+DISK_FULL = "There is no room for it: the disk is full"
+"""What a client is told: not in which folder."""
 _UNAVAILABLE = "The server cannot keep or read files and batches; its log says more"
 
 
@@ -49,18 +55,27 @@ class Batches:
     that named it.
     """
 
-    def __init__(self, store: BatchStore | None, absence: ApiError | None = None) -> None:
+    def __init__(
+        self, store: BatchStore | None, max_uploads: int, absence: ApiError | None = None
+    ) -> None:
         """`absence` is why there is no store."""
         self._store = store
         self._absence = absence
         self._runner: BatchRunner | None = None
+        self._uploads = Places(max_uploads, "uploads")
+
+    def share(self, is_shared: Callable[[], bool]) -> None:
+        """How to know whether there are several keys: then none takes more than it leaves."""
+        self._uploads.is_shared = is_shared
+        if self._store is not None:
+            self._store.room.is_shared = is_shared
 
     def compute_with(self, call: Call, settings: Settings) -> None:
         """How lines are answered, once start() is called."""
         if self._store is not None:
             most_bytes = settings.http.max_body_bytes + _LINE_HEAD_BYTES
             bounds = settings.batch_lines, settings.batches.max_lines, most_bytes
-            self._runner = BatchRunner(self._store, call, *bounds)
+            self._runner = BatchRunner(self._store, call, *bounds, line_check(settings))
 
     def start(self) -> None:
         """Begin to compute, with what an earlier run of the server has left."""
@@ -78,14 +93,20 @@ class Batches:
             await self._runner.stop()
 
     @asynccontextmanager
-    async def room_for(self, tenant: str, size: int) -> AsyncIterator[None]:
-        """Within it a file of so many bytes can be added."""
-        files = self._opened.files
-        await self._call("", "", files.reserve, tenant, size)
-        try:
-            yield
-        finally:
-            files.release(tenant, size)
+    async def upload(self, tenant: str, announced: int) -> AsyncIterator[Upload]:
+        """Within it a file can be added whose bytes were counted. Raises queue_full as well."""
+        store = self._opened
+        with self._uploads.taken(tenant):
+            await self._call("", "", store.begin_upload, tenant, announced)
+
+            async def reserve(size: int) -> None:
+                await self._call("", "", store.room.grow_upload, tenant, size)
+
+            upload = Upload(reserve, _is_full, store.files.folder)
+            try:
+                yield upload
+            finally:
+                store.room.end_upload(tenant, upload.reserved)
 
     async def add_file(
         self, tenant: str, name: str, fields: FileFields, source: BinaryIO
@@ -141,6 +162,11 @@ class Batches:
         self._wake()
         return batch
 
+    async def remove_batch(self, tenant: str, ident: str) -> None:
+        """End a batch if it is not over, and delete it."""
+        await self._call(ident, "id", self._opened.remove, tenant, ident)
+        self._wake()
+
     def close(self) -> None:
         """Close the files."""
         if self._store is not None:
@@ -176,6 +202,9 @@ class Batches:
         except BatchOverError as error:
             message = f"The batch {shown} cannot be cancelled: it is {error}"
             raise ApiError("batch_over", message, param) from None
+        except DiskFullError as error:
+            log.error("batches: %s", error)
+            raise ApiError("batches_full", DISK_FULL) from None
         except NoRoomError as error:
             raise ApiError("batches_full", f"There is no room for it: {error}") from None
         except BatchesUnavailableError as error:
@@ -185,12 +214,18 @@ class Batches:
 
 def open_batches(settings: Settings) -> Batches:
     """Open the store, or warn that it cannot be had. Raises SettingsError for a damaged one."""
+    most = settings.batches.max_uploads
     if not settings.batches.limit_bytes:
-        return Batches(None, ApiError("batches_disabled", _DISABLED))
+        return Batches(None, most, ApiError("batches_disabled", _DISABLED))
     try:
-        return Batches(BatchStore(data_folder(settings.batches.directory), settings.batches))
+        store = BatchStore(data_folder(settings.batches.directory), settings.batches)
     except BatchesDamagedError as error:
         raise SettingsError(str(error)) from None
     except (NoDataFolderError, BatchesUnavailableError, NoRoomError) as error:
         log.warning("there are no files and batches: %s; set batches.directory", error)
-        return Batches(None, ApiError("batches_unavailable", _UNAVAILABLE))
+        return Batches(None, most, ApiError("batches_unavailable", _UNAVAILABLE))
+    return Batches(store, most)
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, ApiError) and error.code == "batches_full"

@@ -1,39 +1,57 @@
 """Where in a conversation others may well go on differently: what the state cache keeps there."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from server.api.text_threads import breathe
 from server.snapshots.snapshot import SnapshotKind
-from server.tokenizer.base import Tokenizer, TokenizerError
+from server.tokenizer.base import Tokenizer, TokenizerError, utf8
+from server.tokenizer.bounded_template import TemplateFailedError
 from server.tokenizer.chat_template import Renderer
+from server.tokenizer.prompt_parts import Span
 
 Messages = Sequence[Mapping[str, Any]]
 
+_TOKENS_AT_ONCE = 16 << 10
 _MARK = "\0"  # in no text that follows a content in a prompt
 
 
-def chat_boundaries(
+def boundaries_in(
     messages: Messages,
     text: str,
-    ids: Sequence[int],
     template: Renderer,
-    tokenizer: Tokenizer,
     breakpoints: Iterable[tuple[int, int]] = (),
-) -> dict[int, SnapshotKind]:
-    """After how many of the ids the last message, the system message and the breakpoints end.
+) -> list[tuple[int, SnapshotKind]]:
+    """After how many characters the last message, the system message and the breakpoints end.
 
-    `text` is what the messages render to, `ids` what it encodes to. A breakpoint is the index of a
-    message, and after how many characters of its content it lies. Where two ends are the same, the
-    kind is that of the later in the order above.
+    `text` is what the messages render to. A breakpoint is the index of a message, and after how
+    many characters of its content it lies.
     """
     ends = [*_whole_messages(messages, text, template)]
     for index, characters in breakpoints:
         try:
             end = content_end(messages, index, characters, text, template)
+        except TemplateFailedError:
+            raise
         except TokenizerError:  # a template may refuse a message that was cut
             continue
         ends.append((end, "breakpoint"))
-    counts = tokens_until([end for end, _ in ends], text, ids, tokenizer)
+    return ends
+
+
+def token_boundaries(
+    ends: Sequence[tuple[int, SnapshotKind]],
+    text: str,
+    ids: Sequence[int],
+    tokenizer: Tokenizer,
+    spans: Sequence[Span] = (),
+) -> dict[int, SnapshotKind]:
+    """The same after how many of the ids of the text.
+
+    Where two ends are the same, the kind is that of the later one.
+    """
+    counts = tokens_until([end for end, _ in ends], text, ids, tokenizer, spans)
     return dict(zip(counts, (kind for _, kind in ends), strict=True))
 
 
@@ -59,20 +77,60 @@ def content_end(
 
 
 def tokens_until(
-    ends: Sequence[int], text: str, ids: Sequence[int], tokenizer: Tokenizer
+    ends: Sequence[int],
+    text: str,
+    ids: Sequence[int],
+    tokenizer: Tokenizer,
+    spans: Sequence[Span] = (),
 ) -> list[int]:
-    """For each end, in characters of the text: how many tokens end there or before."""
-    counts: dict[int, int] = {}
-    position, count = 0, 0
+    """For each end, in characters of the text: how many tokens end there or before.
+
+    `spans` are what the parts of the text have become, if that has special tokens.
+    """
+    spans = spans or (Span(0, len(text), 0, len(ids)),)
+    begins = [span.start for span in spans]
+    within: dict[int, list[int]] = {}
     for end in sorted(set(ends)):
-        limit = len(text[:end].encode())
-        while count < len(ids):
-            size = len(tokenizer.token_bytes(ids[count]))
-            if position + size > limit:
-                break
-            position, count = position + size, count + 1
-        counts[end] = count
+        within.setdefault(max(0, bisect_left(begins, end) - 1), []).append(end)
+    counts: dict[int, int] = {}
+    for number, some in within.items():
+        span = spans[number]
+        if span.is_special:
+            counts |= {end: span.last if end >= span.end else span.first for end in some}
+        else:
+            counts |= _tokens_until(some, span, text, ids, tokenizer)
     return [counts[end] for end in ends]
+
+
+def _tokens_until(
+    ends: Sequence[int], span: Span, text: str, ids: Sequence[int], tokenizer: Tokenizer
+) -> dict[int, int]:
+    """The same for ends, in order, within a part that is text."""
+    counts: dict[int, int] = {}
+    position, count = 0, span.first
+    for end in ends:
+        limit = len(utf8(text[span.start : end]))
+        while count < span.last:
+            some = ids[count : min(count + _TOKENS_AT_ONCE, span.last)]
+            size = sum(map(len, map(tokenizer.token_bytes, some)))
+            if position + size > limit:
+                within = _tokens_within(limit - position, some, tokenizer)
+                size = sum(map(len, map(tokenizer.token_bytes, some[:within])))
+                position, count = position + size, count + within
+                break
+            position, count = position + size, count + len(some)
+            breathe()
+        counts[end] = count
+    return counts
+
+
+def _tokens_within(size: int, ids: Sequence[int], tokenizer: Tokenizer) -> int:
+    """How many of the first ids have no more bytes together."""
+    for count, token_id in enumerate(ids):
+        size -= len(tokenizer.token_bytes(token_id))
+        if size < 0:
+            return count
+    return len(ids)
 
 
 def _whole_messages(
@@ -86,6 +144,8 @@ def _whole_messages(
     for beginning, kind in beginnings:
         try:
             part = template.render(beginning, add_generation_prompt=False).rstrip()
+        except TemplateFailedError:
+            raise
         except TokenizerError:  # a template may refuse a conversation that is only begun
             continue
         if part and text.startswith(part):

@@ -51,15 +51,14 @@ class GeneratedChoice:
     finish_reason: Finish | None = None
     state: bytes = b""
     """At the end, if its task keeps the state."""
-    logprobs: list[LogprobEntry] = field(default_factory=list)
-    """Of the tokens of the text, and of the token that ended it."""
-    prompt_logprobs: list[LogprobEntry] = field(default_factory=list)
     logprob_sum: float = 0.0
     """Of all token_ids."""
     embedding: bytes = b""
     """At the end, if its task has a pooling: see RequestOutput."""
     reader: AnswerReader = field(default_factory=lambda: AnswerReader(AnswerForm()))
     """Has read the text as an assistant's answer, if the plan says what form that has."""
+    index: int = 0
+    """In the order of the plan."""
 
     @property
     def text(self) -> str:
@@ -85,10 +84,14 @@ class News:
     text: str
     finish_reason: Finish | None
     logprobs: list[LogprobEntry] = field(default_factory=list)
-    """Of the text's tokens, if they were asked for."""
+    """Of the text's tokens and of the one that ended it, if they were asked for."""
+    content_logprobs: list[LogprobEntry] = field(default_factory=list)
+    """Of the tokens that the deltas' content is made of."""
     prompt_logprobs: list[LogprobEntry] = field(default_factory=list)
-    """The first time, if they were asked for."""
+    """At the beginning, in one part or several, if they were asked for."""
     deltas: Sequence[Delta] = ()
     """What the text makes of an assistant's answer."""
+    token_ids: Sequence[int] = ()
+    """That came, also of text that is held back."""
     stop_string: str = ""
     """With the finish reason: what ended the text, if it was a stop string."""

@@ -1,36 +1,37 @@
 """What the answers of /v1/completions show besides what was generated."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from server.api.logprobs import LogprobEntry, completion_logprobs
+from server.api.plan import Plan
+from server.json_pieces import JsonText
 from server.tokenizer.base import Tokenizer
 
 
 @dataclass(frozen=True)
 class CompletionForm:
-    """The prompt before the text, and the log-probabilities, if they were asked for."""
+    """The prompt before the text, and the log-probabilities, if they were asked for.
 
-    echoes: Sequence[str] = ()
-    """The texts of the prompts; none without echo."""
-    per_prompt: int = 1
-    """Of the choices that are returned."""
+    Choices are those that were generated, whether or not they are returned.
+    """
+
+    plan: Plan
     tokenizer: Tokenizer | None = None
     """Given if the log-probabilities are shown."""
 
-    def echo(self, index: int) -> str:
-        """What a choice begins with."""
-        return self.echoes[index // self.per_prompt] if self.echoes else ""
+    def text(self, index: int, text: str) -> str | JsonText:
+        """What a choice begins with, and after it some text."""
+        echo = self._echo(index)
+        return text if echo is None else echo.followed_by(text)
 
-    def logprobs(
-        self, index: int, prompt: Sequence[LogprobEntry], answer: Sequence[LogprobEntry]
-    ) -> dict[str, Any] | None:
-        """Of the tokens of a choice, and before them those of its prompt."""
-        if self.tokenizer is None:
-            return None
-        return completion_logprobs(prompt, answer, self.tokenizer, len(self.echo(index)))
+    def answer_begins(self, index: int) -> int:
+        """After how many characters."""
+        echo = self._echo(index)
+        return 0 if echo is None else len(echo)
 
+    def logprobs_of_prompt(self, index: int) -> int:
+        """How many tokens of the prompt of a choice have log-probabilities, if any of them have."""
+        return len(self.plan.choices[index].prompt_ids)
 
-PLAIN = CompletionForm()
-"""Only what was generated."""
+    def _echo(self, index: int) -> JsonText | None:
+        plan = self.plan
+        return plan.echoes[index // plan.choices_per_prompt] if plan.echoes else None

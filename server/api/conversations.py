@@ -21,12 +21,14 @@ from server.conversations.records import (
     StoreDamagedError,
     StoreFullError,
     StoreUnavailableError,
+    TooMuchTextError,
     UnknownConversationError,
     UnknownItemError,
     UnknownResponseError,
 )
 from server.conversations.response_store import ResponseStore
-from server.conversations.threads import Bounds, Threads
+from server.conversations.room import Bounds
+from server.conversations.threads import Threads
 from server.data_folder import NoDataFolderError, data_folder
 
 log = logging.getLogger(__name__)
@@ -52,8 +54,9 @@ _UNKNOWN = {
 class Conversations:
     """The stores of all tenants, or the reason why there are none.
 
-    call() raises ApiError: responses_disabled, responses_unavailable, responses_full, and
-    response_not_found, conversation_not_found or item_not_found for what this tenant has not.
+    call() raises ApiError: responses_disabled, responses_unavailable, responses_full,
+    context_length_exceeded, and response_not_found, conversation_not_found or item_not_found for
+    what this tenant has not.
     """
 
     def __init__(
@@ -65,8 +68,7 @@ class Conversations:
         self._executor = ThreadPoolExecutor(_THREADS, "responses")
         self._stores: tuple[ResponseStore, ConversationStore] | None = None
         if database is not None:
-            bounds = Bounds(settings.limit, settings.limit_bytes, settings.ttl_seconds)
-            threads = Threads(database, bounds)
+            threads = Threads(database, _bounds(settings))
             self._stores = ResponseStore(threads), ConversationStore(threads)
 
     @property
@@ -93,6 +95,8 @@ class Conversations:
             code, noun = _UNKNOWN[type(error)]
             ident = f" with id {str(error)[:_ID_SHOWN]!r}" if error.args else ""
             raise ApiError(code, f"{noun}{ident} not found.", "id") from None
+        except TooMuchTextError as error:
+            raise ApiError("context_length_exceeded", str(error), "input") from None
         except StoreFullError as error:
             raise ApiError("responses_full", f"There is no room for this: {error}") from None
         except StoreUnavailableError as error:
@@ -113,7 +117,7 @@ class Conversations:
             context, status = await self.call(self.responses.context, tenant, previous)
         except ApiError as error:
             if error.code != "response_not_found":
-                raise
+                raise error.renamed(lambda _: name) from None
             message = f"Previous response with id {previous[:_ID_SHOWN]!r} not found."
             raise ApiError("previous_response_not_found", message, name) from None
         if status in UNFINISHED:
@@ -143,6 +147,17 @@ class Conversations:
             assert self._absence is not None
             raise self._absence
         return self._stores
+
+
+def _bounds(settings: ResponsesSettings) -> Bounds:
+    return Bounds(
+        limit=settings.limit,
+        limit_bytes=settings.limit_bytes,
+        ttl_seconds=settings.ttl_seconds,
+        tenant_limit=settings.tenant_limit,
+        tenant_limit_bytes=settings.tenant_limit_bytes,
+        context_bytes=settings.max_context_bytes,
+    )
 
 
 def open_conversations(settings: ResponsesSettings) -> Conversations:

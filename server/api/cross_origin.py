@@ -5,9 +5,12 @@ from collections.abc import Collection
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from server.api.responses.tools import IGNORED_HEADER
+from server.api.trained_length import HEADER
+
 _METHODS = ("GET", "POST", "PATCH", "DELETE")
 _SHOWN = (
-    *("x-request-id", "request-id", "retry-after", "x-should-retry"),
+    *("x-request-id", "request-id", "retry-after", "x-should-retry", IGNORED_HEADER, HEADER),
     *(f"x-ratelimit-{what}-requests" for what in ("limit", "remaining", "reset")),
     *(f"x-ratelimit-{what}-tokens" for what in ("limit", "remaining", "reset")),
 )
@@ -17,7 +20,7 @@ _SHOWN = (
 def let_pages_call(app: FastAPI, origins: Collection[str]) -> None:
     """Tell browsers that pages of these origins may; without any, browsers let none.
 
-    The last middleware that is added: browsers ask without a key whether a page may ask.
+    Outside of all checks: browsers ask without a key whether a page may ask.
     """
     if not origins:
         return

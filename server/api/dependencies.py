@@ -7,12 +7,14 @@ from fastapi import Depends, Request
 
 from server.api.access import caller_of
 from server.api.batches import Batches
+from server.api.caller_settings import settings_of
 from server.api.conversations import Conversations
 from server.api.lease import enter_lease
 from server.api.plan import Plan
 from server.api.read_ahead import ReadAhead
 from server.api.request_metrics import RequestMetrics
 from server.api.responses.background import Background
+from server.api.responses.connection_memory import LocalResponses
 from server.api.schemas.prompt import PromptRequest
 from server.api.states import States
 from server.config import Settings
@@ -32,17 +34,12 @@ class Service:
     metrics: RequestMetrics
     conversations: Conversations
     background: Background
+    local_responses: LocalResponses
     grammars: GrammarChecker
 
     def settings_for(self, request: Request) -> Settings:
         """The settings, with the caller's own limits of tokens."""
-        own = caller_of(request).limits
-        names = ("max_prompt_tokens", "max_output_tokens")
-        changes = {name: limit for name in names if (limit := getattr(own, name))}
-        if not changes:
-            return self.settings
-        changed = self.settings.limits.model_copy(update=changes)
-        return self.settings.model_copy(update={"limits": changed})
+        return settings_of(caller_of(request), self.settings)
 
     def route(self, request: Request, model: str) -> Route:
         """Where the request goes that names this model; its workers stay until it is answered.

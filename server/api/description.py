@@ -25,7 +25,8 @@ _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
 }
-_EVENTS = {"schema": {"type": "string"}, "x-when": "stream is true"}
+# No schema: some tools take it for that of the whole text, others for that of each event.
+_EVENTS = {"x-when": "stream is true"}
 _REQUEST_ID = {
     "description": "The request's own, if it has one; it is in the log, too.",
     "schema": {"type": "string"},

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.types import Scope
+
 OpenAIError = dict[str, Any]
 """message, type, param and code."""
 
@@ -59,3 +61,18 @@ _PREFIXES = (("/v1/messages", ANTHROPIC), ("/api/", OLLAMA))
 def dialect_of(path: str) -> Dialect:
     """That of a path; OpenAI's for all that is nobody else's."""
     return next((dialect for prefix, dialect in _PREFIXES if path.startswith(prefix)), OPENAI)
+
+
+ANTHROPIC_VERSION = "anthropic-version"
+"""A header that only Anthropic's clients send."""
+_SHARED = "/v1/models"
+"""What the clients of both ask."""
+
+
+def dialect_for(scope: Scope) -> Dialect:
+    """That of a request: on paths that several APIs have, its client's."""
+    path: str = scope["path"]
+    if path == _SHARED or path.startswith(f"{_SHARED}/"):
+        header = ANTHROPIC_VERSION.encode()
+        return ANTHROPIC if any(name == header for name, _ in scope["headers"]) else OPENAI
+    return dialect_of(path)

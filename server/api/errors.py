@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from server.api.dialects import dialect_of
+from server.api.dialects import dialect_for
+from server.api.schemas.peer_fields import as_sent
 from server.logs import request_id
 from server.workers.client import NotReadyError
 
@@ -30,6 +31,8 @@ INVALID = "invalid_request_error"
 
 ERRORS = {
     "invalid_json": ErrorKind(400, INVALID),
+    "invalid_http": ErrorKind(400, INVALID),
+    "invalid_encoding": ErrorKind(400, INVALID),
     "invalid_value": ErrorKind(400, INVALID),
     "missing_required_parameter": ErrorKind(400, INVALID),
     "unsupported_parameter": ErrorKind(400, INVALID),
@@ -43,6 +46,7 @@ ERRORS = {
     "model_not_found": ErrorKind(404, INVALID),
     "model_load_failed": ErrorKind(400, INVALID),
     "admin_refused": ErrorKind(403, "permission_error"),
+    "origin_refused": ErrorKind(403, "permission_error"),
     "state_not_found": ErrorKind(404, INVALID),
     "states_disabled": ErrorKind(404, INVALID),
     "response_not_found": ErrorKind(404, INVALID),
@@ -60,13 +64,20 @@ ERRORS = {
     "file_in_use": ErrorKind(409, INVALID),
     "batch_over": ErrorKind(409, INVALID),
     "request_too_large": ErrorKind(413, INVALID),
+    "unsupported_encoding": ErrorKind(415, INVALID),
+    "host_refused": ErrorKind(421, INVALID),
+    "upgrade_required": ErrorKind(426, INVALID),
     "queue_full": ErrorKind(429, "rate_limit_error"),
     "rate_limit_exceeded": ErrorKind(429, "rate_limit_error"),
+    "headers_too_large": ErrorKind(431, INVALID),
     # Nobody reads this one: it is how the log shows a client that left before the answer.
     "client_closed_request": ErrorKind(499, INVALID),
     "internal_error": ErrorKind(500, "server_error", permanent=True),
     "engine_error": ErrorKind(500, "server_error"),
+    # What came with the model does not end, or needs too much: others' models are served on.
+    "template_failed": ErrorKind(500, "server_error", permanent=True),
     "poison_request": ErrorKind(500, "server_error", permanent=True),
+    "too_many_connections": ErrorKind(503, "service_unavailable_error"),
     "loading": ErrorKind(503, "service_unavailable_error"),
     "model_not_loaded": ErrorKind(503, "service_unavailable_error", permanent=True),
     "states_unavailable": ErrorKind(503, "service_unavailable_error", permanent=True),
@@ -152,7 +163,7 @@ class _ErrorResponse(Response):
         self._error = error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error, dialect = self._error, dialect_of(scope["path"])
+        error, dialect = self._error, dialect_for(scope)
         note_error(scope, error.code)
         body = dialect.error(error.body["error"], error.status_code, request_id.get())
         await JSONResponse(body, error.status_code, error.headers)(scope, receive, send)
@@ -188,7 +199,8 @@ def _from_http_exception(request: Request, error: HTTPException) -> ApiError:
         return error
     if error.status_code in FRAMEWORK_ERRORS:
         url = f"{request.method} {request.url.path[:200]}"
-        converted = ApiError(FRAMEWORK_ERRORS[error.status_code], f"{error.detail}: {url}")
+        message = f"{error.detail}: {url}{_remedy(request, error)}"
+        converted = ApiError(FRAMEWORK_ERRORS[error.status_code], message)
     elif error.status_code < 500:
         # Too deeply nested, or not UTF-8: what the JSON parser refuses in its own ways.
         converted = ApiError("invalid_json", error.detail)
@@ -198,12 +210,22 @@ def _from_http_exception(request: Request, error: HTTPException) -> ApiError:
     return converted
 
 
+def _remedy(request: Request, error: HTTPException) -> str:
+    """What to ask instead."""
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return f"; use {allowed}" if allowed else ""
+    nearest = request.app.state.paths.nearest(request.url.path)
+    return f"; did you mean {nearest}?" if nearest else "; see /openapi.json for all paths"
+
+
 def _from_validation_error(error: RequestValidationError) -> ApiError:
     first = error.errors()[0]
     context = first.get("ctx", {})
     if first["type"] == "json_invalid":
         return ApiError("invalid_json", f"The body is not valid JSON: {context.get('error')}")
-    param = context.get("param") or ".".join(map(str, _path(first, error.body)))
+    param = as_sent(context.get("param", ""), error.body)
+    param = param or ".".join(map(str, _path(first, error.body)))
     if not param:
         return ApiError(
             "invalid_value", "The body must be a JSON object, sent as content-type application/json"
@@ -220,6 +242,8 @@ def _path(error: dict[str, Any], body: Any) -> list[str | int]:
     if error["loc"][0] != "body" or not isinstance(body, dict):
         return parts
     path: list[str | int] = []
+    if parts and isinstance(parts[0], str):
+        parts[0] = as_sent(parts[0], body)
     for part in parts:
         if _has(body, part):
             body = body[part]

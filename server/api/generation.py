@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
+from weakref import WeakKeyDictionary
 
+from starlette.requests import Request
 from starlette.types import Receive, Scope
 
 from server.access.admission import Ticket
@@ -14,16 +16,30 @@ from server.api.access import admit, refusal
 from server.api.assistant.answer import Delta
 from server.api.assistant.form import AnswerForm
 from server.api.assistant.reader import AnswerReader
+from server.api.choice_logprobs import ChoiceLogprobs
 from server.api.choices import Finish, GeneratedChoice, News, TokenCount
 from server.api.errors import ApiError, ClientGoneError, not_ready
-from server.api.logprobs import LogprobEntry, LogprobText, prompt_entries
+from server.api.logprobs import LogprobEntry
 from server.api.plan import Plan
 from server.api.request_metrics import RequestMetrics, RequestRecord
+from server.api.schemas.usage import Usage
+from server.api.text_threads import disconnected
 from server.api.tracing import TracedGeneration
+from server.api.trained_length import length_header, watch_length
 from server.api.transcript import log_answer, log_prompts
 from server.registry.manager import Route
-from server.workers.client import NotReadyError, OutputStream, QueueFullError
-from server.workers.messages import RequestOutput, Task
+from server.workers.client import TURN_SIZE, NotReadyError, OutputStream, QueueFullError
+from server.workers.messages import RequestOutput, Task, size_of
+
+_CHOICES_AT_ONCE = 16
+"""Whose outputs are taken in before others have their turn: each costs a part of a millisecond, and
+a request can have thousands."""
+_turns_of: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = WeakKeyDictionary()
+
+
+def _turns() -> asyncio.Lock:
+    """Of requests with many outputs, one at each turn of the loop."""
+    return _turns_of.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 class Generation:
@@ -39,6 +55,7 @@ class Generation:
         scope.setdefault("state", {})["tokens"] = self.tokens
         self.choices: list[GeneratedChoice] = []
         """As far as news() has told."""
+        watch_length(scope, route.served, plan, self.choices)
         self._route = route
         self._plan = plan
         self._scope = scope
@@ -46,10 +63,12 @@ class Generation:
         self._ticket: Ticket | None = None
         self._records: list[RequestRecord] = []
         self._streams: list[OutputStream] = []
-        tokenizer = route.served.tokenizer
-        self._logprobs = [LogprobText(tokenizer, task.params) for task in plan.choices]
+        """Of all that runs, also before running choices are told apart, and of kept states."""
+        self._logprobs = ChoiceLogprobs(route.served.tokenizer, plan)
         self._running: dict[int, OutputStream] = {}
         """By the index of their choices."""
+        self._is_behind = False
+        """Whether there is news that was not taken in the last time."""
         self._arrived = asyncio.Event()
         """Set when a running choice has news or the client has left."""
         self._gone: asyncio.Task[None] | None = None
@@ -61,7 +80,7 @@ class Generation:
         try:
             for task in plan.choices[: self._ticket.at_once]:
                 self._streams.append(self._route.submit(task, plan.key))
-                self.choices.append(_choice(plan))
+                self.choices.append(_choice(plan, len(self.choices)))
         except BaseException as error:
             self._ticket.withdraw()
             self._abort()
@@ -74,7 +93,7 @@ class Generation:
         self._running = dict(enumerate(self._streams))
         for stream in self._streams:
             stream.announce_to(self._arrived)
-        self._gone = asyncio.create_task(_disconnected(self._receive))
+        self._gone = asyncio.create_task(disconnected(self._receive))
         self._gone.add_done_callback(lambda _: self._arrived.set())
         return self
 
@@ -85,6 +104,7 @@ class Generation:
         traceback: TracebackType | None,
     ) -> None:
         self._abort()
+        length_header(self._scope)  # of a stream, which has sent its own, for the log
 
     @property
     def running(self) -> bool:
@@ -94,18 +114,26 @@ class Generation:
     async def news(self, silence: float | None = None) -> list[News]:
         """Wait for outputs; [] after so many seconds without any.
 
-        Raises ClientGoneError when the client left, and ApiError when the engine failed or a
-        deadline has passed.
+        What is given at once is some milliseconds of work, however much has come. Raises
+        ClientGoneError when the client left, and ApiError when the engine failed or a deadline has
+        passed.
         """
         await self._wait(silence)
         self._arrived.clear()
-        ready = [(index, stream) for index, stream in self._running.items() if stream.has_news]
-        return [self._take_in(index, stream.take()) for index, stream in ready]
+        ready = [index for index, stream in self._running.items() if stream.has_news]
+        if self._is_behind or len(ready) > _CHOICES_AT_ONCE:
+            async with _turns():
+                await asyncio.sleep(0)
+                return self._take_some(ready)
+        return self._take_some(ready)
 
-    async def collect(self) -> list[GeneratedChoice]:
-        """Wait for all choices to finish; raises like news()."""
+    async def collect(
+        self, take: Callable[[News], object] = lambda _: None
+    ) -> list[GeneratedChoice]:
+        """Wait for all choices to finish; `take` gets the news. Raises like news()."""
         while self.running:
-            await self.news()
+            for news in await self.news():
+                take(news)
         return self.choices
 
     async def state_after(self, task: Task) -> bytes:
@@ -131,6 +159,24 @@ class Generation:
         _finish_reason(output)
         return output.state
 
+    def _take_some(self, ready: list[int]) -> list[News]:
+        """The news of the first of these choices; the others have their turn before them again."""
+        found: list[News] = []
+        size = 0
+        for index in ready[:_CHOICES_AT_ONCE]:
+            if size >= TURN_SIZE:
+                break
+            output = self._running[index].take()
+            size += size_of(output)
+            found.append(self._take_in(index, output))
+        self._is_behind = any(stream.has_news for stream in self._running.values())
+        if self._is_behind:
+            self._arrived.set()
+            for news in found:
+                if news.index in self._running:
+                    self._running[news.index] = self._running.pop(news.index)
+        return found
+
     def _take_in(self, index: int, output: RequestOutput) -> News:
         assert self._ticket is not None
         self._ticket.news(index, len(output.token_ids), output.finish_reason is not None)
@@ -143,44 +189,31 @@ class Generation:
         choice.pieces.append(output.text)
         choice.token_ids += output.token_ids
         choice.finish_reason = finish
-        logprobs, of_prompt = self._take_in_logprobs(index, output)
+        logprobs, of_prompt = self._logprobs.take_in(index, choice, output)
         choice.state, choice.embedding = output.state, output.embedding
         deltas: Sequence[Delta] = ()
+        of_content: list[LogprobEntry] = []
         if self._plan.form is not None:
             deltas = choice.reader.read(output.text, is_last=finish is not None)
+            of_content = self._logprobs.of_content(index, output, logprobs, deltas)
+            choice.reader.count(choice.token_ids, self._route.served.tokenizer)
         if finish is not None:
             finish = choice.finish_reason = self._finish(index, finish)
-        said = output.text, finish, logprobs, of_prompt, deltas
-        return News(index, *said, stop_string=output.stop_string)
+        news = output.text, finish, logprobs, of_content, of_prompt, deltas
+        ids = output.token_ids
+        return News(index, *news, token_ids=ids, stop_string=output.stop_string)
 
     def _finish(self, index: int, finish: Finish) -> Finish:
         """The reason as the API tells it; the next choice that waits takes the place."""
-        reader, tokenizer = self.choices[index].reader, self._route.served.tokenizer
-        ids = self.choices[index].token_ids
-        self.tokens.reasoning += reader.reasoning_tokens(ids, tokenizer)
+        reader = self.choices[index].reader
+        self.tokens.reasoning += reader.reasoning_tokens
         reason: Finish = "tool_calls" if finish == "stop" and reader.stops_for_calls else finish
         self.tokens.finish_reasons.append(reason)
-        del self._running[index]
+        self._streams.remove(self._running.pop(index))
+        self._logprobs.forget(index)
         if len(self.choices) < len(self._plan.choices):
             self._submit_next()
         return reason
-
-    def _take_in_logprobs(
-        self, index: int, output: RequestOutput
-    ) -> tuple[list[LogprobEntry], list[LogprobEntry]]:
-        """Those that go with the output's text, and of the prompt."""
-        task, choice = self._plan.choices[index], self.choices[index]
-        if task.params.logprobs < 0:
-            return [], []
-        choice.logprob_sum += sum(each.logprob for each in output.logprobs)
-        logprobs, of_prompt = self._logprobs[index].push(output), []
-        if output.prompt_logprobs:
-            ids = task.prompt_ids[task.params.prompt_logprobs_from :]
-            tokenizer = self._route.served.tokenizer
-            of_prompt = prompt_entries(ids, output.prompt_logprobs, tokenizer)
-        choice.logprobs += logprobs
-        choice.prompt_logprobs += of_prompt
-        return logprobs, of_prompt
 
     def _submit_next(self) -> None:
         """In the place of one that has finished."""
@@ -190,7 +223,7 @@ class Generation:
         except NotReadyError as error:
             raise not_ready(error) from None
         self._streams.append(stream)
-        self.choices.append(_choice(self._plan))
+        self.choices.append(_choice(self._plan, index))
         self._running[index] = stream
         stream.announce_to(self._arrived)
 
@@ -239,13 +272,13 @@ class Generation:
             stream.abort()
 
 
-def _choice(plan: Plan) -> GeneratedChoice:
-    return GeneratedChoice(reader=AnswerReader(plan.form or AnswerForm()))
+def usage_so_far(request: Request) -> Callable[[], Usage]:
+    """What gives the tokens of a request's generation at any time."""
+    return lambda: request.scope["state"]["tokens"].usage()
 
 
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+def _choice(plan: Plan, index: int) -> GeneratedChoice:
+    return GeneratedChoice(reader=AnswerReader(plan.form or AnswerForm()), index=index)
 
 
 def _finish_reason(output: RequestOutput) -> Finish | None:

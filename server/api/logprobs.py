@@ -1,8 +1,10 @@
-"""Log-probabilities in the API's forms, each with the text of its token."""
+"""Log-probabilities with the text of their tokens, each as JSON of its own as it comes."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
+
+import msgspec
 
 from server.sampling.params import SamplingParams
 from server.sampling.token_logprobs import TokenLogprobs
@@ -21,6 +23,10 @@ class LogprobEntry(NamedTuple):
     """How many characters of the text are before that in which it begins."""
     is_stop: bool = False
     """Whether it ended the text, and is no part of it."""
+    shown: bytes | None = None
+    """What is shown of it, if that is not all."""
+    item: bytes = b""
+    """That of chat's lists, if it was made already."""
 
 
 class LogprobText:
@@ -59,17 +65,26 @@ class LogprobText:
         return entries
 
 
-def prompt_entries(
-    ids: Sequence[int], logprobs: Sequence[TokenLogprobs | None], tokenizer: Tokenizer
-) -> list[LogprobEntry]:
-    """The same of a prompt, whose text is all there."""
-    detokenizer, entries, length = Detokenizer(tokenizer), [], 0
-    for token, each in zip(ids, logprobs, strict=True):
-        text = detokenizer.push([token])
-        begin = length + _broken_before(token, text, tokenizer)
-        entries.append(LogprobEntry(token, each, begin))
-        length += len(text)
-    return entries
+class PromptText:
+    """The same of a prompt, whose text is all there; its log-probabilities come in parts."""
+
+    def __init__(self, ids: Sequence[int], tokenizer: Tokenizer) -> None:
+        """`ids` are those that have log-probabilities."""
+        self._ids = iter(ids)
+        self._tokenizer = tokenizer
+        self._detokenizer = Detokenizer(tokenizer)
+        self._length = 0
+
+    def push(self, logprobs: Sequence[TokenLogprobs | None]) -> list[LogprobEntry]:
+        """Take in those of the next tokens."""
+        entries = []
+        for each in logprobs:
+            token = next(self._ids)
+            text = self._detokenizer.push([token])
+            begin = self._length + _broken_before(token, text, self._tokenizer)
+            entries.append(LogprobEntry(token, each, begin))
+            self._length += len(text)
+        return entries
 
 
 def _broken_before(token: int, text: str, tokenizer: Tokenizer) -> int:
@@ -84,46 +99,18 @@ def _broken_before(token: int, text: str, tokenizer: Tokenizer) -> int:
     return max(0, len(text) - len(own))
 
 
-def completion_logprobs(
-    prompt: Iterable[LogprobEntry],
-    answer: Iterable[LogprobEntry],
-    tokenizer: Tokenizer,
-    answer_begins: int = 0,
-) -> dict[str, Any]:
-    """As /v1/completions has them, of an answer that begins after so many characters."""
-    placed = [(entry, min(entry.offset, answer_begins)) for entry in prompt]
-    placed += [(entry, entry.offset + answer_begins) for entry in answer]
-    entries = [entry for entry, _ in placed]
-    return {
-        "tokens": [token_text(entry.token_id, tokenizer) for entry in entries],
-        "token_logprobs": [
-            None if entry.logprobs is None else entry.logprobs.logprob for entry in entries
-        ],
-        "top_logprobs": [_top_by_text(entry, tokenizer) for entry in entries],
-        "text_offset": [offset for _, offset in placed],
-    }
+def chat_tokens(entries: Iterable[LogprobEntry], tokenizer: Tokenizer) -> Iterator[bytes]:
+    """The items of chat's lists, without that of a token that is no text but ended it."""
+    for entry in entries:
+        if entry.logprobs is not None and not entry.is_stop:
+            yield entry.item or chat_token(entry, entry.logprobs, tokenizer)
 
 
-def chat_logprobs(
-    entries: Iterable[LogprobEntry], tokenizer: Tokenizer | None
-) -> dict[str, Any] | None:
-    """As /v1/chat/completions has them: without a token that is no text but ended it.
-
-    None without a tokenizer: they were not asked for.
-    """
-    if tokenizer is None:
-        return None
-    content = [
-        {
-            **_chat_token(entry.token_id, entry.logprobs.logprob, tokenizer),
-            "top_logprobs": [
-                _chat_token(token, logprob, tokenizer) for token, logprob in _top(entry.logprobs)
-            ],
-        }
-        for entry in entries
-        if entry.logprobs is not None and not entry.is_stop
-    ]
-    return {"content": content, "refusal": None}
+def chat_token(entry: LogprobEntry, logprobs: TokenLogprobs, tokenizer: Tokenizer) -> bytes:
+    """An item of chat's lists as JSON."""
+    own = _chat_token(entry.token_id, logprobs.logprob, tokenizer, entry.shown)
+    top = [_chat_token(token, logprob, tokenizer) for token, logprob in _top(logprobs)]
+    return msgspec.json.encode({**own, "top_logprobs": top})
 
 
 def token_text(token_id: int, tokenizer: Tokenizer) -> str:
@@ -131,19 +118,25 @@ def token_text(token_id: int, tokenizer: Tokenizer) -> str:
     data = tokenizer.token_bytes(token_id)
     if not data:
         return "<|endoftext|>" if token_id == tokenizer.eos_id else f"<|token_{token_id}|>"
+    return _as_text(data)
+
+
+def _as_text(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
 
 
-def _chat_token(token_id: int, logprob: float, tokenizer: Tokenizer) -> dict[str, Any]:
-    data = tokenizer.token_bytes(token_id)
-    text = token_text(token_id, tokenizer)
+def _chat_token(
+    token_id: int, logprob: float, tokenizer: Tokenizer, shown: bytes | None = None
+) -> dict[str, Any]:
+    data = tokenizer.token_bytes(token_id) if shown is None else shown
+    text = token_text(token_id, tokenizer) if shown is None else _as_text(shown)
     return {"token": text, "logprob": logprob, "bytes": list(data) or None}
 
 
-def _top_by_text(entry: LogprobEntry, tokenizer: Tokenizer) -> dict[str, float] | None:
+def top_by_text(entry: LogprobEntry, tokenizer: Tokenizer) -> dict[str, float] | None:
     """The most likely tokens, and the token itself after them if it is not among them."""
     if entry.logprobs is None:
         return None

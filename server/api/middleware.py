@@ -12,16 +12,22 @@ from uuid import uuid4
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.api.dialects import dialect_of
+from server.api.access import OPEN_PATHS
+from server.api.dialects import dialect_for
 from server.api.errors import ApiError, ClientGoneError, error_response, internal_error
 from server.api.request_metrics import RequestMetrics
+from server.api.sending import send_in_pieces
 from server.api.tracing import Tracer
+from server.api.trained_length import length_header
 from server.logs import request_id
 
 logger = logging.getLogger(__name__)
 access_log = logging.getLogger("server.api.access")
 
 PROBES = ("/health", "/live", "/ready", "/metrics")
+_LOGGED_CHARACTERS = 1000
+"""Of a path: anybody can send long ones."""
+
 SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -62,10 +68,11 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                names = {b"x-request-id", dialect_of(scope["path"]).id_header}
+                names = {b"x-request-id", dialect_for(scope).id_header}
                 added = [(name, ident.encode()) for name in sorted(names)]
+                added += length_header(scope)
                 message = {**message, "headers": [*message.get("headers", ()), *added]}
-            await send(message)
+            await send_in_pieces(send, message)
 
         try:
             await self._app(scope, receive, send_with_id)
@@ -83,16 +90,68 @@ class RequestContext:
             request_id.reset(token)
 
 
+class ProbesOnly:
+    """Refuses what comes over connections beyond http.max_connections, except probes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("state", {}).get("is_beyond_limit") and scope["path"] not in OPEN_PATHS:
+            message = "Try again later: there are enough connections (http.max_connections)"
+            error = ApiError("too_many_connections", message, retry_after=1)
+            await error_response(error)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+class Expectations:
+    """Ends the connection of a client that waits to be asked for its body, and is refused before.
+
+    It may send the body nevertheless or never: what comes next on the connection could be either.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or "expect" not in Headers(scope=scope):
+            await self._app(scope, receive, send)
+            return
+        is_asked = False
+
+        async def receive_asked() -> Message:
+            nonlocal is_asked
+            is_asked = True
+            return await receive()
+
+        async def send_and_close(message: Message) -> None:
+            if message["type"] == "http.response.start" and not is_asked:
+                headers = [*message.get("headers", ()), (b"connection", b"close")]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._app(scope, receive_asked, send_and_close)
+
+
 class BodyLimit:
     """Refuses bodies over a path's number of bytes, whether their length is declared or not.
 
-    And those of which nothing more comes for `silence` seconds.
+    And those of which nothing more comes for `silence` seconds, or which keep the server waiting
+    for longer than that and what they have at `bytes_per_second`. 0: no matter how slow they are.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: Callable[[str], int], silence: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: Callable[[str], int],
+        silence: float,
+        bytes_per_second: int = 0,
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._silence = silence
+        self._bytes_per_second = bytes_per_second
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -105,13 +164,16 @@ class BodyLimit:
             await error_response(_too_large(limit))(scope, receive, send)
             return
         received = 0
+        waited = 0.0
         is_whole = False
 
         async def receive_counted() -> Message:
-            nonlocal received, is_whole
+            nonlocal received, waited, is_whole
             if is_whole:  # only the end of the connection is still to come
                 return await receive()
-            message = await self._receive_in_time(receive)
+            began = perf_counter()
+            message = await self._receive_in_time(receive, self._allowed(received, waited))
+            waited += perf_counter() - began
             if message["type"] == "http.disconnect":
                 raise ClientGoneError  # what has come of the body is not what it meant to say
             is_whole = not message.get("more_body", False)
@@ -122,13 +184,22 @@ class BodyLimit:
 
         await self._app(scope, receive_counted, send)
 
-    async def _receive_in_time(self, receive: Receive) -> Message:
+    def _allowed(self, received: int, waited: float) -> float:
+        """Seconds until more of the body must be there."""
+        if not self._bytes_per_second:
+            return self._silence
+        left = self._silence + received / self._bytes_per_second - waited
+        return max(0.0, min(self._silence, left))
+
+    async def _receive_in_time(self, receive: Receive, seconds: float) -> Message:
         try:
-            async with asyncio.timeout(self._silence):
+            async with asyncio.timeout(seconds):
                 return await receive()
         except TimeoutError:
-            message = f"Nothing more of the request body has come for {self._silence:g} s"
-            raise ApiError("request_timeout", message) from None
+            why = f"Nothing more of the request body has come for {self._silence:g} s"
+            if seconds < self._silence:
+                why = f"The request body comes at less than {self._bytes_per_second} bytes/s"
+            raise ApiError("request_timeout", why) from None
 
 
 def _too_large(limit: int) -> ApiError:
@@ -142,7 +213,8 @@ def _request_id(scope: Scope) -> str:
 
 def _log_access(scope: Scope, status: int, seconds: float) -> None:
     # The path is quoted like a Python string: it may hold decoded line breaks.
-    path = scope["path"] if scope["path"].isprintable() else ascii(scope["path"])
+    path = scope["path"][:_LOGGED_CHARACTERS]
+    path = path if path.isprintable() else ascii(path)
     line = f"{scope['method']} {path} {status or '-'} {seconds * 1000:.0f} ms"
     if tokens := scope.get("state", {}).get("tokens"):
         line += f" {tokens.prompt}+{tokens.completion} tokens"
@@ -156,7 +228,8 @@ def _log_access(scope: Scope, status: int, seconds: float) -> None:
 def _access_fields(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
     """The same for programs, and more of it; nothing of what was asked or answered."""
     state = scope.get("state", {})
-    fields: dict[str, Any] = {"method": scope["method"], "path": scope["path"], "status": status}
+    path = scope["path"][:_LOGGED_CHARACTERS]
+    fields: dict[str, Any] = {"method": scope["method"], "path": path, "status": status}
     fields["ms"] = round(seconds * 1000, 1)
     if tokens := state.get("tokens"):
         fields["prompt_tokens"] = tokens.prompt

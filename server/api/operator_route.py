@@ -4,17 +4,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.routing import APIRoute
 
-from server.access.loopback import is_loopback
+from server.access.local_program import why_not_local
 from server.api.access import caller_of
+from server.api.bodies.route import JsonRoute
 from server.api.errors import ApiError
 
-# A proxy adds the first two, and a client may write anything into them; a browser adds the third.
-_SENT_ON_BEHALF = ("x-forwarded-for", "forwarded", "origin")
 
-
-class OperatorRoute(APIRoute):
+class OperatorRoute(JsonRoute):
     """Serves keys of role admin and, without keys, programs on this machine.
 
     A class of routes, not a dependency: those are asked when the body has been read.
@@ -38,7 +35,11 @@ def check_is_operator(request: Request) -> None:
         if caller.role != "admin":
             raise ApiError("admin_refused", "Only keys of role admin may do this")
         return
-    # Without keys other machines are refused, and what proxies and browsers send for others.
-    is_local = request.client is not None and is_loopback(request.client.host)
-    if not is_local or any(name in request.headers for name in _SENT_ON_BEHALF):
-        raise ApiError("admin_refused", "Only programs on the server's own machine may do this")
+    peer = request.client.host if request.client is not None else ""
+    why = why_not_local(peer, request.scope["http_version"], request.headers)
+    if why:
+        raise ApiError(
+            "admin_refused",
+            f"Without API keys only programs on the server's own machine may do this: {why}; "
+            "use a key of role admin",
+        )

@@ -6,30 +6,45 @@ from functools import partial
 
 import msgspec
 
-from server.api.assistant.forced_calls import answer_grammar
+from server.api.assistant.forced_calls import holds_calls
 from server.api.assistant.form import AnswerForm, Opening
+from server.api.bodies.threads import off_loop
 from server.api.conversation import Conversation, conversation_of
-from server.api.encoding import Boundaries, encode_messages, encode_prompts
+from server.api.encoding import (
+    Boundaries,
+    PromptTokens,
+    encode_messages,
+    encode_prompts,
+    run_encoding,
+    text_as_json,
+)
 from server.api.errors import ApiError
-from server.api.grammar import checked_calls, grammar_of
+from server.api.filling import Gap, encode_gaps
+from server.api.grammar import grammar_of, grammar_of_answer
 from server.api.request_metrics import Operation
 from server.api.sampling_fields import sampling_params
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.completions import CompletionRequest
 from server.api.schemas.embeddings import EmbeddingRequest
-from server.api.schemas.generation import GenerationRequest
+from server.api.schemas.generation import NO_LIMIT, GenerationRequest
 from server.api.schemas.prompt import PromptRequest
+from server.api.schemas.role_fields import renamed_stops
 from server.api.schemas.states import StateRequest
 from server.api.states import StateContent
 from server.api.tenant import Owner, cache_salt_of
 from server.config import LimitsSettings, SamplingSettings, Settings
 from server.grammars.checker import GrammarChecker
+from server.json_pieces import JsonText
 from server.registry.served_model import ServedModel
 from server.sampling.params import SamplingParams
+from server.tokenizer.base import Tokenizer
+from server.tokenizer.fill_in_middle import MARKERS
 from server.workers.messages import CacheUse, Task
 
 MOST_LOGPROBS = 1 << 20
 """That a request may ask for; each takes some 100 bytes until the answer is sent."""
+MOST_PROMPT_LOGPROBS = 1 << 16
+"""Of them, those of prompts: they come from a worker in one message."""
 
 READS_ONLY = SamplingParams(max_tokens=0, seed=0)
 """For a task that takes its prompt in, and no more."""
@@ -43,7 +58,7 @@ class Plan:
     choices: list[Task]
     returned: int = 1
     """Of the choices of each prompt, so many are returned: the best ones."""
-    echoes: list[str] = field(default_factory=list)
+    echoes: list[JsonText] = field(default_factory=list)
     """The texts of the prompts, if they are to begin the answers; else none."""
     key: str = ""
     """Requests with the same one should go to the same worker."""
@@ -76,21 +91,40 @@ async def plan_completion(
     settings: Settings,
     owner: Owner,
     checker: GrammarChecker,
+    gap: Gap | None = None,
 ) -> Plan:
-    """Raises ApiError when the request asks for something that this model or server has not."""
+    """Raises ApiError when the request asks for something that this model or server has not.
+
+    With a gap, or a suffix, the prompts are completed until what follows them.
+    """
     limits = settings.limits
     _check_choices(body, len(body.prompt), limits)
     max_tokens = _max_tokens(body.max_tokens, "max_tokens", limits)
-    prompts = await encode_prompts(body.prompt, model, limits)
+    gap = gap or (Gap(body.suffix) if body.suffix else None)
+    if gap is None:
+        prompts = await _continued(body, model, limits)
+    else:
+        prompts = await encode_gaps(body.prompt, gap, model, limits)
+    stop = () if gap is None else MARKERS
     grammar = await grammar_of(body, checker)
-    plan = _plan(body, prompts, max_tokens, (), {}, model, settings.sampling, owner, grammar)
+    plan = _plan(body, prompts, max_tokens, stop, model, settings.sampling, owner, grammar)
     if not body.echo:
         return plan
-    texts = [
-        prompt if isinstance(prompt, str) else model.tokenizer.decode(prompt)
-        for prompt in body.prompt
-    ]
-    return replace(plan, echoes=texts)
+    size = sum(map(len, body.prompt))
+    return replace(plan, echoes=await run_encoding(size, _texts, body.prompt, model.tokenizer))
+
+
+async def _continued(
+    body: CompletionRequest, model: ServedModel, limits: LimitsSettings
+) -> list[PromptTokens]:
+    prompts = await encode_prompts(body.prompt, model, limits)
+    if not body.state_id:  # what begins a document is the token that ends one
+        prompts = [ids or [model.tokenizer.eos_id] for ids in prompts]
+    return [PromptTokens(ids, {}) for ids in prompts]
+
+
+def _texts(prompts: list[str] | list[list[int]], tokenizer: Tokenizer) -> list[JsonText]:
+    return [text_as_json(prompt, tokenizer) for prompt in prompts]
 
 
 async def plan_chat(
@@ -116,25 +150,25 @@ async def plan_chat(
     # Models go on with " {" after "Assistant:", and the content is stripped of it.
     may_begin_with_space = bool(ids) and not model.tokenizer.token_bytes(ids[-1])[-1:].isspace()
     content = await grammar_of(body, checker, may_begin_with_space)
-    grammar = answer_grammar(form, conversation.tools, body.tool_choice, content)
-    if grammar != content:
-        grammar = await checked_calls(grammar, conversation.tools, checker)
-    stop = model.chat_template.stop
-    plan = _plan(
-        body, [ids], max_tokens, stop, boundaries, model, settings.sampling, owner, grammar
-    )
+    grammar = await grammar_of_answer(form, conversation.tools, body.tool_choice, content, checker)
+    if form.must_call:
+        # Stop strings are of what the assistant says; arguments that they cut would be no JSON.
+        body = body.model_copy(update={"stop": []})
+    stop = renamed_stops(model.chat_template.stop, body.role_names)
+    prompts = [PromptTokens(ids, boundaries)]
+    plan = _plan(body, prompts, max_tokens, stop, model, settings.sampling, owner, grammar)
     return replace(plan, operation="chat", form=form)
 
 
 async def plan_state(
-    body: StateRequest, model: ServedModel, settings: Settings, owner: Owner
+    body: StateRequest, size: int, model: ServedModel, settings: Settings, owner: Owner
 ) -> Plan:
-    """A plan whose one task leaves a state. Raises ApiError like the others."""
+    """A plan whose one task leaves a state; `size` is that of the body. Raises ApiError as well."""
     boundaries: Boundaries = {}
     if body.prompt:
         (ids,) = await encode_prompts(body.prompt, model, settings.limits)
     else:
-        conversation = conversation_of(body, model)
+        conversation = await off_loop(size, conversation_of, body, model)
         ids, boundaries, _ = await encode_messages(
             conversation, model, settings.limits, after_state=bool(body.state_id)
         )
@@ -161,8 +195,7 @@ async def plan_embeddings(
     embed = partial(Task, params=READS_ONLY, use=use, tenant=owner.tenant, priority=priority)
     tasks = [embed(ids, pooling=body.pooling) for ids in prompts]
     at_once = settings.limits.max_choices
-    key = body.prompt_cache_key
-    return Plan(prompts, tasks, key=key, operation="embeddings", at_once=at_once)
+    return Plan(prompts, tasks, key=body.prompt_cache_key, operation="embeddings", at_once=at_once)
 
 
 def _form(
@@ -172,33 +205,40 @@ def _form(
     opening: Opening,
 ) -> AnswerForm:
     reasons = model.reasoning != "off"
+    tools, choice = conversation.tools, body.tool_choice
+    calls = model.chat_template.call_syntax if tools else None
+    names = choice.names or [tool["function"]["name"] for tool in tools]
     return AnswerForm(
         reasons=reasons,
         opening=opening if reasons else Opening(),
-        calls=model.chat_template.call_syntax if conversation.tools else None,
+        calls=calls,
         parallel_calls=body.parallel_tool_calls,
-        ends_with_stop=body.tool_choice.mode == "named",
+        ends_with_stop=choice.mode == "named",
         continued=conversation.continues,
+        wants_reasoning=conversation.wants_reasoning,
+        must_call=calls is not None and choice.forces,
+        tool_names=(*names, *(() if choice.names else conversation.further_names)),
+        holds_calls=holds_calls(tools, choice, body.output is not None),
     )
 
 
 def _plan(
     body: GenerationRequest,
-    prompts: list[list[int]],
+    encoded: list[PromptTokens],
     max_tokens: int,
     template_stop: tuple[str, ...],
-    boundaries: Boundaries,
     model: ServedModel,
     defaults: SamplingSettings,
     owner: Owner,
     grammar: str,
 ) -> Plan:
+    prompts = [prompt.ids for prompt in encoded]
     _check_logprobs(body, prompts, max_tokens)
     shared = sampling_params(body, max_tokens, template_stop, model.tokenizer, defaults, grammar)
     choices = []
-    use = cache_use(body, boundaries, owner.tenant)
     priority = owner.priority + body.priority
-    for ids in prompts:
+    for ids, boundaries in encoded:
+        use = cache_use(body, boundaries, owner.tenant)
         # Without a seed equal prompts should differ; with one, a prompt's result must not depend
         # on the prompts beside it.
         seed = secrets.randbits(64) if body.seed is None else body.seed
@@ -230,8 +270,15 @@ def _check_choices(body: GenerationRequest, prompts: int, limits: LimitsSettings
 
 def _check_logprobs(body: GenerationRequest, prompts: list[list[int]], max_tokens: int) -> None:
     """All of them are kept until the answer is sent."""
-    count = len(prompts) * max_tokens * (1 + body.wanted_logprobs)
-    count += sum(map(len, prompts)) * (1 + body.wanted_prompt_logprobs)
+    of_prompts = sum(map(len, prompts)) * (1 + body.wanted_prompt_logprobs)
+    if of_prompts * body.choices > MOST_PROMPT_LOGPROBS:
+        raise ApiError(
+            "invalid_value",
+            f"logprobs: must be at most {MOST_PROMPT_LOGPROBS} in all for tokens of prompts (got "
+            f"{of_prompts * body.choices}); ask for fewer, or send the prompt in parts",
+            "logprobs",
+        )
+    count = of_prompts + len(prompts) * max_tokens * (1 + body.wanted_logprobs)
     if count * body.choices > MOST_LOGPROBS:
         raise ApiError(
             "invalid_value",
@@ -242,6 +289,8 @@ def _check_logprobs(body: GenerationRequest, prompts: list[list[int]], max_token
 
 
 def _max_tokens(wanted: int, param: str, limits: LimitsSettings) -> int:
+    if wanted == NO_LIMIT:
+        return limits.max_output_tokens
     if wanted > limits.max_output_tokens:
         raise ApiError(
             "invalid_value",

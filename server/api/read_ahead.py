@@ -11,7 +11,6 @@ import logging
 from collections.abc import Sequence
 
 import msgspec
-import numpy as np
 
 from server.api.boundaries import content_end, tokens_until
 from server.api.choices import GeneratedChoice
@@ -21,6 +20,7 @@ from server.api.tenant import LAST_PRIORITY
 from server.config import CacheSettings
 from server.registry.manager import Route
 from server.tokenizer.base import Tokenizer, TokenizerError
+from server.tokenizer.prompt_parts import encode_prompt
 from server.workers.client import EngineClient
 from server.workers.messages import Task
 
@@ -32,6 +32,8 @@ ENOUGH = 32
 """Tokens that the next turn may as well read itself."""
 MOST_TOKENS = 16_384
 """If there is more to read, that is left to the next turn, which may not come."""
+
+_IDS_AT_ONCE = 4096
 
 _USER: Message = {"role": "user", "content": "And then?"}
 
@@ -103,7 +105,7 @@ def unread(
     None of them if their state is known, or if there is too much to read. Raises TokenizerError.
     """
     template = conversation.template
-    message = answer.answer.as_message()
+    message = conversation.as_returned(answer.answer.as_message())
     said = conversation.followed_by(message)
     # Where the answer ends, or where the first result of its calls begins.
     last, length = len(said) - 1, len(said[-1]["content"])
@@ -111,9 +113,10 @@ def unread(
         last, length = last + 1, 0
     said += _what_follows(message)
     text = template.render(said)
-    ids = tokenizer.encode(text)
+    prompt = encode_prompt(text, tokenizer)
+    ids = prompt.ids
     end = content_end(said, last, length, text, template)
-    (count,) = tokens_until([end], text, ids, tokenizer)
+    (count,) = tokens_until([end], text, ids, tokenizer, prompt.spans)
     taken_in = task.prompt_ids + answer.token_ids[:-1]  # the last one was only sampled
     shared = _shared(taken_in, ids)
     leads_on = shared == len(taken_in) and shared >= count - ENOUGH
@@ -132,8 +135,11 @@ def _what_follows(message: Message) -> list[Message]:
 def _shared(first: list[int], second: list[int]) -> int:
     """How many ids are the same at the beginning."""
     length = min(len(first), len(second))
-    differs = np.flatnonzero(np.array(first[:length]) != np.array(second[:length]))
-    return int(differs[0]) if len(differs) else length
+    for start in range(0, length, _IDS_AT_ONCE):
+        end = min(start + _IDS_AT_ONCE, length)
+        if first[start:end] != second[start:end]:
+            return next(at for at in range(start, end) if first[at] != second[at])
+    return length
 
 
 def _reading(task: Task, ids: list[int]) -> Task:

@@ -1,17 +1,25 @@
 """How likely a model finds a query after a document: what reranking sorts by."""
 
 import math
+from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from server.api.choices import GeneratedChoice
-from server.api.encoding import check_length, run_encoding
+from server.api.choices import News
+from server.api.encoding import (
+    CHARACTERS_OF_A_TEXT,
+    check_length,
+    encode_beginning,
+    encode_text,
+    run_encoding,
+)
 from server.api.errors import ApiError
-from server.api.plan import MOST_LOGPROBS, READS_ONLY, Plan, cache_use
+from server.api.plan import MOST_LOGPROBS, MOST_PROMPT_LOGPROBS, READS_ONLY, Plan, cache_use
 from server.api.schemas.rerank import ScoringRequest
 from server.api.tenant import Owner
+from server.api.text_threads import breathe
 from server.config import Settings
 from server.registry.served_model import ServedModel
 from server.tokenizer.base import Tokenizer
@@ -44,11 +52,27 @@ async def plan_relevance(
     Raises ApiError when there are too many tokens.
     """
     size = sum(len(pair.query) + len(pair.document) for pair in pairs)
-    encoded = await run_encoding(size, _encode, pairs, model.tokenizer)
-    wanted = sum(len(each.query) for each in encoded)
-    if wanted > MOST_LOGPROBS:
-        message = f"{names[0]} has {wanted} tokens in all, once for each document; {MOST_LOGPROBS} "
-        raise ApiError("invalid_value", message + "can be scored", names[0])
+    size += CHARACTERS_OF_A_TEXT * len(pairs)
+    tasks = await run_encoding(size, _tasks, body, pairs, names, model.tokenizer, settings, owner)
+    return Plan(
+        [task.prompt_ids for task in tasks],
+        tasks,
+        key=body.prompt_cache_key,
+        operation="rerank",
+        at_once=settings.limits.max_choices,
+    )
+
+
+def _tasks(
+    body: ScoringRequest,
+    pairs: Sequence[Pair],
+    names: tuple[str, str],
+    tokenizer: Tokenizer,
+    settings: Settings,
+    owner: Owner,
+) -> list[Task]:
+    encoded = _encode(pairs, names, tokenizer)
+    _check_queries(encoded, names[0])
     tasks = []
     for index, (beginning, query) in enumerate(encoded):
         ids = beginning + query
@@ -62,35 +86,50 @@ async def plan_relevance(
         )
         priority = owner.priority + body.priority
         tasks.append(Task(ids, params, use=use, tenant=owner.tenant, priority=priority))
-    return Plan(
-        [task.prompt_ids for task in tasks],
-        tasks,
-        key=body.prompt_cache_key,
-        operation="rerank",
-        at_once=settings.limits.max_choices,
-    )
+        breathe()
+    return tasks
 
 
-def relevance(choice: GeneratedChoice) -> float:
-    """The geometric mean of the probabilities of the query's tokens, 0 to 1."""
-    found = [entry.logprobs.logprob for entry in choice.prompt_logprobs if entry.logprobs]
-    return math.exp(math.fsum(found) / len(found))
+def _check_queries(encoded: Sequence[_Encoded], param: str) -> None:
+    sizes = [len(each.query) for each in encoded]
+    if max(sizes) > MOST_PROMPT_LOGPROBS:
+        message = f"must have at most {MOST_PROMPT_LOGPROBS} tokens (got {max(sizes)})"
+        raise ApiError("invalid_value", f"{param}: {message}; shorten it", param)
+    if sum(sizes) > MOST_LOGPROBS:
+        message = f"{param} has {sum(sizes)} tokens in all, once for each document; {MOST_LOGPROBS}"
+        raise ApiError("invalid_value", f"{message} can be scored", param)
+
+
+class Relevances:
+    """Of each pair the geometric mean of the probabilities of the query's tokens, 0 to 1."""
+
+    def __init__(self, pairs: int) -> None:
+        self._logprobs = [array("d") for _ in range(pairs)]
+
+    def add(self, news: News) -> None:
+        """Take in what came of a choice."""
+        known = (entry.logprobs for entry in news.prompt_logprobs)
+        self._logprobs[news.index].extend(each.logprob for each in known if each)
+
+    def scores(self) -> list[float]:
+        """In the order of the choices."""
+        return [math.exp(math.fsum(found) / len(found)) for found in self._logprobs]
 
 
 async def cut_documents(
-    documents: list[str], most_tokens: int | None, tokenizer: Tokenizer
+    documents: list[str], most_tokens: int | None, param: str, tokenizer: Tokenizer
 ) -> list[str]:
     """Those of more tokens end after so many, without a character that is only begun."""
-    if most_tokens is None:
+    if not most_tokens:
         return documents
-    size = sum(map(len, documents))
-    return await run_encoding(size, _cut, documents, most_tokens, tokenizer)
+    size = sum(map(len, documents)) + CHARACTERS_OF_A_TEXT * len(documents)
+    return await run_encoding(size, _cut, documents, most_tokens, param, tokenizer)
 
 
-def _cut(documents: list[str], most_tokens: int, tokenizer: Tokenizer) -> list[str]:
+def _cut(documents: list[str], most_tokens: int, param: str, tokenizer: Tokenizer) -> list[str]:
     found = []
     for text in documents:
-        ids = tokenizer.encode(text)
+        ids = encode_beginning(text, tokenizer, param, most_tokens + 1)
         if len(ids) > most_tokens:
             data = b"".join(map(tokenizer.token_bytes, ids[:most_tokens]))
             text = data.decode(errors="ignore")
@@ -98,10 +137,15 @@ def _cut(documents: list[str], most_tokens: int, tokenizer: Tokenizer) -> list[s
     return found
 
 
-def _encode(pairs: Sequence[Pair], tokenizer: Tokenizer) -> list[_Encoded]:
+def _encode(pairs: Sequence[Pair], names: tuple[str, str], tokenizer: Tokenizer) -> list[_Encoded]:
     # Apart, so that the beginning is the same whatever is asked.
-    queries = {pair.query: tokenizer.encode(f" {pair.query}") for pair in pairs}
+    queries = {
+        query: encode_text(f" {query}", tokenizer, names[0])
+        for query in {pair.query for pair in pairs}
+    }
     return [
-        _Encoded(tokenizer.encode(f"Document: {document}\n\nQuery:"), queries[query])
+        _Encoded(
+            encode_text(f"Document: {document}\n\nQuery:", tokenizer, names[1]), queries[query]
+        )
         for query, document in pairs
     ]

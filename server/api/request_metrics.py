@@ -120,6 +120,11 @@ class _Series:
 class RequestRecord:
     """Observes one request, from its outputs."""
 
+    __slots__ = (  # there are thousands of one body
+        *("_series", "_started", "_last_at", "prompt_tokens", "generated_tokens", "submitted_at"),
+        *("admitted_at", "first_token_at", "ended_at", "finish_reason"),
+    )
+
     def __init__(self, series: _Series, prompt_tokens: int, started: float) -> None:
         self._series = series
         self._started = self._last_at = started

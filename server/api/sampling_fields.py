@@ -10,7 +10,7 @@ from server.tokenizer.base import Tokenizer
 _AS_THEY_ARE = (
     *("min_tokens", "repetition_penalty", "presence_penalty", "frequency_penalty"),
     *("penalty_decay", "dry_multiplier", "dry_base", "dry_allowed_length", "dry_penalty_last_n"),
-    *("typical_p", "min_p", "xtc_probability", "xtc_threshold"),
+    *("typical_p", "min_p", "xtc_probability", "xtc_threshold", "penalty_last_n"),
     *("mirostat", "mirostat_tau", "mirostat_eta", "ignore_eos"),
 )
 """Fields that are parameters of the same name."""
@@ -43,7 +43,10 @@ def sampling_params(
         # A larger k keeps all as well, and may be too large for the message to a worker.
         top_k=min(max(body.top_k, 0), tokenizer.vocab_size),
         top_p=_given(body.top_p, 1.0 if body.mirostat else defaults.top_p),
+        top_n_sigma=max(body.top_n_sigma, 0.0),
+        bad_words=tuple(dict.fromkeys(body.bad_words)),
         stop=tuple(dict.fromkeys((*template_stop, *body.stop))),
+        shown_stop=tuple(dict.fromkeys(body.stop)) if body.include_stop_str_in_output else (),
         stop_token_ids=tuple(body.stop_token_ids),
         # The best of several choices are found by their tokens' log-probabilities.
         logprobs=max(body.wanted_logprobs, 0 if body.choices > body.n else -1),

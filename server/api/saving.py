@@ -1,5 +1,6 @@
 """The state after a prompt and its answer, kept as a named state: `save_state`."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -7,13 +8,13 @@ import msgspec
 
 from server.api.choices import GeneratedChoice
 from server.api.conversation import Conversation
-from server.api.encoding import run_encoding
 from server.api.generation import Generation
 from server.api.plan import READS_ONLY, Plan
 from server.api.schemas.states import StateOptions
 from server.api.states import StateContent, States
 from server.registry.manager import Route
 from server.tokenizer.base import Tokenizer, TokenizerError
+from server.tokenizer.prompt_parts import encode_prompt, prompt_parts
 
 
 class Ending(Protocol):
@@ -68,7 +69,7 @@ class Saving:
     async def save(self, generation: Generation) -> str:
         """The id of the new state, when the choice has finished. Raises ApiError."""
         (task,), (answer,) = self._plan.choices, generation.choices
-        ids = task.prompt_ids + await run_encoding(len(answer.text), self._ids_after, answer)
+        ids = task.prompt_ids + await asyncio.to_thread(self._ids_after, answer)
         reading = msgspec.structs.replace(task, prompt_ids=ids, params=READS_ONLY, keeps_state=True)
         payload = await generation.state_after(reading)
         content = StateContent.of(self._route, self._plan.base_tokens + len(ids), payload)
@@ -90,8 +91,12 @@ async def open_saving(
 
 
 def ids_of_text(text: str, generated: Sequence[int], tokenizer: Tokenizer) -> list[int]:
-    """The text's ids: those that were generated as far as they agree with it, then encoded ones."""
-    wanted = text.encode()
+    """The text's ids: those that were generated as far as they agree with it, then encoded ones.
+
+    What is generated agrees with no special token that the text's template writes.
+    """
+    names = (part.start for part in prompt_parts(text, tokenizer) if part.token_id is not None)
+    wanted = text[: next(names, len(text))].encode()
     position = agreed = end = 0
     for number, token in enumerate(generated, 1):
         piece = tokenizer.token_bytes(token)
@@ -100,7 +105,8 @@ def ids_of_text(text: str, generated: Sequence[int], tokenizer: Tokenizer) -> li
         position += len(piece)
         if piece and _is_whole(wanted, position):  # special tokens only amid text
             agreed, end = number, position
-    return [*generated[:agreed], *tokenizer.encode(wanted[end:].decode())]
+    rest = text[len(wanted[:end].decode()) :]
+    return [*generated[:agreed], *encode_prompt(rest, tokenizer).ids]
 
 
 def _is_whole(text: bytes, end: int) -> bool:

@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -15,6 +14,8 @@ from server.api.chunks import Chunk, Chunks
 from server.api.errors import ApiError, ClientGoneError, internal_error, note_error
 from server.api.generation import Generation
 from server.api.plan import Plan
+from server.api.sending import send_body, send_pieces
+from server.json_pieces import PIECE_BYTES, encode_pieces
 from server.registry.manager import Route
 
 logger = logging.getLogger(__name__)
@@ -28,8 +29,6 @@ HEADERS = {
     "x-accel-buffering": "no",  # or nginx collects the events
 }
 
-encode_json = msgspec.json.Encoder().encode
-
 
 class Keeper(Protocol):
     """What keeps something of a generation, before its stream says that all is done."""
@@ -38,29 +37,26 @@ class Keeper(Protocol):
         """The id of the state that was saved, or ""."""
 
 
-def data_event(chunk: Chunk) -> bytes:
+def data_event(chunk: Chunk) -> list[bytes]:
     """An event without a name."""
-    return b"data: " + encode_json(chunk) + b"\n\n"
+    return [b"data: ", *encode_pieces(chunk), b"\n\n"]
 
 
-def typed_event(chunk: Chunk) -> bytes:
+def typed_event(chunk: Chunk) -> list[bytes]:
     """An event that is named by its type."""
-    return f"event: {chunk['type']}\n".encode() + data_event(chunk)
+    return [f"event: {chunk['type']}\n".encode(), *data_event(chunk)]
 
 
 @dataclass(frozen=True)
 class Framing:
     """How an endpoint's chunks, its failures and its end look in a stream."""
 
-    event: Callable[[Chunk], bytes] = data_event
+    event: Callable[[Chunk], list[bytes]] = data_event
+    """In pieces."""
     failure: Callable[[ApiError], list[Chunk]] = lambda error: [error.body]
     end: bytes = DONE
     ping: bytes = PING
     media_type: str = EVENT_STREAM
-
-    def events(self, chunks: list[Chunk]) -> bytes:
-        """Several, one after another."""
-        return b"".join(map(self.event, chunks))
 
 
 class EventStream(Response):
@@ -103,14 +99,13 @@ class EventStream(Response):
                 }
             )
             try:
-                await _send_body(send, self._framing.events(self._chunks.opening()))
+                await self._send_chunks(send, self._chunks.opening())
                 await self._send_news(send, news)
                 while generation.running:
                     await self._send_news(send, await generation.news(self._ping_seconds))
                 state_id = await self._save(generation, send) if self._saving else ""
                 closing = self._chunks.closing(generation.tokens.usage(), state_id)
-                end = self._framing.events(closing) + self._framing.end
-                await _send_body(send, end, last=True)
+                await self._send_chunks(send, closing, self._framing.end)
                 if self._on_end is not None:
                     self._on_end(generation.choices)
             except (ClientGoneError, OSError):
@@ -123,12 +118,29 @@ class EventStream(Response):
                 await self._send_failure(scope, send, internal_error())
 
     async def _send_news(self, send: Send, news: list[News]) -> None:
-        events = (self._framing.events(self._chunks.news(each)) for each in news)
-        await _send_body(send, b"".join(events) if news else self._framing.ping)
+        if news:
+            await self._send_chunks(send, (c for each in news for c in self._chunks.news(each)))
+        else:
+            await send_body(send, self._framing.ping)
 
     async def _send_failure(self, scope: Scope, send: Send, error: ApiError) -> None:
         note_error(scope, error.code)
-        await _send_body(send, self._framing.events(self._framing.failure(error)), last=True)
+        await self._send_chunks(send, self._framing.failure(error), b"")
+
+    async def _send_chunks(
+        self, send: Send, chunks: Iterable[Chunk], end: bytes | None = None
+    ) -> None:
+        """Together, if they are small; after them the end, if it is given."""
+        pieces: list[bytes] = []
+        size = 0
+        for chunk in chunks:
+            event = self._framing.event(chunk)
+            pieces += event
+            size += sum(map(len, event))
+            if size > PIECE_BYTES:
+                await send_pieces(send, pieces)
+                pieces, size = [], 0
+        await send_body(send, b"".join(pieces) + (end or b""), is_last=end is not None)
 
     async def _save(self, generation: Generation, send: Send) -> str:
         """The id of the saved state, after pings if it takes long."""
@@ -136,12 +148,7 @@ class EventStream(Response):
         save = asyncio.create_task(self._saving.save(generation))
         try:
             while not (await asyncio.wait([save], timeout=self._ping_seconds))[0]:
-                await _send_body(send, self._framing.ping)
+                await send_body(send, self._framing.ping)
             return save.result()
         finally:
             save.cancel()
-
-
-async def _send_body(send: Send, body: bytes, last: bool = False) -> None:
-    if body or last:
-        await send({"type": "http.response.body", "body": body, "more_body": not last})

@@ -3,17 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from server.api.errors import ApiError
+from server.api.places import Places
 from server.api.schemas.states import ListQuery, StateOptions
 from server.config import SettingsError
 from server.config_stores import StatesSettings
 from server.data_folder import NoDataFolderError, data_folder
 from server.registry.manager import Route
 from server.snapshots.named_state import (
+    DiskFullError,
     NamedState,
     NewState,
     StatesDamagedError,
@@ -29,6 +32,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _ID_SHOWN = 80
+_AT_ONCE = 16
+"""States whose bytes are on the way from or to clients."""
 _DISABLED = "This server keeps no named states: states.limit_bytes is 0"
 _UNAVAILABLE = "The server cannot keep or read named states; its log says more"
 
@@ -65,6 +70,17 @@ class States:
         self._store = store
         self._ttl_seconds = ttl_seconds
         self._absence = absence
+        self._transfers = Places(_AT_ONCE, "imports, exports and copies of states")
+
+    def share(self, is_shared: Callable[[], bool]) -> None:
+        """How to know whether there are several keys: then none takes more than it leaves."""
+        self._transfers.is_shared = is_shared
+        if self._store is not None:
+            self._store.is_shared = is_shared
+
+    def transfer(self, tenant: str) -> AbstractContextManager[None]:
+        """While a state's bytes are in memory for a client. Raises queue_full."""
+        return self._transfers.taken(tenant)
 
     async def check_room(self, tenant: str, route: Route) -> None:
         """Raise states_full before a state of this model is computed in vain."""
@@ -142,6 +158,10 @@ class States:
         except UnknownStateError:
             message = f"The state {ident[:_ID_SHOWN]!r} does not exist"
             raise ApiError("state_not_found", message, param) from None
+        except DiskFullError as error:
+            log.error("named states: %s", error)
+            message = "There is no room for this state: the disk is full"
+            raise ApiError("states_full", message) from None
         except StatesFullError as error:
             raise ApiError("states_full", f"There is no room for this state: {error}") from None
         except StatesUnavailableError as error:

@@ -1,11 +1,14 @@
 """From pooled hidden states to the vectors of an answer."""
 
 import base64
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from server.api.generation import Generation
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,3 +33,18 @@ def encode_item(index: int, vector: Floats, form: Literal["float", "base64"]) ->
         return msgspec.json.encode({"object": "embedding", "index": index, "embedding": text})
     numbers = vector.tolist()
     return msgspec.json.encode({"object": "embedding", "index": index, "embedding": numbers})
+
+
+async def collect_vectors(
+    generation: Generation, encode: Callable[[int, bytes], bytes]
+) -> list[bytes]:
+    """What `encode` makes of the index of each choice and its RequestOutput.embedding, in order.
+
+    Each as it comes, so that no large answer is made at once on the event loop.
+    """
+    items: dict[int, bytes] = {}
+    while generation.running:
+        for news in await generation.news():
+            embedding = generation.choices[news.index].embedding
+            items[news.index] = encode(news.index, embedding)
+    return [items[index] for index in sorted(items)]

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from server.batches.records import BatchesDamagedError, BatchesUnavailableError, NoRoomError
+from server.batches.records import BatchesDamagedError, BatchesUnavailableError, DiskFullError
 
 FILE_NAME = "batches.sqlite"
 SCHEMA_VERSION = 1
@@ -142,7 +142,7 @@ class Database:
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code == sqlite3.SQLITE_FULL:
-                raise NoRoomError(f"{self._path}: the disk is full") from None
+                raise DiskFullError(f"{self._path}: the disk is full") from None
             if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise BatchesDamagedError(
                     f"{self._path}: damaged ({error}); put a copy of it from a backup in its "
@@ -158,5 +158,5 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise NoRoomError(f"{path}: the disk is full") from None
+            raise DiskFullError(f"{path}: the disk is full") from None
         raise BatchesUnavailableError(f"{path}: {error.strerror or error}") from None

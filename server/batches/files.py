@@ -6,8 +6,6 @@ import re
 import secrets
 import shutil
 import sqlite3
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +13,7 @@ from typing import BinaryIO
 import msgspec
 
 from server.batches.database import Database, disk_errors
-from server.batches.records import FileInUseError, NoRoomError, StoredFile, UnknownFileError
+from server.batches.records import FileInUseError, StoredFile, UnknownFileError
 from server.config_stores import BatchesSettings
 
 _COLUMNS = "id, name, purpose, bytes, created, expires"
@@ -65,43 +63,13 @@ class Files:
     ) -> None:
         """`folder` is made; what a server left there that was killed while it wrote is removed."""
         self._database = database
-        self._folder = folder
+        self.folder = folder
+        """For bytes, also of what is only being uploaded."""
         self._settings = settings
         self._now = now
-        self._reserved = Counter[str]()  # bytes, by tenant
-        self._reserving = threading.Lock()
         with disk_errors(folder):
             folder.mkdir(mode=0o700, exist_ok=True)
         self._remove_drafts()
-
-    def reserve(self, tenant: str, size: int) -> None:
-        """Keep room for a file of so many bytes until release(). Raises NoRoomError."""
-        most = self._settings.max_files
-        self.sweep()
-        with self._database.reading() as db, self._reserving:
-            (count,) = db.execute("SELECT count(*) FROM files").fetchone()
-            if count >= most:
-                raise NoRoomError(
-                    f"there are {count} files, of batches.max_files = {most}; delete others first"
-                )
-            self.check_room(db, size)
-            self._check_share(db, tenant, size)
-            self._reserved = self._reserved + Counter({tenant: size})
-
-    def release(self, tenant: str, size: int) -> None:
-        """The file is there, or will not come."""
-        with self._reserving:
-            # A new one, since another thread may be adding up the old one.
-            self._reserved = self._reserved - Counter({tenant: size})
-
-    def check_room(self, db: sqlite3.Connection, size: int) -> None:
-        """Raises NoRoomError when so many bytes more are too many."""
-        (held,) = db.execute("SELECT bytes FROM held").fetchone()
-        limit = self._settings.limit_bytes
-        if held + self._reserved.total() + size > limit:
-            raise NoRoomError(
-                f"{size} bytes more would exceed batches.limit_bytes = {limit}; delete files first"
-            )
 
     def add(
         self, tenant: str, name: str, purpose: str, source: BinaryIO, seconds: int | None = None
@@ -120,7 +88,7 @@ class Files:
     @contextlib.contextmanager
     def draft(self) -> Iterator[Draft]:
         """A new file to write into; it is removed if an exception is raised inside."""
-        draft = Draft(self._folder)
+        draft = Draft(self.folder)
         try:
             yield draft
         except BaseException:
@@ -179,7 +147,7 @@ class Files:
 
     def path(self, ident: str) -> Path:
         """Where the bytes of a file are."""
-        return self._folder / ident
+        return self.folder / ident
 
     def list(
         self,
@@ -229,20 +197,6 @@ class Files:
         for (ident,) in gone:
             self._unlink(ident)
 
-    def _check_share(self, db: sqlite3.Connection, tenant: str, size: int) -> None:
-        query = "SELECT count(*), total(bytes) FROM files WHERE tenant = ?"
-        count, held = db.execute(query, (tenant,)).fetchone()
-        most, limit = self._settings.tenant_max_files, self._settings.tenant_limit_bytes
-        if most and count >= most:
-            raise NoRoomError(
-                f"you have {count} files, of batches.tenant_max_files = {most}; delete some first"
-            )
-        if limit and held + self._reserved[tenant] + size > limit:
-            raise NoRoomError(
-                f"{size} bytes more would exceed batches.tenant_limit_bytes = {limit}; "
-                "delete files first"
-            )
-
     def _unlink(self, ident: str) -> None:
         with disk_errors(self.path(ident)):
             self.path(ident).unlink(missing_ok=True)
@@ -250,8 +204,8 @@ class Files:
     def _remove_drafts(self) -> None:
         with self._database.reading() as db:
             known = {ident for (ident,) in db.execute("SELECT id FROM files")}
-        with disk_errors(self._folder):
-            names = [path.name for path in self._folder.iterdir()]
+        with disk_errors(self.folder):
+            names = [path.name for path in self.folder.iterdir()]
         for name in names:
             if _OURS.fullmatch(name) and name not in known:
                 self._unlink(name)

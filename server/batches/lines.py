@@ -1,6 +1,7 @@
 """The lines of an input file: one request each, checked before anything of them is computed."""
 
 import hashlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -14,6 +15,16 @@ MAX_ERRORS = 100
 MAX_CUSTOM_ID = 512
 _ERROR_CHARS = 200
 _OFF = (b"false", b"null")
+
+
+class Place(NamedTuple):
+    """Where a line is in its file."""
+
+    number: int
+    """Counted from 1."""
+    start: int
+    size: int
+    """Bytes."""
 
 
 class Line(NamedTuple):
@@ -53,13 +64,20 @@ class _Request(msgspec.Struct):
     body: msgspec.Raw
 
 
+Check = Callable[[bytes], None]
+"""Raises InvalidLineError for JSON with more in it than the server reads."""
+
+
 class LineReader:
     """Reads files of requests to one endpoint."""
 
-    def __init__(self, endpoint: str, max_lines: int, max_line_bytes: int) -> None:
+    def __init__(
+        self, endpoint: str, max_lines: int, max_line_bytes: int, check_size: Check
+    ) -> None:
         self._endpoint = endpoint
         self._max_lines = max_lines
         self._max_line_bytes = max_line_bytes
+        self._check_size = check_size
 
     def check(self, path: Path, is_stopped: Callable[[], bool]) -> Checked:
         """Read all lines, unless stopped: then what there was so far. Raises OSError."""
@@ -68,50 +86,62 @@ class LineReader:
         models: set[str] = set()
         total = 0
         with path.open("rb") as file:
-            for number, text in self._texts(file):
+            for place, text in self._texts(file):
                 total += 1
                 if total > self._max_lines:
                     message = f"The file has more than {self._max_lines} requests"
                     errors.append(LineError("too_many_requests", message))
                 try:
-                    line = self._parse(number, text)
+                    line = self._parse(place.number, text)
                     _check_unique(line, seen)
                     models.add(line.model)
                 except InvalidLineError as error:
-                    errors.append(LineError(error.code, str(error), error.param, number))
+                    errors.append(LineError(error.code, str(error), error.param, place.number))
                 if len(errors) == MAX_ERRORS or total > self._max_lines or is_stopped():
                     break
         if not total:
             errors.append(LineError("empty_file", "The file has no requests"))
         return Checked(total, models.pop() if len(models) == 1 else "", errors)
 
-    def missing(self, path: Path, done: Collection[int]) -> Iterator[Line]:
-        """The lines of a file that was found right, without those of these numbers.
+    def missing(self, path: Path, done: Collection[int]) -> Iterator[Place]:
+        """The lines of a file without those of these numbers. Raises OSError."""
+        with path.open("rb") as file:
+            for place, _ in self._texts(file):
+                if place.number not in done:
+                    yield place
+
+    def read(self, path: Path, place: Place) -> Line:
+        """A line of a file that was found right.
 
         Raises OSError, and InvalidLineError when the file is not what it was.
         """
         with path.open("rb") as file:
-            for number, text in self._texts(file):
-                if number not in done:
-                    yield self._parse(number, text)
+            file.seek(place.start)
+            text = file.read(place.size)
+        return self._parse(place.number, _without_mark(place, text))
 
-    def _texts(self, file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-        """Number and text of each line that is not blank; None for one that is too long."""
-        number = 0
+    def _texts(self, file: BinaryIO) -> Iterator[tuple[Place, bytes | None]]:
+        """Place and text of each line that is not blank; no text of one that is too long."""
+        number = start = 0
         while text := file.readline(self._max_line_bytes + 1):
             number += 1
+            place = Place(number, start, len(text))
+            start += len(text)
             if len(text) <= self._max_line_bytes:
-                if not text.isspace():
-                    yield number, text
+                text = _without_mark(place, text)
+                if text and not text.isspace():
+                    yield place, text
                 continue
             while text and not text.endswith(b"\n"):
                 text = file.readline(1 << 20)
-            yield number, None
+                start += len(text)
+            yield place, None
 
     def _parse(self, number: int, text: bytes | None) -> Line:
         if text is None:
             message = f"The line has more than {self._max_line_bytes} bytes"
             raise InvalidLineError("line_too_large", message)
+        self._check_size(text)
         request, body = _decode(text)
         if not 0 < len(request.custom_id) <= MAX_CUSTOM_ID:
             message = f"custom_id must have 1 to {MAX_CUSTOM_ID} characters"
@@ -126,6 +156,10 @@ class LineReader:
                 message = f"a batch waits for whole answers: leave `{field}` out"
                 raise InvalidLineError("unsupported_parameter", message, f"body.{field}")
         return Line(number, request.custom_id, bytes(request.body), _model(body))
+
+
+def _without_mark(place: Place, text: bytes) -> bytes:
+    return text.removeprefix(BOM_UTF8) if place.start == 0 else text
 
 
 def _decode(text: bytes) -> tuple[_Request, dict[str, msgspec.Raw]]:

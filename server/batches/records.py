@@ -38,6 +38,10 @@ class NoRoomError(Exception):
     """There is no room for more: one line."""
 
 
+class DiskFullError(NoRoomError):
+    """The disk is full: one line, with the file, which is not for clients."""
+
+
 class BatchesUnavailableError(Exception):
     """The folder cannot be opened, read or written: one line."""
 

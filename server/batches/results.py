@@ -3,12 +3,11 @@
 import secrets
 from typing import Any
 
-import msgspec
-
 from server.batches.database import disk_errors
 from server.batches.lines import LineReader
 from server.batches.records import Answer, Batch
 from server.batches.store import BatchStore
+from server.json_pieces import JsonDocument, encode_pieces
 
 _NOT_COMPUTED = {
     "expired": "The request was not computed before the batch expired",
@@ -17,11 +16,11 @@ _NOT_COMPUTED = {
 
 
 def answered(custom_id: str, answer: Answer) -> bytes:
-    """The line of a request that was answered, with an error or without."""
+    """The line of a request that was answered, with an error or without; it may be long."""
     response = {
         "status_code": answer.status_code,
         "request_id": answer.request_id,
-        "body": msgspec.Raw(answer.body),
+        "body": JsonDocument(answer.body),
     }
     return _line(custom_id, response, None)
 
@@ -38,7 +37,9 @@ def write_files(store: BatchStore, reader: LineReader, batch: Batch) -> Batch:
             errors.file.writelines(store.results(batch.id, are_failures=True))
         if batch.total and (message := _NOT_COMPUTED.get(batch.ending)):
             error = {"code": f"batch_{batch.ending}", "message": message}
-            for line in reader.missing(store.path(batch), store.done_lines(batch.id)):
+            path = store.path(batch)
+            for place in reader.missing(path, store.done_lines(batch.id)):
+                line = reader.read(path, place)
                 with disk_errors(errors.path):
                     errors.file.write(_line(line.custom_id, None, error))
         with disk_errors(output.path):
@@ -50,4 +51,4 @@ def write_files(store: BatchStore, reader: LineReader, batch: Batch) -> Batch:
 def _line(custom_id: str, response: dict[str, Any] | None, error: dict[str, str] | None) -> bytes:
     ident = f"batch_req_{secrets.token_hex(16)}"
     content = {"id": ident, "custom_id": custom_id, "response": response, "error": error}
-    return msgspec.json.encode(content) + b"\n"
+    return b"".join((*encode_pieces(content), b"\n"))

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Collection
 
-from server.batches.lines import LineReader
+from server.batches.lines import Check, LineReader
 from server.batches.records import Batch, BatchesUnavailableError, LineError, NoRoomError
 from server.batches.store import BatchStore
 from server.batches.turns import Turns
@@ -31,13 +32,14 @@ class BatchRunner:
         lines: int,
         max_lines: int,
         max_line_bytes: int,
+        check_size: Check,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """`max_lines` and `max_line_bytes` are the bounds of an input file."""
+        """`max_lines`, `max_line_bytes` and `check_size` are the bounds of an input file."""
         self._store = store
         self._call = call
         self._lines = lines
-        self._bounds = max_lines, max_line_bytes
+        self._bounds = max_lines, max_line_bytes, check_size
         self._sleep = sleep
         self._checks, self._turns = Turns(1), Turns(lines)
         self._works: dict[str, BatchWork] = {}
@@ -50,7 +52,7 @@ class BatchRunner:
         self._main = asyncio.create_task(self._run())
 
     def wake(self) -> None:
-        """Look at the store: a batch was added or is to be cancelled."""
+        """Look at the store: a batch was added, is to be cancelled, or was deleted."""
         self._changed.set()
 
     def close(self) -> None:
@@ -71,8 +73,10 @@ class BatchRunner:
             self._changed.clear()
             try:
                 await asyncio.to_thread(self._store.sweep)
-                for batch in await asyncio.to_thread(self._store.all_open):
+                found = await asyncio.to_thread(self._store.all_open)
+                for batch in found:
                     self._attend(batch)
+                self._drop_all_but({batch.id for batch in found})
             except (BatchesUnavailableError, NoRoomError) as error:
                 log.error("batches: %s", error)
             # Not wait_for(): before Python 3.12 it can swallow what close() does.
@@ -97,6 +101,12 @@ class BatchRunner:
             self._works[batch.id] = work
             task = self._tasks[batch.id] = asyncio.create_task(self._work(work))
             task.add_done_callback(lambda _: self._forget(batch.id))
+
+    def _drop_all_but(self, idents: Collection[str]) -> None:
+        """Those batches that were deleted; to others that are over nothing happens."""
+        for ident, work in self._works.items():
+            if ident not in idents:
+                work.interrupt()
 
     async def _work(self, work: BatchWork) -> None:
         try:

@@ -18,16 +18,18 @@ from server.batches.records import (
     Ending,
     LineError,
     NewBatch,
-    NoRoomError,
     Status,
     TokenUse,
     UnknownBatchError,
     WrongPurposeError,
 )
+from server.batches.room import Room
 from server.config_stores import BatchesSettings
 
 WINDOW_SECONDS = 24 * 3600.0
 INPUT_PURPOSE, OUTPUT_PURPOSE = "batch", "batch_output"
+PAGE_BYTES = 16 << 20
+"""A page of batches ends here."""
 _CHUNK_LINES = 256
 
 _encode = msgspec.json.Encoder().encode
@@ -50,10 +52,16 @@ class BatchStore:
         self._database = Database(folder)
         try:
             self.files = Files(self._database, folder / "files", settings, now)
+            self.room = Room(self._database, settings)
             self.sweep()
         except BaseException:
             self._database.close()
             raise
+
+    def begin_upload(self, tenant: str, size: int) -> None:
+        """The same as Room.begin_upload(), when what has expired is gone."""
+        self.files.sweep()
+        self.room.begin_upload(tenant, size)
 
     def add(self, new: NewBatch, window_seconds: float = WINDOW_SECONDS) -> Batch:
         """A batch that is to be validated.
@@ -73,12 +81,7 @@ class BatchStore:
             file = self.files.find(db, tenant, new.input_file)
             if file.purpose != INPUT_PURPOSE:
                 raise WrongPurposeError(file.purpose)
-            (count,) = db.execute("SELECT count(*) FROM batches").fetchone()
-            if count >= self._settings.max_files:
-                raise NoRoomError(
-                    f"there are {count} batches, of batches.max_files = {self._settings.max_files}"
-                )
-            self._check_share(db, tenant)
+            self.room.check_batches(db, tenant)
             db.execute(
                 "INSERT INTO batches (id, tenant, input_file, is_open, record) "
                 "VALUES (?, ?, ?, 1, ?)",
@@ -98,6 +101,7 @@ class BatchStore:
     def list(self, tenant: str, limit: int, after: str = "") -> tuple[list[Batch], bool]:
         """At most `limit` batches, the newest first, and whether there are more.
 
+        They end at PAGE_BYTES, but for the first one.
         Raises UnknownBatchError for the id that they are to come after.
         """
         where = "tenant = :tenant"
@@ -108,8 +112,14 @@ class BatchStore:
             if after:
                 _find(db, after, tenant)
             values = {"tenant": tenant, "after": after, "rows": limit + 1}
-            rows = db.execute(query, values).fetchall()
-        return [_decode(record) for (record,) in rows[:limit]], len(rows) > limit
+            found: list[Batch] = []
+            size = 0
+            for (record,) in db.execute(query, values):
+                size += len(record)
+                if len(found) == limit or (found and size > PAGE_BYTES):
+                    return found, True
+                found.append(_decode(record))
+        return found, False
 
     def cancel(self, tenant: str, ident: str) -> Batch:
         """Have a batch end; what is done of it is kept. Raises UnknownBatchError, BatchOverError.
@@ -123,6 +133,13 @@ class BatchStore:
             if batch.status not in ("validating", "in_progress"):
                 raise BatchOverError(batch.status)
             return self._move(db, batch, "cancelling", ending="cancelled")
+
+    def remove(self, tenant: str, ident: str) -> None:
+        """Delete a batch, and the answers that are not in files yet. Raises UnknownBatchError."""
+        with self._database.transaction() as db:
+            batch = _find(db, ident, tenant)
+            self._remove_answers(db, batch)
+            db.execute("DELETE FROM batches WHERE id = ?", (ident,))
 
     def all_open(self) -> tuple[Batch, ...]:
         """The batches that there is something to do for, the oldest first."""
@@ -142,7 +159,7 @@ class BatchStore:
         """End it for good, without results."""
         with self._database.transaction() as db:
             batch = _find(db, ident)
-            db.execute("DELETE FROM results WHERE batch = ?", (ident,))
+            self._remove_answers(db, batch)
             return self._move(db, batch, "failed", errors=[*errors])
 
     def add_result(
@@ -156,7 +173,7 @@ class BatchStore:
             batch = _find(db, ident)
             if batch.status != "in_progress":
                 return False
-            self.files.check_room(db, len(text))
+            self.room.check_answer(db, batch.owner.tenant, len(text))
             added = db.execute(
                 "INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?)", (ident, line, is_failure, text)
             ).rowcount
@@ -164,6 +181,8 @@ class BatchStore:
                 name = "failed" if is_failure else "completed"
                 counts = {name: getattr(batch, name) + 1, "tokens": batch.tokens + tokens}
                 self._write(db, msgspec.structs.replace(batch, **counts))
+        if added:
+            self.room.answered(batch.owner.tenant, len(text))
         return bool(added)
 
     def done_lines(self, ident: str) -> set[int]:
@@ -195,7 +214,7 @@ class BatchStore:
                 "output_file": self._insert(db, batch, output, "output"),
                 "error_file": self._insert(db, batch, errors, "error"),
             }
-            db.execute("DELETE FROM results WHERE batch = ?", (batch.id,))
+            self._remove_answers(db, batch)
             return self._move(db, _find(db, batch.id), batch.ending, **files)
 
     def sweep(self) -> None:
@@ -213,13 +232,6 @@ class BatchStore:
         """Wait for what is being done, and close it. Nothing may be called later."""
         self._database.close()
 
-    def _check_share(self, db: sqlite3.Connection, tenant: str) -> None:
-        most = self._settings.tenant_max_files
-        query = "SELECT count(*) FROM batches WHERE tenant = ?"
-        (count,) = db.execute(query, (tenant,)).fetchone()
-        if most and count >= most:
-            raise NoRoomError(f"you have {count} batches, of batches.tenant_max_files = {most}")
-
     def _insert(self, db: sqlite3.Connection, batch: Batch, draft: Draft, kind: str) -> str:
         """The id of the new file; empty if nothing was written."""
         if not draft.bytes:
@@ -229,6 +241,10 @@ class BatchStore:
         name, seconds = f"{batch.id}_{kind}.jsonl", batch.output_seconds
         tenant = batch.owner.tenant
         return self.files.insert(db, draft, tenant, name, OUTPUT_PURPOSE, seconds).id
+
+    def _remove_answers(self, db: sqlite3.Connection, batch: Batch) -> None:
+        db.execute("DELETE FROM results WHERE batch = ?", (batch.id,))
+        self.room.recount_answers(db, batch.owner.tenant)
 
     def _move_from(self, before: Status, ident: str, status: Status, **changes: Any) -> Batch:
         with self._database.transaction() as db:

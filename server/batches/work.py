@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import ParamSpec, TypeVar
 
-from server.batches.lines import InvalidLineError, Line, LineReader
+from server.batches.lines import InvalidLineError, LineReader, Place
 from server.batches.records import (
     OPEN,
     Answer,
@@ -17,6 +17,7 @@ from server.batches.records import (
     LineError,
     NoRoomError,
     Owner,
+    UnknownBatchError,
 )
 from server.batches.results import answered, write_files
 from server.batches.store import BatchStore
@@ -67,6 +68,8 @@ class BatchWork:
         """Go on with the batch until it is over. When this is cancelled it stays as it is."""
         try:
             await self._advance()
+        except UnknownBatchError:
+            log.info("%s: deleted", self.batch.id)
         except (OSError, InvalidLineError) as error:
             await self._fail([LineError("unreadable_file", f"The file cannot be read: {error}")])
         finally:
@@ -123,30 +126,37 @@ class BatchWork:
     async def _compute_lines(self) -> None:
         """Return when each line has an answer in the store."""
         done = await self._keep(self._store.done_lines, self.batch.id)
-        lines = self._reader.missing(self._store.path(self.batch), done)
+        missing = self._reader.missing(self._store.path(self.batch), done)
         try:
             async with asyncio.TaskGroup() as group:
                 while True:
                     await self._places.acquire()
-                    line = await asyncio.to_thread(next, lines, None)
-                    if line is None:
+                    place = await asyncio.to_thread(next, missing, None)
+                    if place is None:
                         return
-                    task = group.create_task(self._compute_line(line))
+                    task = group.create_task(self._compute_line(place))
                     task.add_done_callback(lambda _: self._places.release())
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
 
-    async def _compute_line(self, line: Line) -> None:
-        batch = self.batch
+    async def _compute_line(self, place: Place) -> None:
         for attempt in count(1):
-            async with self._turns.turn(batch.owner.tenant):
-                answer = await self._call(batch.owner, batch.endpoint, line.body)
+            custom_id, answer = await self._ask(place)
             if answer.retry_after is None or (answer.blames_engine and attempt == ATTEMPTS):
                 break
             await self._sleep(max(answer.retry_after, _wait_seconds(attempt)))
-        text = answered(line.custom_id, answer)
-        result = batch.id, line.number, text, answer.is_failure, answer.tokens
-        await self._keep(self._store.add_result, *result)
+        await self._keep(self._add_result, custom_id, place.number, answer)
+
+    def _add_result(self, custom_id: str, number: int, answer: Answer) -> None:
+        text = answered(custom_id, answer)
+        self._store.add_result(self.batch.id, number, text, answer.is_failure, answer.tokens)
+
+    async def _ask(self, place: Place) -> tuple[str, Answer]:
+        """The id and the answer of a line, whose body is in memory only when it has its turn."""
+        batch = self.batch
+        async with self._turns.turn(batch.owner.tenant):
+            line = await asyncio.to_thread(self._reader.read, self._store.path(batch), place)
+            return line.custom_id, await self._call(batch.owner, batch.endpoint, line.body)
 
     async def _fail(self, errors: list[LineError]) -> None:
         self.batch = await self._keep(self._store.fail, self.batch.id, errors)

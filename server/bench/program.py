@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from server.bench.ceilings import Ceilings, Work, work_of
-from server.bench.random_weights import random_weights
+from server.bench.random_weights import random_weights, weights_bytes
+from server.byte_sizes import shown_bytes
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.locate import locate
 from server.checkpoints.reader import open_checkpoint
@@ -23,11 +23,13 @@ from server.kernels.team import Team
 from server.model.arrays import Batch
 from server.model.config import ModelConfig, read_config
 from server.model.initialize import SHAPES
-from server.model.loading import OnProgress, choose_dtype, load_weights
+from server.model.loading import choose_dtype, load_weights
 from server.model.model import Model, pack_batch
 from server.model.state import StatePool
 from server.model.tensors import FIELDS
+from server.progress import ProgressDisplay
 from server.workers.cores import usable_cores
+from server.workers.memory import available_bytes
 
 PREFILL = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 DECODE = (1, 2, 4, 8, 16, 32)
@@ -48,13 +50,7 @@ class Step:
 def main(argv: list[str]) -> int:
     """Measure, and print a table or JSON. Returns the exit code."""
     arguments = _parse(argv)
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("starting", total=None)
-
-        def show(stage: str, done: int, total: int) -> None:
-            progress.update(task, description=stage, completed=done, total=total or None)
-
+    with ProgressDisplay() as show:
         try:
             result = _bench(arguments, show)
         except CheckpointError as error:
@@ -79,7 +75,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _bench(arguments: argparse.Namespace, show: OnProgress) -> dict[str, Any]:
+def _bench(arguments: argparse.Namespace, show: ProgressDisplay) -> dict[str, Any]:
     team = Team(arguments.threads or usable_cores())
     name, dtype, config, weights = _load(arguments, team, show)
     model = Model(config, weights, team, max(PREFILL), max(DECODE))
@@ -112,10 +108,11 @@ def _bench(arguments: argparse.Namespace, show: OnProgress) -> dict[str, Any]:
 
 
 def _load(
-    arguments: argparse.Namespace, team: Team, show: OnProgress
+    arguments: argparse.Namespace, team: Team, show: ProgressDisplay
 ) -> tuple[str, str, ModelConfig, Any]:
     if arguments.shape:
         dtype = "int8" if arguments.dtype == "auto" else arguments.dtype
+        _check_memory(arguments.shape, arguments.generation, dtype)
         show(f"making random {dtype} weights", 0, 0)
         weights = random_weights(arguments.shape, arguments.generation, dtype)
         return f"{arguments.generation} {arguments.shape}", dtype, *weights
@@ -126,6 +123,16 @@ def _load(
     return files.name, chosen, config, load_weights(checkpoint, config, chosen, team, None, show)
 
 
+def _check_memory(shape: str, generation: str, dtype: str) -> None:
+    """Raises CheckpointError, before anything is allocated, when the weights do not fit."""
+    needed, available = weights_bytes(shape, generation, dtype), available_bytes()
+    if needed > available:
+        raise CheckpointError(
+            f"--shape {shape}: {dtype} weights need {shown_bytes(needed)} of memory and "
+            f"{shown_bytes(available)} are available; use --dtype int4 or a smaller shape"
+        )
+
+
 def _steps() -> Iterator[Step]:
     for tokens in PREFILL:
         yield Step("prefill", tokens, pack_batch([([1] * tokens, 0, True)]))
@@ -134,14 +141,14 @@ def _steps() -> Iterator[Step]:
 
 
 def _measure(
-    model: Model, work: Work, ceilings: Ceilings, steps: list[Step], show: OnProgress
+    model: Model, work: Work, ceilings: Ceilings, steps: list[Step], show: ProgressDisplay
 ) -> tuple[list[float], list[float]]:
     """Each single step right after both ceilings: on a shared machine they change by the second."""
     state = StatePool(model.config, max(DECODE)).state
     bandwidths: list[float] = []
     mac_rates: list[float] = []
     for done, step in enumerate(steps):
-        show("measuring", done, len(steps))
+        show("measuring", done, len(steps), "steps")
         model.forward(step.batch, state)
         end = time.perf_counter() + SECONDS
         samples = 0

@@ -1,54 +1,37 @@
 """Merging fine-tuned adapters into a checkpoint, a piece at a time, when its tensors are read.
 
-Known are what RWKV-PEFT writes (github.com/JL-er/RWKV-PEFT, merge/) – LoRA pairs, DiSHA in its two
-forms (Bone and Bat), and whole tensors that replace the model's – and LoRA of Hugging Face's PEFT.
+Known are what RWKV-PEFT writes (github.com/Joluck/RWKV-PEFT) – LoRA pairs, PiSSA next to its
+initial weights, the shared matrix that was called Bone and DiSHA in its two forms (Bone and Bat),
+and whole tensors that replace the model's – and LoRA, Bone and MiSS of Hugging Face's PEFT, which
+RWKV-PEFT uses since October 2025.
 """
 
 import hashlib
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor
+from server.checkpoints.adapter_files import Adapter, open_adapter
+from server.checkpoints.adapter_merges import (
+    Floats,
+    add_block_products,
+    add_product,
+    add_shared_rows,
+    changed,
+)
+from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor, tensor_error
+from server.checkpoints.contents import Form, is_tuned_state, part_of
 from server.checkpoints.huggingface_names import official_name
-from server.checkpoints.json_file import read_json_object
-from server.checkpoints.reader import open_checkpoint
 
-Floats = npt.NDArray[np.float32]
-Change = Callable[[Floats, slice], Floats]
-"""From some rows of a matrix to what they become."""
-
-_LORA_A, _LORA_B, _DISHA = ".lora_A", ".lora_B", ".disha"
-_PEFT_PREFIX = "base_model.model."
+_PREFIXES = re.compile(r"(?:_forward_module\.|module\.|base_model\.|model\.|rwkv7?\.)+")
+"""What trainers and PEFT put before the official names."""
 
 
-@dataclass(frozen=True, eq=False)
-class ChangedTensor(Tensor):
-    """A tensor whose values an adapter changes."""
-
-    base: Tensor = field(kw_only=True)
-    change: Change = field(kw_only=True)
-    block: int = 1
-    """The change takes whole blocks of so many rows."""
-
-    @property
-    def is_plain(self) -> bool:
-        """Never: its data are what the values were before."""
-        return False
-
-    def to_float32(self, rows: slice = slice(None)) -> Floats:
-        """[rows, …] after the change."""
-        start, stop, _ = rows.indices(self.shape[0])
-        first = start - start % self.block
-        last = min(stop + -stop % self.block, self.shape[0])
-        rows = slice(first, last)
-        values = self.change(self.base.to_float32(rows), rows)
-        return values[start - first : stop - first]
+_Parts = dict[str, Tensor]
+"""What changes one tensor of the model, by kind; "" is a whole tensor."""
 
 
 def apply_adapter(checkpoint: Checkpoint, path: Path, alpha: float | None) -> Checkpoint:
@@ -56,134 +39,166 @@ def apply_adapter(checkpoint: Checkpoint, path: Path, alpha: float | None) -> Ch
 
     Raises CheckpointError that names the adapter's file and tensor.
     """
-    adapter, configured = _open(path)
-    if alpha is None:
-        alpha = configured
+    adapter = open_adapter(path)
+    form = _form(adapter)
+    if alpha is not None and form != "LoRA":
+        title = "whole tensors have" if form is None else f"{_title(form)} has"
+        hint = " (a LoRA needs a folder without init_pissa.pth)" if form == "PiSSA" else ""
+        raise CheckpointError(f"{path}: {title} no alpha; leave out :{alpha:g}{hint}")
+    adapter = adapter if alpha is None else replace(adapter, alpha=alpha)
+    if form == "LoRA" and adapter.alpha is None:
+        raise CheckpointError(
+            f"{path}: a LoRA; give its alpha as {path.name}:ALPHA (PiSSA, whose tensors have these "
+            "names too, has no alpha but needs its init_pissa.pth next to it)"
+        )
     tensors = dict(checkpoint.tensors)
-    for name, parts in _by_target(adapter).items():
-        if name not in checkpoint.tensors:
-            raise CheckpointError(f"{path}: the model has no tensor {name[:120]} to change")
-        tensors[name] = _change(path, tensors[name], parts, alpha)
-    digest = hashlib.sha256(f"{checkpoint.changes} {alpha} ".encode())
+    for name, parts in _by_target(adapter, checkpoint).items():
+        tensors[name] = _change(adapter, tensors.get(name), parts, form)
+    digest = hashlib.sha256(f"{checkpoint.changes} {form} {adapter.alpha} ".encode())
     for name, tensor in sorted(adapter.tensors.items()):
-        digest.update(name.encode() + b"\0" + np.ascontiguousarray(tensor.data).tobytes())
+        digest.update(f"{name}\0{tensor.dtype}{tensor.shape}".encode())
+        digest.update(np.ascontiguousarray(tensor.data).tobytes())
     return replace(checkpoint, tensors=tensors, changes=digest.hexdigest()[:32])
 
 
-def _open(path: Path) -> tuple[Checkpoint, float | None]:
-    """The adapter's tensors, and alpha where a PEFT configuration says it."""
-    if not path.is_dir():
-        return open_checkpoint(path), None
-    config = path / "adapter_config.json"
-    found = read_json_object(config)
-    if found is None:
-        raise CheckpointError(f"{path}: a folder without adapter_config.json is no adapter")
-    alpha = found.get("lora_alpha")
-    if not isinstance(alpha, int | float) or not 0 < alpha < math.inf:
-        raise CheckpointError(f"{config}: lora_alpha must be a positive number")
-    for option in ("use_rslora", "use_dora", "fan_in_fan_out", "alpha_pattern", "rank_pattern"):
-        if found.get(option):
-            raise CheckpointError(f"{config}: {option} is not supported; merge the adapter first")
-    return open_checkpoint(path / "adapter_model.safetensors"), float(alpha)
+def _title(form: Form) -> str:
+    return {"Bone": "Bone (DiSHA)", "PEFT block": "MiSS (Bone)"}.get(form, form)
 
 
-def _by_target(adapter: Checkpoint) -> dict[str, dict[str, Tensor]]:
-    """The model's tensor → what changes it, by kind; "" is the whole tensor."""
-    targets: dict[str, dict[str, Tensor]] = {}
+def _form(adapter: Adapter) -> Form | None:
+    """The one form of a file; None for whole tensors only. PiSSA has LoRA's pairs as well."""
+    forms: dict[Form, str] = {}
     for name, tensor in adapter.tensors.items():
-        target, kind = name, ""
-        for suffix in (_LORA_A, _LORA_B, _DISHA):
-            if (plain := name.removesuffix(".weight")).endswith(suffix):
-                target, kind = plain.removesuffix(suffix) + ".weight", suffix
-        if target.startswith(_PEFT_PREFIX):
-            peft = target.removeprefix(_PEFT_PREFIX)
-            found = official_name(peft)
-            target = found[0] if found is not None and found[1] == "as is" else peft
         if not tensor.is_float:
-            raise _error(adapter.path, tensor, f"has dtype {tensor.dtype}, expected floating point")
-        targets.setdefault(target, {})[kind] = tensor
-    if not targets:
-        raise CheckpointError(f"{adapter.path}: there is no tensor in it")
+            why = f"has dtype {tensor.dtype}, expected floating point"
+            raise _error(adapter.path, tensor, why)
+        if form := part_of(name).form:
+            forms.setdefault(form, name)
+    if "PiSSA" in forms:
+        forms.pop("LoRA", None)
+    found = list(forms)
+    if len(found) > 1:
+        raise tensor_error(
+            adapter.path,
+            forms[found[1]],
+            f"of {_title(found[1])}, but {forms[found[0]][:120]} is of {_title(found[0])}; one "
+            "file holds one form",
+        )
+    if found and adapter.expected not in (None, found[0]):
+        why = f"of {_title(found[0])}, but the configuration is of {_title(adapter.expected)}"
+        raise tensor_error(adapter.path, forms[found[0]], why)
+    return found[0] if found else None
+
+
+def _by_target(adapter: Adapter, checkpoint: Checkpoint) -> dict[str, _Parts]:
+    """The model's tensor → what changes it."""
+    targets: dict[str, _Parts] = {}
+    for name, tensor in adapter.tensors.items():
+        part = part_of(name)
+        target = _target_name(part.module, bool(part.kind), checkpoint)
+        if target not in checkpoint.tensors and not is_tuned_state(target):
+            raise CheckpointError(
+                f"{adapter.path}: the model has no tensor {target[:120]} to change"
+            )
+        parts = targets.setdefault(target, {})
+        if part.kind in parts:
+            other = parts[part.kind].name
+            raise _error(adapter.path, tensor, f"is there twice: {other[:120]} is it as well")
+        parts[part.kind] = tensor
     return targets
 
 
-def _change(path: Path, base: Tensor, parts: Mapping[str, Tensor], alpha: float | None) -> Tensor:
-    for kind, tensor in parts.items():
-        if kind == "":
-            if tensor.shape != base.shape:
-                raise _error(
-                    path, tensor, f"has shape {list(tensor.shape)}, expected {list(base.shape)}"
-                )
-            base = replace(tensor, name=base.name)
-    if _DISHA in parts:
-        disha = parts[_DISHA]
-        block = disha.shape[-1] if len(disha.shape) == 3 else 1
-        return _changed(base, _disha(path, base, disha), block)
-    if _LORA_A in parts or _LORA_B in parts:
-        return _changed(base, _lora(path, base, parts, alpha))
-    return base
+def _target_name(module: str, is_part: bool, checkpoint: Checkpoint) -> str:
+    """The official name; that of the file without its prefixes where there is none."""
+    full = f"{module}.weight" if is_part else module
+    for name in (full, _PREFIXES.sub("", full, count=1)):
+        if name in checkpoint.tensors:
+            return name
+    plain = full.removeprefix("base_model.model.")
+    for name in (plain, f"model.{plain}"):
+        found = official_name(name)
+        if found is not None and found[1] == "as is":
+            return found[0]
+    return _PREFIXES.sub("", full, count=1)
 
 
-def _changed(base: Tensor, change: Change, block: int = 1) -> Tensor:
-    kept = {name: getattr(base, name) for name in Tensor.__dataclass_fields__}
-    return ChangedTensor(**kept, base=base, change=change, block=block)
+def _change(adapter: Adapter, base: Tensor | None, parts: _Parts, form: Form | None) -> Tensor:
+    path = adapter.path
+    whole = parts.get("")
+    if whole is not None:
+        if base is not None and whole.shape != base.shape:
+            why = f"has shape {list(whole.shape)}, expected {list(base.shape)}"
+            raise _error(path, whole, why)
+        base = replace(whole, name=_PREFIXES.sub("", whole.name) if base is None else base.name)
+    assert base is not None  # only a state can be new, and it is a whole tensor
+    if set(parts) <= {""}:
+        return base
+    if form in ("Bone", "PEFT block"):
+        kind, tensor = next((kind, tensor) for kind, tensor in parts.items() if kind)
+        if len(parts) - ("" in parts) > 1:
+            raise _error(path, tensor, "is there twice, under an old name and under a new one")
+        return _shared(adapter, base, tensor, kind)
+    up, down = _pair(adapter, base, parts, "lora_A", "lora_B")
+    if form == "PiSSA":
+        initial_up, initial_down = _pair(adapter, base, parts, "init_lora_A", "init_lora_B")
+        base = changed(base, add_product(-initial_up, initial_down))
+        return changed(base, add_product(up, down))
+    assert adapter.alpha is not None
+    return changed(base, add_product(up * np.float32(adapter.alpha / len(down)), down))
 
 
-def _lora(path: Path, base: Tensor, parts: Mapping[str, Tensor], alpha: float | None) -> Change:
-    for kind, other in ((_LORA_A, _LORA_B), (_LORA_B, _LORA_A)):
+def _pair(
+    adapter: Adapter, base: Tensor, parts: Mapping[str, Tensor], a_kind: str, b_kind: str
+) -> tuple[Floats, Floats]:
+    """B [outputs, r] and A [r, inputs]."""
+    for kind, other in ((a_kind, b_kind), (b_kind, a_kind)):
         if kind not in parts:
-            raise _error(path, parts[other], f"comes without its {kind.removeprefix('.')}")
-    a, b = parts[_LORA_A], parts[_LORA_B]
+            there = parts[other] if other in parts else next(iter(parts.values()))
+            raise _error(adapter.path, there, f"comes without its {kind}")
+    a, b = parts[a_kind], parts[b_kind]
     rank = a.shape[0] if len(a.shape) == 2 else 0
     if not rank or (b.shape[:1], b.shape[1:], a.shape[1:]) != (
         base.shape[:1], (rank,), base.shape[1:],
     ):  # fmt: skip
         shapes = f"{list(b.shape)} and {list(a.shape)}"
-        raise _error(path, a, f"and its pair have shapes {shapes}, expected {list(base.shape)}")
-    if alpha is None:
-        raise CheckpointError(f"{path}: a LoRA; give its alpha as {path.name}:ALPHA")
-    down, up = a.to_float32(), b.to_float32() * np.float32(alpha / rank)
-    return partial(_add_lora, down, up)
+        raise _error(
+            adapter.path, a, f"and its pair have shapes {shapes}, expected {list(base.shape)}"
+        )
+    _check_rank(adapter, a, rank)
+    return b.to_float32(), a.to_float32()
 
 
-def _add_lora(down: Floats, up: Floats, values: Floats, rows: slice) -> Floats:
-    """values + up down, in one order whatever the machine, which a library's product is not."""
-    total = values.copy()
-    for row, column in zip(down, up[rows].T, strict=True):
-        total += column[:, None] * row
-    return total
+def _check_rank(adapter: Adapter, tensor: Tensor, rank: int) -> None:
+    if adapter.rank not in (None, rank):
+        raise _error(
+            adapter.path, tensor, f"has rank {rank}, but the configuration says {adapter.rank}"
+        )
 
 
-def _disha(path: Path, base: Tensor, tensor: Tensor) -> Change:
+def _shared(adapter: Adapter, base: Tensor, tensor: Tensor, kind: str) -> Tensor:
+    """Bone and Bat, by the number of dimensions; of PEFT also what the configuration says."""
     rows, columns = base.shape if len(base.shape) == 2 else (0, 0)
-    values, rank = tensor.to_float32(), tensor.shape[-1] if len(tensor.shape) == 3 else 0
-    if len(tensor.shape) == 2 and rows and tensor.shape[1] == rows and tensor.shape[0]:
-        return partial(_add_bone, values.T)
-    is_whole = rank and rows % rank == 0 and columns % rank == 0
-    if is_whole and tensor.shape == (columns // rank, rank, rank):
-        return partial(_add_bat, values)
-    raise _error(
-        path, tensor, f"has shape {list(tensor.shape)}, which is no change of {list(base.shape)}"
-    )
-
-
-def _add_bone(shared: Floats, values: Floats, rows: slice) -> Floats:
-    """Each row [inputs] of the matrix gets its row of shared [outputs, r], again and again."""
-    times = -(-values.shape[1] // shared.shape[1])
-    return values + np.tile(shared[rows], (1, times))[:, : values.shape[1]]
-
-
-def _add_bat(blocks: Floats, values: Floats, _: slice) -> Floats:
-    """Each r × r block W of the matrix, in column b, becomes W + W D_b + D_b."""
-    rank, total = blocks.shape[1], values.copy()
-    for b, block in enumerate(blocks):
-        for first in range(0, len(values), rank):
-            place = slice(first, first + rank), slice(b * rank, (b + 1) * rank)
-            product = block.copy()
-            for column, row in zip(values[place].T, block, strict=True):
-                product += column[:, None] * row
-            total[place] += product
-    return total
+    shape, is_peft = tensor.shape, kind.endswith("_block")
+    values, rank = tensor.to_float32(), shape[-1] if len(shape) == 3 else shape[0] if shape else 0
+    if rank and rows:
+        _check_rank(adapter, tensor, rank)
+    width = adapter.mini_rank if adapter.shared == "mini" else rows
+    if len(shape) == 2 and adapter.shared != "bat" and 0 < rank <= columns:
+        if width and shape[1] == width and rows % width == 0:
+            return changed(base, add_shared_rows(np.tile(values, (1, rows // width)).T))
+        if is_peft and adapter.shared is None and shape[1] and rows % shape[1] == 0:
+            raise _error(
+                adapter.path, tensor, f"has shape {list(shape)}: give the folder with its "
+                f"adapter_config.json, which says whether it is repeated over {rows} outputs",
+            )  # fmt: skip
+    # No trainer is known that writes blocks under the bare name: they could go by either.
+    if len(shape) == 3 and kind != "miss" and adapter.shared in (None, "bat") and rank and rows:
+        blocks = (rows if is_peft else columns) // rank
+        if rows % rank == 0 and columns % rank == 0 and shape == (blocks, rank, rank):
+            by = "row" if is_peft else "column"
+            return changed(base, add_block_products(values, by), rank)
+    why = f"has shape {list(shape)}, which is no change of {list(base.shape)}"
+    raise _error(adapter.path, tensor, why)
 
 
 def _error(path: Path, tensor: Tensor, why: str) -> CheckpointError:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from server.regular_file import open_regular
+
 MAX_DIMENSIONS = 8
 MAX_DIMENSION = 1 << 48
 
@@ -31,6 +33,8 @@ NUMPY_DTYPES: dict[str, np.dtype[np.generic]] = {
 }
 """How each dtype of a checkpoint is held in memory."""
 
+PACKED_KEY, PACKED = "format", "rwkv-server packed"
+"""Metadata of a packed model: its tensors are arrays for the kernels."""
 EPSILON_KEY = "group_norm_epsilon"
 """In the metadata of a checkpoint whose epsilon is not the official one."""
 
@@ -114,6 +118,9 @@ class Checkpoint:
     """Digest of the adapters that were merged; empty without any."""
     parts: tuple[Path, ...] = ()
     """The files of a folder that it was read from."""
+    container: str = ""
+    """The format of the files that hold it, a key of reader.FORMATS; empty where an exporter gave
+    the names, which say all, and for what is of no file."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -136,17 +143,24 @@ def bfloat16_to_float32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]
 def float32_to_bfloat16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
     """The bits of the nearest bfloat16, ties to even; NaN stays NaN."""
     bits = values.view(np.uint32)
-    rounding = ((bits >> 16) & 1) + np.uint32(0x7FFF)
-    nearest = ((bits + rounding) >> 16).astype(np.uint16)
-    # Rounding could carry a NaN's mantissa into infinity, or past the sign.
-    quiet = ((bits >> 16) | 0x40).astype(np.uint16)
-    return np.where(np.isnan(values), quiet, nearest)
+    rounded = bits >> np.uint32(16)
+    rounded &= np.uint32(1)
+    rounded += np.uint32(0x7FFF)
+    rounded += bits
+    rounded >>= np.uint32(16)
+    nearest = rounded.astype(np.uint16)
+    is_nan = np.isnan(values)
+    if is_nan.any():  # rounding could carry a NaN's mantissa into infinity, or past the sign
+        return np.where(
+            is_nan, (bits >> np.uint32(16) | np.uint32(0x40)).astype(np.uint16), nearest
+        )
+    return nearest
 
 
 def map_file(path: Path) -> mmap.mmap:
     """Map a file read-only. Raises CheckpointError when it cannot be opened or is empty."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from None

@@ -54,6 +54,13 @@ def read_gguf(path: Path) -> Checkpoint:
 
 def _architecture(header: GgufHeader) -> Architecture:
     name = header.text(Keys.General.ARCHITECTURE) or "none"
+    kind = header.text(Keys.General.TYPE) or "model"
+    if kind != "model":
+        what = "a LoRA" if kind == "adapter" else "no model"
+        raise CheckpointError(
+            f"{header.path}: a GGUF of type {kind[:40]}, {what}; pass an adapter as --adapter, in "
+            "the form that PEFT or RWKV-PEFT wrote"
+        )
     if name in _HYBRIDS:
         raise CheckpointError(
             f"{header.path}: {_HYBRIDS[name]} ({name}), a Qwen model with RWKV's attention, is not "

@@ -24,6 +24,7 @@ from server.checkpoints.checkpoint import (
     tensor_error,
 )
 from server.checkpoints.ggml import DTYPES, stored_bytes, type_name
+from server.regular_file import open_regular
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)  # of little-endian files the same
@@ -90,7 +91,7 @@ class GgufHeader:
 def is_gguf(path: Path) -> bool:
     """Whether a file begins as GGUF does; no for what cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(4) == MAGIC
     except OSError:
         return False

@@ -59,6 +59,16 @@ def read_gguf_vocabulary(path: Path) -> list[bytes]:
     ]
 
 
+def control_tokens(header: GgufHeader) -> dict[str, int]:
+    """The ids of control tokens by name, as the template in such a file writes them."""
+    tokens = header.metadata.get(Keys.Tokenizer.LIST)
+    types = header.metadata.get(Keys.Tokenizer.TOKEN_TYPE)
+    if not isinstance(tokens, list) or not isinstance(types, np.ndarray):
+        return {}
+    found = np.flatnonzero(types[: len(tokens)] == TokenType.CONTROL).tolist()
+    return {tokens[i].decode("utf-8", "replace"): i for i in found if tokens[i]}
+
+
 def escape(token: bytes) -> str:
     """A token as GGUF spells it."""
     return "".join(

@@ -33,7 +33,8 @@ from server.checkpoints.gguf_names import (
     Entry,
 )
 from server.checkpoints.gguf_vocabulary import NO_VOCABULARY, RWKV, stored_tokens
-from server.checkpoints.writer import Progress, replacing
+from server.checkpoints.writer import Progress
+from server.temporary_files import replacing
 
 Floats = npt.NDArray[np.float32]
 
@@ -273,8 +274,8 @@ def _write_data(
             except ValueError as error:
                 raise CheckpointError(f"{source}: {planned.name}: {error}; use bf16") from None
             file.write(np.ascontiguousarray(stored).reshape(-1).view(np.uint8).data)
+            if progress:
+                progress(written + file.tell() - begin, total)
         if file.tell() - begin != planned.nbytes:
             raise CheckpointError(f"{source}: {planned.name}: parts of unequal shape")
         written += planned.nbytes
-        if progress:
-            progress(written, total)

@@ -1,4 +1,4 @@
-"""Models that are named as `hf:REPO[/FILE]`: from the name to files on this machine.
+"""Models that are named as `hf:REPO[/FILE]` or `g1:1.5b`: from the name to files on this machine.
 
 What downloads is `python -m server.pull`, a process of its own: huggingface_hub takes longer to
 import (0.1 to 0.2 s) than the rest of the command line may, and stays out of the API process.
@@ -7,14 +7,15 @@ import (0.1 to 0.2 s) than the rest of the command line may, and stays out of th
 import logging
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from server.checkpoints.checkpoint import CheckpointError
+from server.checkpoints.published import published
+from server.children import child
 
 PREFIX = "hf:"
-PULL_COMMAND = [sys.executable, "-m", "server.pull"]
+PULL_PROGRAM = "server.pull"
 DEFAULT_REVISION = "main"
 
 _INTERRUPTED = 130
@@ -35,13 +36,23 @@ class HubModel:
         return f"{self.repo}/{self.file}" if self.file else self.repo
 
 
+def is_on_hub(text: str) -> bool:
+    """Whether a text names a model on the Hub, not a file: `hf:…` or a short name."""
+    return text.startswith(PREFIX) or published(text) is not None
+
+
 def parse_model(text: str) -> HubModel:
-    """Read `[hf:]OWNER/NAME[/FILE]`. Raises CheckpointError for anything else."""
+    """Read `[hf:]OWNER/NAME[/FILE]` or a short name. Raises CheckpointError for anything else."""
+    if known := published(text):
+        return HubModel(known.repo, known.file)
     owner, _, rest = text.removeprefix(PREFIX).partition("/")
     name, slash, file = rest.partition("/")
     if not all(_PART.fullmatch(part) and "--" not in part and ".." not in part
                for part in (owner, name)) or (slash and not file):  # fmt: skip
-        raise CheckpointError(f"{text}: want OWNER/NAME or OWNER/NAME/FILE of a repository")
+        raise CheckpointError(
+            f"{text}: want OWNER/NAME or OWNER/NAME/FILE of a repository, or a short "
+            "name as `rwkv-server models` lists them"
+        )
     if file:
         check_file_name(text, file)
     return HubModel(f"{owner}/{name}", file)
@@ -55,11 +66,11 @@ def check_file_name(where: str, name: str) -> None:
 
 
 def local_path(model: str) -> str:
-    """Where a model is: for `hf:…` what was pulled, downloaded first if need be; else as given.
+    """Where a model is: on the Hub what was pulled, downloaded first if need be; else as given.
 
     Nothing else ever uses the network. Raises CheckpointError.
     """
-    if not model.startswith(PREFIX):
+    if not is_on_hub(model):
         return model
     parse_model(model)
     found = _pull("--only-pulled", "--", model)
@@ -83,8 +94,12 @@ def name_of_snapshot(folder: Path) -> str | None:
 
 def _pull(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Its progress goes to the terminal; its standard output is a path, or else an error."""
+    puller = child(PULL_PROGRAM, "--machine", *arguments, with_hub_tokens=True)
     return subprocess.run(
-        [*PULL_COMMAND, "--machine", *arguments],
+        puller.command,
+        env=puller.environment,
+        cwd=puller.directory,
+        pass_fds=[puller.lock],
         stdin=subprocess.DEVNULL,  # a worker's is its lifeline
         stdout=subprocess.PIPE,
         text=True,

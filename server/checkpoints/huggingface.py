@@ -1,17 +1,30 @@
 """Hugging Face folders: config.json and weights in one file or in shards, as one checkpoint."""
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor
-from server.checkpoints.derived import reshaped, transposed
-from server.checkpoints.huggingface_names import fla7_name, official_name
-from server.checkpoints.huggingface_tensors import official_tensors
+from server.checkpoints.folded import unfolded
+from server.checkpoints.huggingface_config import check_architecture, check_config, is_folded
+from server.checkpoints.huggingface_export import to_huggingface
+from server.checkpoints.huggingface_names import resolve_name
 from server.checkpoints.json_file import read_json_object
+from server.checkpoints.model_files import file_of
+from server.checkpoints.renaming import official_names, with_shared
+
+__all__ = [
+    "CONFIG",
+    "WEIGHTS",
+    "find_weights",
+    "read_folder",
+    "shard_names",
+    "to_huggingface",
+    "with_official_names",
+]
 
 CONFIG = "config.json"
 WEIGHTS = (
@@ -22,16 +35,7 @@ WEIGHTS = (
 )
 """What holds the weights of a folder or names their shards, the preferred first."""
 
-_LAYER = re.compile(r"blocks\.(\d{1,4})\.")
-_LAYER_NORM_EPSILON = 1e-5
-# What fla and transformers could vary, and no published model does.
-_ONLY: dict[str, Any] = {
-    "attn": None,  # layers of a transformer in between
-    "hidden_act": "sqrelu",
-    "norm_eps": _LAYER_NORM_EPSILON,
-    "layer_norm_epsilon": _LAYER_NORM_EPSILON,
-}
-_DEFAULT_VALUE_RANK = 32  # what fla's converter writes for a model of one layer, which has none
+_ROWS = 4096  # of an embedding that are compared at once
 
 OpenFile = Callable[[Path], Checkpoint]
 
@@ -39,11 +43,12 @@ OpenFile = Callable[[Path], Checkpoint]
 def find_weights(folder: Path) -> Path | None:
     """The file that makes a folder a Hugging Face one; None if it is none.
 
-    An index does by itself, a file of weights only with config.json beside it.
+    An index does by itself, a file of weights only with config.json beside it. Raises
+    CheckpointError when it is a link that leads out of the folder.
     """
     for name in WEIGHTS:
         if (folder / name).is_file() and (_is_index(name) or (folder / CONFIG).is_file()):
-            return folder / name
+            return file_of(folder, name)
     return None
 
 
@@ -58,14 +63,12 @@ def read_folder(folder: Path, open_file: OpenFile) -> Checkpoint:
         raise CheckpointError(
             f"{folder}: a directory without config.json and weights ({WEIGHTS[0]} or an index)"
         )
-    files: tuple[Path, ...] = (weights,)
-    tensors: Mapping[str, Tensor]
+    config = file_of(folder, CONFIG)
+    check_architecture(config, read_json_object(config) or {})
     if _is_index(weights.name):
-        tensors, shards = _read_shards(weights, open_file)
-        files += shards
-    else:
-        tensors = open_file(weights).tensors
-    return _official(folder, tensors, folder / CONFIG, files)
+        found, shards = _read_shards(weights, open_file)
+        return _official(replace(found, path=folder), config, (weights, *shards))
+    return _official(replace(open_file(weights), path=folder), config, (weights,))
 
 
 def with_official_names(checkpoint: Checkpoint) -> Checkpoint:
@@ -73,10 +76,9 @@ def with_official_names(checkpoint: Checkpoint) -> Checkpoint:
 
     Raises CheckpointError.
     """
-    if all(official_name(name) is None for name in checkpoint.tensors):
-        return checkpoint
     path = checkpoint.path
-    return _official(path, checkpoint.tensors, path.parent / CONFIG, (path,), checkpoint.metadata)
+    config = file_of(path, CONFIG) if _is_export(checkpoint.tensors) else None
+    return _official(checkpoint, config, (path,))
 
 
 def shard_names(index: Path) -> dict[str, str]:
@@ -93,42 +95,25 @@ def shard_names(index: Path) -> dict[str, str]:
     return found
 
 
-def to_huggingface(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The lazy tensors of an RWKV-7 model as fla names and shapes them, and its config.json.
-
-    Raises CheckpointError for what is not RWKV-7 under official names.
-    """
-    path, tensors = checkpoint.path, checkpoint.tensors
-    exported: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        if name in ("blocks.0.att.v0", "blocks.0.att.v1", "blocks.0.att.v2"):
-            continue  # nothing ever reads them, and fla has no place for them
-        found = fla7_name(name)
-        if found is None:
-            raise CheckpointError(f"{path}: tensor {name[:120]} is not part of RWKV-7")
-        new, change = found
-        exported[new] = replace(tensor, name=new)
-        if change == "transposed":
-            exported[new] = transposed(exported[new])
-        elif change == "row":
-            exported[new] = reshaped(exported[new], tensor.shape[-1:])
-        elif ".att.x_" in name:
-            exported[new] = reshaped(exported[new], (1, 1, *tensor.shape[-1:]))
-    return exported, _fla7_config(path, tensors)
-
-
 def _is_index(name: str) -> bool:
     return name.endswith(".index.json")
 
 
-def _read_shards(index: Path, open_file: OpenFile) -> tuple[dict[str, Tensor], tuple[Path, ...]]:
+def _is_export(names: Iterable[str]) -> bool:
+    return any((found := resolve_name(n)) is not None and found.official != n for n in names)
+
+
+def _read_shards(index: Path, open_file: OpenFile) -> tuple[Checkpoint, tuple[Path, ...]]:
     weight_map = shard_names(index)
     tensors: dict[str, Tensor] = {}
-    paths = tuple(index.parent / name for name in sorted(set(weight_map.values())))
+    found = Checkpoint(index, {}, tensors)
+    paths = tuple(file_of(index.parent, name) for name in sorted(set(weight_map.values())))
     for path in paths:
         if not path.is_file():
             raise CheckpointError(f"{path}: missing, but {index.name} names it; download it too")
-        for name, tensor in open_file(path).tensors.items():
+        shard = open_file(path)
+        found = replace(found, container=shard.container, metadata=shard.metadata)
+        for name, tensor in shard.tensors.items():
             if name in tensors:
                 raise CheckpointError(f"{path}: tensor {name[:120]} is in another shard as well")
             if weight_map.get(name, path.name) != path.name:
@@ -141,104 +126,48 @@ def _read_shards(index: Path, open_file: OpenFile) -> tuple[dict[str, Tensor], t
             raise CheckpointError(
                 f"{index.parent / file}: tensor {name[:120]} is missing, but {index.name} names it"
             )
-    return tensors, paths
+    return found, paths
 
 
 def _official(
-    path: Path,
-    tensors: Mapping[str, Tensor],
-    config_path: Path,
-    files: tuple[Path, ...],
-    metadata: dict[str, str] | None = None,
+    checkpoint: Checkpoint, config_path: Path | None, files: tuple[Path, ...]
 ) -> Checkpoint:
-    renamed: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        official = official_name(name)
-        for part in [tensor] if official is None else official_tensors(tensor, *official):
-            if part.name in renamed:
-                raise CheckpointError(
-                    f"{path}: tensor {name[:120]}: {part.name[:120]} is there under two names"
-                )
-            renamed[part.name] = part
-    config = read_json_object(config_path)
-    if config is not None:
+    path = checkpoint.path
+    found: Mapping[str, Tensor] = with_shared(path, checkpoint.tensors, checkpoint.metadata)
+    renamed = official_names(path, found)
+    tensors = dict(found if renamed is None else renamed)
+    config = None if config_path is None else read_json_object(config_path)
+    if config_path is not None and config is not None:
         files += (config_path,)
-        if config.get("tie_word_embeddings") is True and "emb.weight" in renamed:
-            renamed["head.weight"] = replace(renamed["emb.weight"], name="head.weight")
-        _check_config(config_path, config, renamed)
-    return Checkpoint(path, metadata or {}, renamed, parts=files)
+        check_architecture(config_path, config)
+        if config.get("tie_word_embeddings") is True and "emb.weight" in tensors:
+            _tie(config_path, tensors)
+        if is_folded(config_path, config, tensors) and _has_embedding(tensors):
+            tensors |= unfolded(tensors["emb.weight"])
+        check_config(config_path, config, tensors)
+    parts = files if len(files) > 1 or path != files[0] else ()
+    container = checkpoint.container if renamed is None else ""
+    return replace(checkpoint, tensors=tensors, parts=parts, container=container)
 
 
-def _check_config(path: Path, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """A config of another model, or of a variant that would be run wrongly, is an error."""
-    for key, number in _sizes(tensors).items():
-        said = config.get(key)
-        if said is not None and (type(said) is not int or said != number):
-            raise CheckpointError(
-                f"{path}: {key} is {str(said)[:40]}, but by the tensors it is {number}; "
-                "the file belongs to another model"
-            )
-    for key, value in _ONLY.items():
-        said = config.get(key)
-        if said is not None and said != value:
-            raise CheckpointError(
-                f"{path}: {key} is {str(said)[:40]}; only {value or 'null'} is supported"
-            )
+def _has_embedding(tensors: Mapping[str, Tensor]) -> bool:
+    return "emb.weight" in tensors and len(tensors["emb.weight"].shape) == 2
 
 
-def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """What keys of config.json must be, as far as the tensors tell."""
-    sizes = {"num_hidden_layers": _count_layers(tensors)}
-    wanted = {
-        "emb.weight": ("vocab_size", "hidden_size"),
-        "blocks.0.ffn.key.weight": ("intermediate_size", "hidden_size"),
-        "blocks.0.att.r_k": ("num_heads", "head_dim"),
-    }
-    for name, keys in wanted.items():
-        tensor = tensors.get(name)
-        if tensor is not None and len(tensor.shape) == 2:
-            sizes |= zip(keys, tensor.shape, strict=True)
-    sizes.pop("num_heads", None)  # fla ignores it beside head_dim, and published ones are wrong
-    return sizes
+def _tie(config: Path, tensors: dict[str, Tensor]) -> None:
+    """The head is the embedding. Raises CheckpointError for a head of other values."""
+    embedding, head = tensors["emb.weight"], tensors.get("head.weight")
+    if head is not None and not _is_same(embedding, head):
+        raise CheckpointError(
+            f"{config}: tie_word_embeddings, but tensor head.weight is not the embedding; set "
+            "it to false to use the head"
+        )
+    tensors["head.weight"] = replace(embedding, name="head.weight")
 
 
-def _count_layers(names: Iterable[str]) -> int:
-    return len({match[1] for name in names if (match := _LAYER.match(name))})
-
-
-def _fla7_config(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    def shape(name: str) -> tuple[int, ...]:
-        if name not in tensors or len(tensors[name].shape) != 2:
-            raise CheckpointError(f"{path}: tensor {name} is missing or not a matrix")
-        return tensors[name].shape
-
-    vocab_size, dim = shape("emb.weight")
-    layers = _count_layers(tensors)
-    inner = shape("blocks.0.ffn.key.weight")[0]
-    dtypes = Counter(tensor.dtype for tensor in tensors.values() if tensor.decode is None)
-    return {
-        "architectures": ["RWKV7ForCausalLM"],
-        "model_type": "rwkv7",
-        "vocab_size": vocab_size,
-        "hidden_size": dim,
-        "num_hidden_layers": layers,
-        "head_dim": shape("blocks.0.att.r_k")[1],
-        "value_dim": [dim] * layers,
-        "intermediate_size": inner,
-        "hidden_ratio": inner / dim,
-        "decay_low_rank_dim": shape("blocks.0.att.w1")[1],
-        "a_low_rank_dim": shape("blocks.0.att.a1")[1],
-        "v_low_rank_dim": shape("blocks.1.att.v1")[1] if layers > 1 else _DEFAULT_VALUE_RANK,
-        "gate_low_rank_dim": shape("blocks.0.att.g1")[1],
-        "hidden_act": "sqrelu",
-        "norm_first": True,
-        "norm_bias": True,
-        "norm_eps": _LAYER_NORM_EPSILON,
-        "attn": None,
-        "attn_mode": "chunk",
-        "fuse_norm": False,
-        "tie_word_embeddings": False,
-        "bos_token_id": 0,
-        "eos_token_id": 0,
-        "torch_dtype": dtypes.most_common(1)[0][0] if dtypes else "float32",
-    }
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same values, in the same dtype and form."""
+    if (one.dtype, one.shape) != (other.dtype, other.shape) or not one.shape:
+        return False
+    pieces = (slice(first, first + _ROWS) for first in range(0, one.shape[0], _ROWS))
+    return all(np.array_equal(one.to_float32(rows), other.to_float32(rows)) for rows in pieces)

@@ -1,11 +1,13 @@
 """What the tensors of Hugging Face exports are called, beside the official (BlinkDL) names.
 
 Two schemes are in use. That of flash-linear-attention (fla/models/rwkv7 and rwkv6) renames,
-transposes and stacks; that of transformers (models/rwkv), which the RWKV organisation kept for v5
-and v6, only renames.
+transposes and stacks; that of transformers only renames: models/rwkv, which the RWKV organisation
+kept for v5 and v6, and rwkv7, whose names are the official ones behind a prefix. Trainers put
+prefixes of their own before either.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Literal
 
 Change = Literal["as is", "row", "transposed", "mixes", "biases", "mix down", "mix up"]
@@ -83,45 +85,99 @@ _FROM_FLA = {
     for official, (exported, change) in table.items()
 } | {"attn.x_x": ("att.x_", "mixes"), "attn.x_bias": ("att.time_maa_", "biases")}
 
-_TRANSFORMERS_TOP = {
-    "rwkv.embeddings.weight": "emb.weight",
-    "rwkv.ln_out.weight": "ln_out.weight",
-    "rwkv.ln_out.bias": "ln_out.bias",
+_BLOCKS_TOP = {
+    "emb.weight": "emb.weight",
+    "embeddings.weight": "emb.weight",
+    "ln_out.weight": "ln_out.weight",
+    "ln_out.bias": "ln_out.bias",
+    "head.weight": "head.weight",
 }
-_TRANSFORMERS_PARTS = {
-    "attention": "att",
-    "feed_forward": "ffn",
-    "pre_ln": "ln0",
-    "ln1": "ln1",
-    "ln2": "ln2",
-}
-_TRANSFORMERS_LAYER = re.compile(
-    rf"rwkv\.blocks\.(\d{{1,4}})\.({'|'.join(_TRANSFORMERS_PARTS)})\.(.+)", re.ASCII
-)
-_TRANSFORMERS_MIXES = {
+_OFFICIAL_ONLY = ("emb.weight", "head.weight")  # never behind `rwkv.`
+_BLOCKS_PARTS = {"attention": "att", "feed_forward": "ffn", "pre_ln": "ln0"}
+_BLOCKS_LAYER = re.compile(r"blocks\.(\d{1,4})\.(\w+)\.(.+)", re.ASCII)
+_LONG_MIXES = {
     f"time_mix_{long}": f"time_mix_{long[0]}" for long in ("key", "value", "receptance", "gate")
 }
+_LINEAR = re.compile(r"([wavg][12])\.weight", re.ASCII)
+"""A low-rank matrix of RWKV-7 as the weight of a torch Linear, which is [outputs, inputs]."""
+
+_WRAPPERS = re.compile(
+    r"(?:^|(?<=\.))"
+    r"(?:_forward_module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.",
+    re.ASCII,
+)
+"""What DeepSpeed, torch.compile and FSDP put into names, anywhere."""
+_CONTAINERS = ("module", "model", "rwkv7")
+"""What the names of everything within a module of somebody's begin with, trainers' or Hugging
+Face's."""
+_MOST_CONTAINERS = 6
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What an exported name stands for."""
+
+    official: str
+    """The official name; of tensors to be split the beginning of their names."""
+    change: Change
+    scheme: str
+    """Equal for two names of layers that one exporter gave."""
+
+
+def resolve_name(name: str) -> Resolved | None:
+    """The official name behind one of an export, or of a trainer; None for any other name."""
+    wrapper = _WRAPPERS.match(name)
+    bare, prefix = _WRAPPERS.sub("", name), wrapper[0] if wrapper else ""
+    for _ in range(_MOST_CONTAINERS):
+        found = _from_fla(bare)
+        if found is not None:
+            return Resolved(*found, scheme=f"{prefix}model.layers.")
+        inner = bare.removeprefix("rwkv.")
+        if (found := _from_blocks(inner, is_bare=inner == bare)) is not None:
+            return Resolved(*found, scheme=f"{prefix}{bare[: len(bare) - len(inner)]}blocks.")
+        first, _, bare = bare.partition(".")
+        if first not in _CONTAINERS:
+            return None
+        prefix += f"{first}."
+    return None
 
 
 def official_name(name: str) -> tuple[str, Change] | None:
     """An exported tensor's official name, and how the official tensor follows from it.
 
-    Of tensors to be split it is the beginning of the names. None for a name of neither scheme.
+    Of tensors to be split it is the beginning of the names. None for a name of no known scheme.
     """
-    top = _FLA_TOP.get(name) or _TRANSFORMERS_TOP.get(name)
-    if top is not None:
+    found = resolve_name(name)
+    return None if found is None else (found.official, found.change)
+
+
+def _from_fla(name: str) -> tuple[str, Change] | None:
+    if top := _FLA_TOP.get(name):
         return top, "as is"
-    if match := _FLA_LAYER.fullmatch(name):
-        layer, part, rest = match.groups()
-        if part not in ("attn", "ffn"):
-            return f"blocks.{layer}.{_FLA_PARTS[part]}.{rest}", "as is"
-        found = _FROM_FLA.get(f"{part}.{rest}")
-        return None if found is None else (f"blocks.{layer}.{found[0]}", found[1])
-    if match := _TRANSFORMERS_LAYER.fullmatch(name):
-        layer, part, rest = match.groups()
-        rest = _TRANSFORMERS_MIXES.get(rest, rest)
-        return f"blocks.{layer}.{_TRANSFORMERS_PARTS[part]}.{rest}", "as is"
-    return None
+    match = _FLA_LAYER.fullmatch(name)
+    if match is None:
+        return None
+    layer, part, rest = match.groups()
+    if part not in ("attn", "ffn"):
+        return f"blocks.{layer}.{_FLA_PARTS[part]}.{rest}", "as is"
+    found = _FROM_FLA.get(f"{part}.{rest}")
+    return None if found is None else (f"blocks.{layer}.{found[0]}", found[1])
+
+
+def _from_blocks(name: str, is_bare: bool) -> tuple[str, Change] | None:
+    """Of the official names, and those of transformers: `rwkv.`, unless it is bare, came off."""
+    if (top := _BLOCKS_TOP.get(name)) and (is_bare or name not in _OFFICIAL_ONLY):
+        return top, "as is"
+    match = _BLOCKS_LAYER.fullmatch(name)
+    if match is None or (not is_bare and match[2] in ("att", "ffn")):
+        return None
+    layer, part, rest = match.groups()
+    if part in ("attention", "feed_forward"):
+        rest = _LONG_MIXES.get(rest, rest)
+    part = _BLOCKS_PARTS.get(part, part)
+    if part == "att" and (linear := _LINEAR.fullmatch(rest)):
+        return f"blocks.{layer}.att.{linear[1]}", "transposed"
+    return f"blocks.{layer}.{part}.{rest}", "as is"
 
 
 def fla7_name(official: str) -> tuple[str, Change] | None:

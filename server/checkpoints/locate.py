@@ -1,16 +1,23 @@
 """From what the user names as a model to the files that make it up."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.gguf_header import is_gguf, read_gguf_header
-from server.checkpoints.gguf_vocabulary import RWKV, chat_template, tokenizer_kind
+from server.checkpoints.gguf_vocabulary import RWKV, chat_template, control_tokens, tokenizer_kind
 from server.checkpoints.hub import local_path, name_of_snapshot
 from server.checkpoints.huggingface import find_weights
 from server.checkpoints.json_file import read_json_object, read_text
+from server.checkpoints.model_files import entries_of, file_of
+from server.checkpoints.named_facts import names_of, trained_length
+from server.checkpoints.published import PUBLISHED, looks_like_short_name
 from server.checkpoints.rwkv_cpp import MAGIC as RWKV_CPP_MAGIC
+from server.home_folder import expanded
+from server.regular_file import open_regular
 
 EMBEDDED = Path(__file__).parent.parent / "assets" / "embedded"
 EMBEDDED_NAME = "rwkv-embedded"
@@ -22,10 +29,14 @@ WORLD_VOCABULARY = "rwkv_vocab_v20230424.txt"
 """What the World tokenizer's vocabulary is called where a model brings it."""
 
 BYTES_VOCAB_SIZE = 256
-PILE_VOCAB_SIZE = 50_277
+PILE_VOCAB_SIZES = range(50_277, 50_305)
+"""The tokenizer has 50,277 tokens, as RWKV-4 has them; RWKV-7 of the Pile pads to 50,304."""
 PILE_TOKENIZER = "20B_tokenizer.json"
 """What the tokenizer of RWKV-4 Pile and Raven is called where the official code brings it."""
 WORLD_VOCAB_SIZES = range(65_530, 65_537)  # the largest id is 65,529; models pad to 65,536
+
+_ID = re.compile("[0-9]{1,9}")
+_SPECIAL_ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
 @dataclass(frozen=True)
@@ -41,35 +52,78 @@ class ModelFiles:
     """Jinja source that came with the checkpoint."""
     bos_token: str = ""
     eos_token: str = ""
+    special_tokens: Mapping[str, int] = field(default_factory=dict)
+    """Ids by name, for a vocabulary that has none for them."""
+    names: tuple[str, ...] = ()
+    """All that the files call the model, `name` first."""
+    trained_length: int | None = None
+    """For how many tokens it was trained, if they tell."""
 
 
 def locate(path: str, tokenizer: str = "") -> ModelFiles:
-    """Find the parts of a model: a file, a folder, `hf:REPO[/FILE]`, or "" for the embedded one.
+    """Find the parts of a model: a file, a folder, one on the Hub, or "" for the embedded one.
 
-    A Hugging Face folder is a checkpoint as a whole. Raises CheckpointError when there is no
-    checkpoint, or more than one in the folder.
+    On the Hub are `hf:REPO[/FILE]` and short names. A Hugging Face folder is a checkpoint as a
+    whole. Raises CheckpointError when there is no checkpoint, or more than one in the folder.
     """
-    target = Path(local_path(path)).expanduser() if path else EMBEDDED
+    target = expanded(local_path(path)) if path else EMBEDDED
     if not target.exists():
         hint = "" if path else "; the embedded model is not in this installation, name another"
+        if looks_like_short_name(path):
+            hint = f"; short names are {', '.join(PUBLISHED)}"
         raise CheckpointError(f"{target}: no such file or folder{hint}")
-    checkpoint, folder, name = target, target.parent, target.stem
-    if target.is_dir():
-        folder, name = target, name_of_snapshot(target) or target.resolve().name
-        checkpoint = target if find_weights(target) else _only_checkpoint(target)
-    kind, inside = _inside(checkpoint)
+    checkpoint = find_checkpoint(target)
+    header = read_gguf_header(checkpoint) if is_gguf(checkpoint) else None
+    kind = tokenizer_kind(header) if header else ""
+    inside = chat_template(header) if header else None
     if not tokenizer and kind != RWKV:
-        tokenizer = _tokenizer_in(folder)
-    config = read_json_object(folder / "tokenizer_config.json") or {}
-    template = _chat_template(folder, config)
+        tokenizer = _tokenizer_of(target)
+    config = read_json_object(file_of(target, "tokenizer_config.json")) or {}
+    template = _chat_template(target, config)
+    name = name_of(target) if path else EMBEDDED_NAME
+    sizes = read_json_object(file_of(target, "config.json")) if target.is_dir() else None
+    names = names_of(target, name, sizes or {}, header)
     return ModelFiles(
-        name=name if path else EMBEDDED_NAME,
+        name=name,
         checkpoint=checkpoint,
         tokenizer=tokenizer or (str(checkpoint) if kind else ""),
         chat_template=inside if template is None else template,
         bos_token=_token_text(config.get("bos_token")),
         eos_token=_token_text(config.get("eos_token")),
+        special_tokens=(control_tokens(header) if header else {}) | _special_tokens(target, config),
+        names=names,
+        trained_length=trained_length(names, sizes or {}, header),
     )
+
+
+def find_checkpoint(target: Path) -> Path:
+    """The file, or the folder as a whole, that holds the weights of a file or folder that is there.
+
+    Raises CheckpointError when there is no checkpoint, or more than one in the folder.
+    """
+    if not target.is_dir():
+        if not target.is_file():
+            raise CheckpointError(f"{target}: not a regular file; name a checkpoint or its folder")
+        return target
+    return target if find_weights(target) else _only_checkpoint(target)
+
+
+def name_of(target: Path) -> str:
+    """A model's id in the API, unless the user sets one, by its file or folder."""
+    if target.is_dir():
+        return name_of_snapshot(target) or target.resolve().name
+    return target.stem
+
+
+def bytes_on_disk(checkpoint: Path) -> int:
+    """Bytes of a checkpoint: of the file, or of all files of weights if it is a folder."""
+    files = [checkpoint]
+    if checkpoint.is_dir():
+        files = [path for path in entries_of(checkpoint) if path.suffix in SUFFIXES]
+    try:
+        return sum(path.stat().st_size for path in files)
+    except OSError as error:
+        raise CheckpointError(f"{error.filename}: {error.strerror}") from None
 
 
 def choose_tokenizer(files: ModelFiles, vocab_size: int) -> str:
@@ -83,9 +137,9 @@ def choose_tokenizer(files: ModelFiles, vocab_size: int) -> str:
         return "bytes"
     if vocab_size in WORLD_VOCAB_SIZES:
         return "world"
-    if vocab_size == PILE_VOCAB_SIZE:
-        beside = files.checkpoint.parent / PILE_TOKENIZER
-        if beside.is_file():
+    if vocab_size in PILE_VOCAB_SIZES:
+        beside = file_of(files.checkpoint, PILE_TOKENIZER)
+        if beside.exists():
             return str(beside)
         raise CheckpointError(
             f"{files.checkpoint}: a model of {vocab_size} tokens (Pile, Raven) needs "
@@ -97,21 +151,10 @@ def choose_tokenizer(files: ModelFiles, vocab_size: int) -> str:
     )
 
 
-def _inside(checkpoint: Path) -> tuple[str, str | None]:
-    """The kind of tokenizer and the chat template that a GGUF file holds; others hold none."""
-    if not is_gguf(checkpoint):
-        return "", None
-    header = read_gguf_header(checkpoint)
-    return tokenizer_kind(header), chat_template(header)
-
-
 def _only_checkpoint(folder: Path) -> Path:
-    try:
-        found = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and _holds_weights(p))
-    except OSError as error:
-        raise CheckpointError(f"{folder}: {error.strerror or error}") from None
+    found = [p for p in entries_of(folder) if p.suffix in SUFFIXES and _holds_weights(p)]
     if len(found) == 1:
-        return found[0]
+        return file_of(folder, found[0].name)
     if not found:
         raise CheckpointError(f"{folder}: no checkpoint in it ({', '.join(SUFFIXES)})")
     names = ", ".join(path.name for path in found[:8]) + (", …" if len(found) > 8 else "")
@@ -124,19 +167,23 @@ def _holds_weights(path: Path) -> bool:
         return False
     if path.suffix != ".bin":
         return True
-    with path.open("rb") as file:
-        return file.read(4) == RWKV_CPP_MAGIC
+    try:
+        with open_regular(path) as file:
+            return file.read(4) == RWKV_CPP_MAGIC
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}") from None
 
 
-def _tokenizer_in(folder: Path) -> str:
+def _tokenizer_of(model: Path) -> str:
     for name in ("tokenizer.json", WORLD_VOCABULARY):
-        if (folder / name).is_file():
-            return str(folder / name)
+        path = file_of(model, name)
+        if path.exists():
+            return str(path)
     return ""
 
 
-def _chat_template(folder: Path, config: dict[str, Any]) -> str | None:
-    source = read_text(folder / "chat_template.jinja", MAX_TEMPLATE_BYTES)
+def _chat_template(model: Path, config: dict[str, Any]) -> str | None:
+    source = read_text(file_of(model, "chat_template.jinja"), MAX_TEMPLATE_BYTES)
     if source is not None:
         return source
     found = config.get("chat_template")
@@ -144,6 +191,25 @@ def _chat_template(folder: Path, config: dict[str, Any]) -> str | None:
         named = [entry for entry in found if isinstance(entry, dict)]
         found = next((e.get("template") for e in named if e.get("name") == "default"), None)
     return found if isinstance(found, str) else None
+
+
+def _special_tokens(model: Path, config: dict[str, Any]) -> dict[str, int]:
+    """Ids by name: of tokenizer_config.json, or in the older form, of a file beside it."""
+    declared = config.get("added_tokens_decoder")
+    by_id = declared if isinstance(declared, dict) else {}
+    found: dict[str, object] = {
+        _token_text(token): int(number)
+        for number, token in by_id.items()
+        if isinstance(token, dict) and token.get("special") is True and _ID.fullmatch(number)
+    }
+    added = read_json_object(file_of(model, "added_tokens.json")) or {}
+    names = {_token_text(config.get(role)) for role in _SPECIAL_ROLES}
+    found |= {name: added[name] for name in names & added.keys()}
+    return {
+        name: token_id
+        for name, token_id in found.items()
+        if name and type(token_id) is int and token_id >= 0
+    }
 
 
 def _token_text(token: object) -> str:

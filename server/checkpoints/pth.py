@@ -16,15 +16,20 @@ from server.checkpoints.checkpoint import (
     map_file,
     view_tensor,
 )
+from server.checkpoints.foreign_files import describe_zip
 from server.checkpoints.state_dict_pickle import (
     MAX_PICKLE_BYTES,
     PickleError,
     TensorReference,
     read_state_dict,
 )
+from server.regular_file import open_regular
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, length of the name, length of the extra
 _ENCRYPTED = 1
+MAX_SHARING = 2
+"""Tensors may have this many times the bytes of their file: tied weights share a storage. More
+would let a small file fill the memory when it is loaded."""
 
 
 def read_pth(path: Path) -> Checkpoint:
@@ -39,17 +44,22 @@ def read_pth(path: Path) -> Checkpoint:
         references = read_state_dict(pickle)
     except PickleError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    tensors = {
-        name: _view(path, mapped, entries, prefix, name, reference)
-        for name, reference in references.items()
-    }
+    tensors, room = {}, MAX_SHARING * len(mapped)
+    for name, reference in references.items():
+        tensors[name] = _view(path, mapped, entries, prefix, name, reference)
+        room -= tensors[name].nbytes
+        if room < 0:
+            raise CheckpointError(
+                f"{path}: tensor {name[:120]}: it and those before it have more than {MAX_SHARING} "
+                "times the bytes of the file, since they share storages; save clones of them"
+            )
     return Checkpoint(path, {}, tensors)
 
 
 def _read_directory(path: Path) -> tuple[dict[str, zipfile.ZipInfo], str]:
     """The zip's central directory by name, and the prefix that all of the archive's names have."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError) as error:
         raise CheckpointError(f"{path}: broken or truncated zip: {error}") from None
@@ -60,7 +70,10 @@ def _read_directory(path: Path) -> tuple[dict[str, zipfile.ZipInfo], str]:
         raise CheckpointError(f"{path}: the zip has two records of one name")
     pickles = [name for name in entries if name.endswith("data.pkl") and name.count("/") <= 1]
     if len(pickles) != 1:
-        raise CheckpointError(f"{path}: a zip, but not a PyTorch checkpoint (no data.pkl)")
+        what = describe_zip(entries)
+        raise CheckpointError(f"{path}: a zip, but not a PyTorch checkpoint (no data.pkl): {what}")
+    if what := describe_zip(entries):
+        raise CheckpointError(f"{path}: a zip, but not a PyTorch checkpoint: {what}")
     return entries, pickles[0].removesuffix("data.pkl")
 
 

@@ -5,22 +5,26 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor
-from server.checkpoints.derived import computed
+from server.checkpoints.checkpoint import (
+    PACKED,
+    PACKED_KEY,
+    Checkpoint,
+    CheckpointError,
+    Tensor,
+)
+from server.checkpoints.foreign_files import START_BYTES, SUPPORTED, describe, text_of
 from server.checkpoints.gguf import read_gguf
 from server.checkpoints.gguf_header import MAGIC as GGUF_MAGIC
 from server.checkpoints.huggingface import read_folder, with_official_names
+from server.checkpoints.layouts import with_official_layout
 from server.checkpoints.pth import read_pth
 from server.checkpoints.rwkv_cpp import MAGIC as RWKV_CPP_MAGIC
 from server.checkpoints.rwkv_cpp import read_rwkv_cpp
 from server.checkpoints.safetensors import read_safetensors
+from server.regular_file import open_regular
 
 __all__ = ["Checkpoint", "CheckpointError", "Tensor", "open_checkpoint"]
 
-# What the files of llama.cpp from before GGUF begin with.
-_OLD_GGML = (b"lmgg", b"tjgg")
 FORMATS: dict[str, Callable[[Path], Checkpoint]] = {
     "PyTorch": read_pth,
     "safetensors": read_safetensors,
@@ -30,8 +34,6 @@ FORMATS: dict[str, Callable[[Path], Checkpoint]] = {
 """What reads a file, by the name of its format."""
 FOLDER = "Hugging Face folder"
 
-_SUPPORTED = "supported are safetensors, PyTorch .pth, GGUF and rwkv.cpp .bin"
-
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """Map the tensors of a file or a Hugging Face folder, of which none is read yet.
@@ -39,21 +41,11 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Raises CheckpointError, one line, for a file that is missing, foreign, truncated or hostile.
     """
     if path.is_dir():
-        return _with_plain_bonus(read_folder(path, _open_file))
-    return _with_plain_bonus(with_official_names(_open_file(path)))
-
-
-def _with_plain_bonus(checkpoint: Checkpoint) -> Checkpoint:
-    """RWKV-5.0 has the logarithm of the bonus, called time_first: here it is as in later ones."""
-    if "blocks.0.att.ln_x.weight" not in checkpoint.tensors:
-        return checkpoint
-    tensors = {}
-    for name, tensor in checkpoint.tensors.items():
-        if name.endswith(".att.time_first"):
-            name = name.replace("time_first", "time_faaaa")
-            tensor = replace(computed(tensor, np.exp), name=name)
-        tensors[name] = tensor
-    return replace(checkpoint, tensors=tensors)
+        return with_official_layout(read_folder(path, _open_file))
+    found = _open_file(path)
+    if found.metadata.get(PACKED_KEY) == PACKED:
+        return found  # also where it has tuned states, whose names are official
+    return with_official_layout(with_official_names(found))
 
 
 def format_of(path: Path) -> str:
@@ -64,31 +56,25 @@ def format_of(path: Path) -> str:
     if path.is_dir():
         return FOLDER
     try:
-        with path.open("rb") as file:
-            start = file.read(16)
+        with open_regular(path) as file:
+            start = file.read(START_BYTES)
+            is_zip = zipfile.is_zipfile(file)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from None
     if start[:4] == b"PK\x03\x04":
         return "PyTorch"
-    if start[8:9] == b"{":
+    # A text may have that byte as well: its first eight would be the length of a huge header.
+    if start[8:9] == b"{" and (start[7] == 0 or text_of(start) is None):
         return "safetensors"
     if start[:4] == GGUF_MAGIC:
         return "GGUF"
     if start[:4] == RWKV_CPP_MAGIC:
         return "rwkv.cpp"
-    if start[:4] in _OLD_GGML:
-        raise CheckpointError(f"{path}: a ggml file from before GGUF; {_SUPPORTED}")
-    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        raise CheckpointError(
-            f"{path}: a pickle of PyTorch before 1.6, which is not supported; "
-            "load it and torch.save() it again"
-        )
-    if not start:
-        raise CheckpointError(f"{path}: the file is empty")
-    if zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path}: a zip with something before it; {_SUPPORTED}")
-    raise CheckpointError(f"{path}: not a known checkpoint format; {_SUPPORTED}")
+    if is_zip and start[:2] != b"PK":
+        raise CheckpointError(f"{path}: a zip with something before it; {SUPPORTED}")
+    raise CheckpointError(f"{path}: {describe(path, start)}")
 
 
 def _open_file(path: Path) -> Checkpoint:
-    return FORMATS[format_of(path)](path)
+    container = format_of(path)
+    return replace(FORMATS[container](path), container=container)

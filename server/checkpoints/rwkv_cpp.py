@@ -8,6 +8,7 @@ import mmap
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def read_rwkv_cpp(path: Path) -> Checkpoint:
     last = f"blocks.{layers - 1}.ln1.weight"
     if last not in stored or f"blocks.{layers}.ln1.weight" in stored:
         raise CheckpointError(f"{path}: has not the {layers} layers that its header says")
-    official = _official(path, stored)
+    official = _official(path, stored, dim)
     is_rwkv5 = "blocks.0.att.time_decay" in official and "blocks.0.att.ln_x.weight" in official
     is_rwkv5 = is_rwkv5 and "blocks.0.att.time_maa_x" not in official
     # rwkv.cpp does not divide what it norms by 8 there, as training does (rwkv_graph.inc).
@@ -131,9 +132,9 @@ def _read_record(path: Path, mapped: mmap.mmap, version: int, begin: int) -> tup
     return view_ggml_tensor(mapped, name, dtype, shape, data_begin), data_begin + size
 
 
-def _official(path: Path, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _official(path: Path, stored: Mapping[str, Tensor], dim: int) -> dict[str, Tensor]:
     """The tensors as the official checkpoint has them."""
-    rules = _rules(stored)
+    rules = _rules(stored, partial(_heads, dim))
     tensors: dict[str, Tensor] = {}
     for name, tensor in stored.items():
         _, _, kind = name.removeprefix("blocks.").partition(".")
@@ -155,8 +156,11 @@ def _official(path: Path, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return tensors
 
 
-def _rules(stored: Mapping[str, Tensor]) -> dict[str, Rule]:
-    """What to undo by the name within a layer, for the generation that the names tell."""
+def _rules(stored: Mapping[str, Tensor], heads: Rule) -> dict[str, Rule]:
+    """What to undo by the name within a layer, for the generation that the names tell.
+
+    `heads` undoes what is done to values of heads.
+    """
 
     def has(name: str) -> bool:
         return f"blocks.0.att.{name}" in stored
@@ -166,10 +170,11 @@ def _rules(stored: Mapping[str, Tensor]) -> dict[str, Rule]:
     if has("time_maa_x"):
         low_rank = ("time_maa_w1", "time_maa_w2", "time_decay_w1", "time_decay_w2")
         rules: dict[str, Rule] = {f"att.{name}": transposed for name in low_rank}
-        return rules | {"att.time_decay": _row, "att.time_faaaa": _heads}
-    if has("time_faaaa"):  # 5.2
-        return {"att.time_decay": _undo(_heads, _log_of_decay), "att.time_faaaa": _heads}
-    if has("ln_x.weight"):  # 5.0 and 5.1
+        return rules | {"att.time_decay": _row, "att.time_faaaa": heads}
+    if has("time_faaaa"):  # 5.1 and 5.2, and 5.0 since it has no logarithm
+        shape = heads if has("gate.weight") else _flat
+        return {"att.time_decay": _undo(shape, _log_of_decay), "att.time_faaaa": heads}
+    if has("ln_x.weight"):  # 5.0
         return {
             "att.time_decay": _undo(_flat, _log_of_decay),
             "att.time_first": _undo(_flat, _log),
@@ -196,11 +201,17 @@ def _flat(tensor: Tensor) -> Tensor:
     return reshaped(tensor, (prod(tensor.shape),))
 
 
-def _heads(tensor: Tensor) -> Tensor:
-    """[H, N, 1] → [H, N]."""
-    if len(tensor.shape) != 3 or tensor.shape[2] != 1:
-        raise ValueError("not one value per channel of a head")
-    return reshaped(tensor, tensor.shape[:2])
+def _heads(dim: int, tensor: Tensor) -> Tensor:
+    """[H, N, 1] → [H, N]; of RWKV-5.1 [H, 1] → [H].
+
+    The converter leaves out the dimension of a single head: [C, 1] is [1, C].
+    """
+    shape = tensor.shape
+    if shape[-1] != 1 or len(shape) > 3:
+        raise ValueError("not one value per channel of a head, or per head")
+    if shape == (dim, 1):
+        return reshaped(tensor, (1, dim))
+    return reshaped(tensor, shape[:-1] or shape)
 
 
 def _undo(shape: Rule, function: Callable[[Floats], Floats]) -> Rule:

@@ -21,6 +21,7 @@ from server.checkpoints.checkpoint import (
     tensor_error,
     view_tensor,
 )
+from server.checkpoints.json_file import check_unicode
 
 # The largest RWKV has some 2500 tensors, about 120 bytes of header each.
 MAX_HEADER_BYTES = 8 << 20
@@ -67,6 +68,11 @@ def parse_safetensors(path: Path, mapped: mmap.mmap | bytes) -> Checkpoint:
     return Checkpoint(path, metadata, tensors)
 
 
+def header_bytes(mapped: mmap.mmap | bytes) -> bytes:
+    """What comes before the data of a file that was read: the header and its length."""
+    return mapped[: 8 + int.from_bytes(mapped[:8], "little")]
+
+
 def _read_header(path: Path, mapped: mmap.mmap | bytes) -> tuple[dict[str, Any], int]:
     """The header's JSON object, and where the tensor bytes start."""
     if len(mapped) < 8:
@@ -77,8 +83,9 @@ def _read_header(path: Path, mapped: mmap.mmap | bytes) -> tuple[dict[str, Any],
     if length > len(mapped) - 8:
         raise CheckpointError(f"{path}: truncated: the file ends inside the safetensors header")
     try:
+        text = mapped[8 : 8 + length].decode("utf-8")
         header = json.loads(
-            mapped[8 : 8 + length].decode("utf-8"),
+            text,
             object_pairs_hook=_unique_keys,
             parse_constant=_no_constants,
         )
@@ -87,6 +94,7 @@ def _read_header(path: Path, mapped: mmap.mmap | bytes) -> tuple[dict[str, Any],
         raise CheckpointError(f"{path}: safetensors header is not valid JSON: {why}") from None
     if not isinstance(header, dict):
         raise CheckpointError(f"{path}: safetensors header is not a JSON object")
+    check_unicode(path, text, header)
     return header, 8 + length
 
 

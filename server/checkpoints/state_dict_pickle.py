@@ -7,8 +7,20 @@ tuples. Here every opcode that is known does something harmless, and all others 
 
 import pickletools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from server.checkpoints.foreign_pickles import explain_global
+from server.checkpoints.pickled_values import (
+    Foreign,
+    Global,
+    PickleError,
+    Storage,
+    TensorReference,
+    is_foreign,
+)
+from server.checkpoints.training_files import MAX_TENSORS, model_in
+
+__all__ = ["MAX_PICKLE_BYTES", "MAX_TENSORS", "PickleError", "TensorReference", "read_state_dict"]
 
 # The largest RWKV has some 2500 tensors, about 250 bytes of pickle each.
 MAX_PICKLE_BYTES = 4 << 20
@@ -28,43 +40,14 @@ STORAGES = {
 DTYPES = frozenset([*STORAGES.values(), "uint16", "uint32", "uint64"])
 
 
-class PickleError(ValueError):
-    """What is wrong with the pickle, without the file's name."""
-
-
-@dataclass(frozen=True)
-class Global:
-    """A name that the pickle refers to; never imported."""
-
-    module: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Storage:
-    """A record of the archive: `count` elements of `dtype`, or bytes if the dtype is None."""
-
-    dtype: str | None
-    key: str
-    count: int
-
-
-@dataclass(frozen=True)
-class TensorReference:
-    """A tensor over a storage; offset and strides count elements. Nothing is checked yet."""
-
-    storage: Storage
-    dtype: str
-    offset: int
-    shape: tuple[Any, ...]
-    strides: tuple[Any, ...]
-
-
 _MARK = object()
 
 
 def read_state_dict(data: bytes) -> dict[str, TensorReference]:
-    """Name → tensor. Raises PickleError for anything else than a plain state dict."""
+    """Name → tensor, of a state dict or of a trainer's dictionary that has one in it.
+
+    Raises PickleError for anything else.
+    """
     if len(data) > MAX_PICKLE_BYTES:
         raise PickleError(f"its pickle of {len(data)} bytes is too large")
     try:
@@ -73,14 +56,7 @@ def read_state_dict(data: bytes) -> dict[str, TensorReference]:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise PickleError(f"its pickle is broken ({type(error).__name__})") from None
-    if not isinstance(result, dict) or not result:
-        raise PickleError("it does not hold a state dict")
-    for name, value in result.items():
-        if not isinstance(name, str) or not isinstance(value, TensorReference):
-            raise PickleError(
-                f"entry {str(name)[:80]} is not a tensor; save the model's state_dict() alone"
-            )
-    return result
+    return model_in(result)
 
 
 class _Interpreter:
@@ -125,8 +101,10 @@ class _Interpreter:
 
     def set_items(self, pairs: list[Any]) -> None:
         target = self.stack[-1]
+        if type(target) is Foreign:
+            return
         # Only plain keys: hashing nested tuples recurses without limit.
-        if type(target) is not dict or not all(type(key) in (str, int) for key in pairs[::2]):
+        if type(target) is not dict or not all(type(key) in _KEYS for key in pairs[::2]):
             raise PickleError("its pickle sets items of something odd")
         target.update(zip(pairs[::2], pairs[1::2], strict=True))
 
@@ -138,6 +116,8 @@ class _Interpreter:
         self.set_items([key, value])
 
     def append(self, items: list[Any]) -> None:
+        if type(self.stack[-1]) is Foreign:
+            return
         if type(self.stack[-1]) is not list:
             raise PickleError("its pickle appends to something odd")
         self.stack[-1].extend(items)
@@ -151,7 +131,7 @@ class _Interpreter:
 
     def build(self, _: None) -> None:
         self.stack.pop()  # attributes such as state_dict._metadata: not needed
-        if type(self.stack[-1]) is not dict:
+        if type(self.stack[-1]) not in (dict, Foreign):
             raise PickleError("its pickle sets attributes of something odd")
 
     def global_name(self, argument: str) -> None:
@@ -163,12 +143,17 @@ class _Interpreter:
         self.push_global(module, name)
 
     def push_global(self, module: object, name: object) -> None:
-        if not (isinstance(module, str) and isinstance(name, str)) or not _is_known(module, name):
+        is_name = isinstance(module, str) and isinstance(name, str)
+        if is_name and is_foreign(str(module), str(name)) and not _is_known(str(module), str(name)):
+            self.stack.append(Foreign())
+            return
+        if not is_name or not _is_known(str(module), str(name)):
+            hint = explain_global(str(module), str(name))
             raise PickleError(
                 f"its pickle asks for {str(module)[:60]}.{str(name)[:60]}: "
-                "refused, since only plain tensors are read"
+                f"refused, since only plain tensors are read; {hint}"
             )
-        self.stack.append(Global(module, name))
+        self.stack.append(Global(str(module), str(name)))
 
     def persistent_id(self, _: None) -> None:
         kind, storage, key, _location, count = self.stack.pop()
@@ -180,9 +165,22 @@ class _Interpreter:
 
     def reduce(self, _: None) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
+        if type(function) is Foreign and type(arguments) is tuple:
+            self.stack.append(Foreign())
+            return
         if not isinstance(function, Global) or type(arguments) is not tuple:
             raise PickleError("its pickle calls something odd")
         self.stack.append(_call(function.name, arguments))
+
+    def new_object(self, _: None) -> None:
+        self.stack.pop()
+        if type(self.stack.pop()) is not Foreign:
+            raise PickleError("its pickle makes an object of something odd")
+        self.stack.append(Foreign())
+
+    def frozen_set(self, _: None) -> None:
+        self.pop_to_mark()
+        self.stack.append(Foreign())
 
 
 def _is_known(module: str, name: str) -> bool:
@@ -193,6 +191,7 @@ def _is_known(module: str, name: str) -> bool:
         ("torch._utils", "_rebuild_tensor_v2"),
         ("torch._utils", "_rebuild_tensor_v3"),
         ("torch._utils", "_rebuild_parameter"),
+        ("torch._utils", "_rebuild_parameter_with_state"),
         ("torch.storage", "UntypedStorage"),
     }
 
@@ -200,7 +199,7 @@ def _is_known(module: str, name: str) -> bool:
 def _call(function: str, arguments: tuple[Any, ...]) -> Any:
     if function == "OrderedDict" and not arguments:
         return {}
-    if function == "_rebuild_parameter" and isinstance(arguments[0], TensorReference):
+    if function.startswith("_rebuild_parameter") and isinstance(arguments[0], TensorReference):
         return arguments[0]
     if function in ("_rebuild_tensor_v2", "_rebuild_tensor_v3"):
         storage, offset, shape, strides = arguments[:4]
@@ -215,10 +214,11 @@ def _call(function: str, arguments: tuple[Any, ...]) -> Any:
     raise PickleError(f"its pickle calls {function} in an unknown way")
 
 
+_KEYS = (str, int, float, bool, type(None), Foreign)
 _IGNORED = frozenset({"PROTO", "FRAME"})
 _LITERALS = frozenset(
     {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BININT", "BININT1", "BININT2"}
-    | {"LONG1", "BINFLOAT"}
+    | {"LONG1", "BINFLOAT", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8"}
 )
 _CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
@@ -228,6 +228,7 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_TUPLE": tuple,
     "EMPTY_DICT": dict,
     "EMPTY_LIST": list,
+    "EMPTY_SET": Foreign,
 }
 _ACTIONS: dict[str, Callable[[_Interpreter, Any], None]] = {
     "MEMOIZE": _Interpreter.put,
@@ -243,6 +244,9 @@ _ACTIONS: dict[str, Callable[[_Interpreter, Any], None]] = {
     "SETITEMS": _Interpreter.set_marked_items,
     "APPEND": _Interpreter.append_one,
     "APPENDS": _Interpreter.append_marked,
+    "ADDITEMS": _Interpreter.append_marked,
+    "FROZENSET": _Interpreter.frozen_set,
+    "NEWOBJ": _Interpreter.new_object,
     "BUILD": _Interpreter.build,
     "GLOBAL": _Interpreter.global_name,
     "STACK_GLOBAL": _Interpreter.stack_global,

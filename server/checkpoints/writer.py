@@ -1,10 +1,7 @@
 """Writing safetensors: streamed, atomic, and the same bytes for the same tensors."""
 
-import errno
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import numpy.typing as npt
 
 from server.checkpoints.checkpoint import NUMPY_DTYPES
 from server.checkpoints.safetensors import DTYPES
+from server.temporary_files import replacing
 
 Array = npt.NDArray[np.generic]
 Progress = Callable[[int, int], None]
@@ -81,25 +79,6 @@ def stream_pieces(
                     progress(written, total)
             if given != name or rows != (shape[0] if shape else 1):
                 raise ValueError(f"{name}: {rows} rows of {given}, not {dtype} {shape}")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Where to write a new file that appears as `path` when it is whole, or else not at all.
-
-    Raises OSError.
-    """
-    if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def safetensors_header(

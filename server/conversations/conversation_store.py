@@ -6,16 +6,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, func, select, update
 
+from server.conversations.reading import from_json, read_items, read_page, to_json
 from server.conversations.records import (
+    UNFINISHED,
     Context,
     Conversation,
     Item,
+    ItemPage,
     Page,
     UnknownConversationError,
     UnknownItemError,
 )
-from server.conversations.tables import items, threads
-from server.conversations.threads import Threads, from_json, read_items, read_page, to_json
+from server.conversations.tables import items, responses, threads
+from server.conversations.threads import Threads
 
 
 class ConversationStore:
@@ -54,29 +57,39 @@ class ConversationStore:
             self._threads.make_room(db, number)
             return _conversation(self._get(db, tenant, ident))
 
-    def remove(self, tenant: str, ident: str) -> None:
-        """Delete a conversation with its items, and the responses that belong to it."""
+    def remove(self, tenant: str, ident: str) -> list[str]:
+        """Delete a conversation with its items, and the responses that belong to it.
+
+        Gives the ids of those that were unfinished: nobody needs them any more.
+        """
         with self._database.transaction() as db:
-            self._threads.remove(db, self._get(db, tenant, ident).number)
+            number = self._get(db, tenant, ident).number
+            mine = responses.c.thread == number, responses.c.status.in_(UNFINISHED)
+            unfinished = list(db.execute(select(responses.c.id).where(*mine)).scalars())
+            self._threads.remove(db, number)
         self._database.forget_deleted()
+        return unfinished
 
     def context(self, tenant: str, ident: str) -> Context:
-        """What the next response goes on from."""
+        """What the next response goes on from. Raises TooMuchTextError."""
         with self._database.transaction() as db:
             number = self._get(db, tenant, ident).number
             listed = and_(items.c.thread == number, items.c.listed)
             end = db.execute(select(func.max(items.c.number)).where(listed)).scalar_one()
-            return Context(read_items(db, listed), number, None, end or 0)
+            found = read_items(db, listed, self._threads.bounds.context_bytes)
+            return Context(found, number, None, end or 0)
 
-    def add_items(self, tenant: str, ident: str, added: Sequence[Item]) -> None:
-        """Append items."""
+    def add_items(self, tenant: str, ident: str, added: Sequence[Item]) -> ItemPage:
+        """Append items; gives them as a page."""
         with self._database.transaction() as db:
             number = self._get(db, tenant, ident).number
             self._threads.add_items(db, number, added, listed=True)
             self._threads.make_room(db, number)
+        idents, bodies = [item["id"] for item in added], [to_json(item) for item in added]
+        return ItemPage(idents, bodies, has_more=False)
 
-    def items(self, tenant: str, ident: str, page: Page) -> tuple[list[Item], bool]:
-        """A page of the items, and whether there are more.
+    def items(self, tenant: str, ident: str, page: Page) -> ItemPage:
+        """A page of the items.
 
         Raises UnknownItemError for the id that the page comes after.
         """
@@ -87,12 +100,11 @@ class ConversationStore:
             raise UnknownItemError(page.after)
         return found
 
-    def item(self, tenant: str, ident: str, item: str) -> Item:
-        """One item. Raises UnknownItemError."""
+    def item(self, tenant: str, ident: str, item: str) -> str:
+        """One item as JSON. Raises UnknownItemError."""
         with self._database.transaction() as db:
-            row = self._item(db, tenant, ident, item)
-        found: Item = from_json(row.body)
-        return found
+            body: str = self._item(db, tenant, ident, item).body
+            return body
 
     def remove_item(self, tenant: str, ident: str, item: str) -> Conversation:
         """Delete an item; gives its conversation. Raises UnknownItemError."""

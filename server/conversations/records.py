@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
+from server.json_pieces import JsonDocument, JsonList
+
 Item = dict[str, Any]
 """A message, a call of a tool, its output or a thought: JSON as the API shows it, with an `id`."""
 
@@ -24,7 +28,11 @@ class UnknownItemError(Exception):
 
 
 class StoreFullError(Exception):
-    """One conversation would exceed all that may be kept: one line."""
+    """One conversation or client would exceed all that may be kept: one line."""
+
+
+class TooMuchTextError(Exception):
+    """A request would read more stored text than it may: one line."""
 
 
 class StoreUnavailableError(Exception):
@@ -90,3 +98,31 @@ class Page:
     limit: int
     after: str = ""
     newest_first: bool = True
+
+
+@dataclass(frozen=True)
+class ItemPage:
+    """Part of a list of items, as JSON: nobody decodes what is only passed on."""
+
+    idents: Sequence[str]
+    bodies: Sequence[str]
+    has_more: bool
+
+    @property
+    def items(self) -> list[Item]:
+        """The items themselves."""
+        return [msgspec.json.decode(body) for body in self.bodies]
+
+    def shown(self) -> dict[str, Any]:
+        """As the API shows it. Megabytes: not for the event loop."""
+        first, last = (self.idents[0], self.idents[-1]) if self.idents else ("", "")
+        data = JsonList()
+        for body in self.bodies:
+            data.append(JsonDocument(body).pieces)
+        return {
+            "object": "list",
+            "data": data,
+            "first_id": first,
+            "last_id": last,
+            "has_more": self.has_more,
+        }

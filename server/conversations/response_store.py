@@ -3,12 +3,22 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, update
 
+from server.conversations.reading import (
+    find_items,
+    from_json,
+    history_until,
+    read_items,
+    read_page,
+    to_json,
+)
 from server.conversations.records import (
     UNFINISHED,
     Context,
     Item,
+    ItemPage,
     NewResponse,
     Page,
     Unfinished,
@@ -17,15 +27,7 @@ from server.conversations.records import (
     UnknownResponseError,
 )
 from server.conversations.tables import items, responses, threads
-from server.conversations.threads import (
-    Threads,
-    from_json,
-    history_until,
-    read_items,
-    read_page,
-    row_size,
-    to_json,
-)
+from server.conversations.threads import Threads, row_size
 
 _UNFINISHED = responses.c.status.in_(UNFINISHED)
 
@@ -53,6 +55,8 @@ class ResponseStore:
         goes on from was removed meanwhile.
         """
         body = to_json(new.body)
+        request = to_json(new.request) if new.request else None
+        size = row_size(body) + len(request or "")
         with self._database.transaction() as db:
             thread = self._thread(db, tenant, context)
             number = db.execute(
@@ -64,33 +68,52 @@ class ResponseStore:
                     history_end=context.history_end,
                     status=new.body["status"],
                     body=body,
-                    size=row_size(body),
+                    size=size,
                     hidden=False,
-                    request=to_json(new.request) if new.request else None,
+                    request=request,
                     lease_until=new.lease_until,
                 )
                 .returning(responses.c.number)
             ).scalar_one()
-            self._threads.grow(db, thread, row_size(body))
+            self._threads.grow(db, thread, size)
             self._threads.add_items(db, thread, new.input_items, number)
             self._threads.add_items(db, thread, new.output_items, number, is_output=True)
             self._list_items(db, number, context.history_end, new.body["status"])
             self._threads.make_room(db, thread)
 
-    def get(self, tenant: str, ident: str) -> dict[str, Any]:
-        """A response as the API shows it. Raises UnknownResponseError."""
-        with self._database.transaction() as db:
-            return _body(self._get(db, tenant, ident))
+    def get_unfinished(self, tenant: str, ident: str) -> dict[str, Any] | None:
+        """A response as the API shows it, if somebody works on it; None if it is over.
 
-    def context(self, tenant: str, ident: str) -> tuple[Context, str]:
-        """What goes on from a response, and its status. Raises UnknownResponseError."""
+        What is over may take long to decode. Raises UnknownResponseError.
+        """
         with self._database.transaction() as db:
             row = self._get(db, tenant, ident)
-            found = read_items(db, _items_until(db, row))
+            return _body(row) if row.status in UNFINISHED else None
+
+    def read(self, tenant: str, ident: str) -> str:
+        """Any response as JSON. Raises UnknownResponseError."""
+        with self._database.transaction() as db:
+            text: str = self._get(db, tenant, ident).body
+            return text
+
+    def read_about(self, tenant: str, ident: str) -> tuple[bool, str]:
+        """Whether a response was made in the background, and it as JSON."""
+        text = self.read(tenant, ident)
+        return msgspec.json.decode(text, type=_About).background, text
+
+    def context(self, tenant: str, ident: str) -> tuple[Context, str]:
+        """What goes on from a response, and its status.
+
+        Raises UnknownResponseError and TooMuchTextError.
+        """
+        with self._database.transaction() as db:
+            row = self._get(db, tenant, ident)
+            most = self._threads.bounds.context_bytes
+            found = read_items(db, _items_until(db, row), most)
             return Context(found, row.thread, row.number, None), row.status
 
-    def input_items(self, tenant: str, ident: str, page: Page) -> tuple[list[Item], bool]:
-        """Part of all that a response was made from, and whether there is more.
+    def input_items(self, tenant: str, ident: str, page: Page) -> ItemPage:
+        """Part of all that a response was made from.
 
         Raises UnknownResponseError, and UnknownItemError for the id that the page comes after.
         """
@@ -101,11 +124,10 @@ class ResponseStore:
         return found
 
     def find_items(self, tenant: str, idents: Sequence[str]) -> dict[str, Item]:
-        """Items of any response or conversation, by their ids."""
-        query = select(items.c.body).join(threads).where(self._threads.of_tenant(tenant))
+        """Items of any response or conversation, by their ids. Raises TooMuchTextError."""
+        most = self._threads.bounds.context_bytes
         with self._database.transaction() as db:
-            rows = db.execute(query.where(items.c.id.in_(idents))).scalars()
-            return {item["id"]: item for item in map(from_json, rows)}
+            return find_items(db, self._threads.of_tenant(tenant), idents, most)
 
     def remove(self, tenant: str, ident: str) -> None:
         """Delete a response. Raises UnknownResponseError.
@@ -143,11 +165,11 @@ class ResponseStore:
             row = db.execute(select(responses).where(*mine).with_for_update()).one_or_none()
             if row is None:
                 return False
-            values = {"status": status, "body": text, "size": row_size(text)}
-            if status not in UNFINISHED:
-                values["request"] = None
+            request = row.request if status in UNFINISHED else None
+            size = row_size(text) + len(request or "")
+            values = {"status": status, "body": text, "size": size, "request": request}
             db.execute(_changed(row.number).values(values))
-            self._threads.grow(db, row.thread, row_size(text) - row.size)
+            self._threads.grow(db, row.thread, size - row.size)
             self._threads.add_items(db, row.thread, output_items, row.number, is_output=True)
             self._list_items(db, row.number, row.history_end, status)
             self._threads.make_room(db, row.thread)
@@ -177,9 +199,11 @@ class ResponseStore:
             return [_unfinished(db, row) for row in rows]
 
     def sweep(self) -> None:
-        """Remove what has expired. It is not seen before, either."""
-        with self._database.transaction() as db:
-            self._threads.expire(db)
+        """Remove what has expired, which is not seen before, either, and what is too much."""
+        is_more = True
+        while is_more:
+            with self._database.transaction() as db:
+                is_more = self._threads.trim(db)
         self._database.forget_deleted()
 
     def _thread(self, db: Connection, tenant: str, context: Context) -> int:
@@ -206,6 +230,10 @@ class ResponseStore:
         if row is None:
             raise UnknownResponseError(ident)
         return row
+
+
+class _About(msgspec.Struct):
+    background: bool
 
 
 def _body(row: Row[Any]) -> dict[str, Any]:

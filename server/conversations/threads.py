@@ -2,54 +2,31 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
 
-import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
 
 from server.conversations.database import Database
-from server.conversations.records import Item, Page, StoreFullError
+from server.conversations.reading import to_json
+from server.conversations.records import Item, StoreFullError
+from server.conversations.room import Bounds, Room
 from server.conversations.tables import items, responses, threads
 
 ROW_BYTES = 512
 """What a row counts besides its text, so that many small ones are bounded as well."""
 
-_encode = msgspec.json.Encoder().encode
-
-
-def to_json(value: Any) -> str:
-    """As a row has it."""
-    return _encode(value).decode()
+_TRIMMED_AT_ONCE = 200
+"""Threads in a transaction; others wait for the database meanwhile."""
+MAX_ITEMS = 50_000
+"""Of one thread: it is read, and removed, as a whole."""
 
 
 def row_size(body: str) -> int:
     """What a row with this text counts."""
-    return len(body.encode()) + ROW_BYTES
-
-
-def from_json(text: str) -> Any:
-    """The inverse of to_json()."""
-    return msgspec.json.decode(text)
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """How much is kept, and for how long."""
-
-    limit: int
-    """Responses."""
-    limit_bytes: int
-    ttl_seconds: float = 0.0
-    """After the last turn of a thread; 0: for ever."""
+    return (len(body) if body.isascii() else len(body.encode())) + ROW_BYTES
 
 
 class Threads:
-    """What both stores need; its methods are for use within a transaction.
-
-    When there is no room, the thread that was not used for longest goes, of the tenant that takes
-    most room. So whoever keeps little is not driven out by whoever keeps much.
-    """
+    """What both stores need; its methods are for use within a transaction."""
 
     def __init__(
         self, database: Database, bounds: Bounds, now: Callable[[], float] = time.time
@@ -57,7 +34,7 @@ class Threads:
         """`now` is in seconds since 1970."""
         self.database = database
         self.now = now
-        self._bounds = bounds
+        self.bounds = bounds
 
     def of_tenant(self, tenant: str) -> ColumnElement[bool]:
         """The condition that a thread is this tenant's, and has not expired."""
@@ -87,10 +64,13 @@ class Threads:
             .values(bytes=threads.c.bytes + size, used=self.now())
             .returning(threads.c.bytes)
         ).scalar_one()
-        if held > self._bounds.limit_bytes:
+        bounds = self.bounds
+        most, name = bounds.limit_bytes, "limit_bytes"
+        if 0 < bounds.tenant_limit_bytes < most:
+            most, name = bounds.tenant_limit_bytes, "tenant_limit_bytes"
+        if held > most:
             raise StoreFullError(
-                f"one conversation may have {self._bounds.limit_bytes} bytes, as "
-                "responses.limit_bytes says"
+                f"one conversation may have {most} bytes, as responses.{name} says"
             )
 
     def add_items(
@@ -110,6 +90,7 @@ class Threads:
             rows.append({**place, "id": item["id"], "body": body, "size": row_size(body)})
         if rows:
             db.execute(items.insert(), rows)
+            _check_number(db, thread)
         self.grow(db, thread, sum(row["size"] for row in rows))
 
     def make_room(self, db: Connection, thread: int) -> None:
@@ -118,33 +99,16 @@ class Threads:
         Raises StoreFullError when there is nothing to remove.
         """
         self.expire(db)
-        while self._is_full(db):
-            others = func.sum(case((threads.c.number == thread, 0), else_=1))
-            largest = (
-                select(threads.c.tenant)
-                .group_by(threads.c.tenant)
-                .having(others > 0)
-                .order_by(func.sum(threads.c.bytes).desc())
-                .limit(1)
-                .scalar_subquery()
-            )
-            oldest = (
-                select(threads.c.number)
-                .where(threads.c.tenant == largest, threads.c.number != thread)
-                .order_by(threads.c.used, threads.c.number)
-                .limit(1)
-            )
-            victim = db.execute(oldest).scalar_one_or_none()
-            if victim is None:
-                raise StoreFullError(
-                    f"one conversation may have {self._bounds.limit} responses, as "
-                    "responses.limit says"
-                )
-            self.remove(db, victim)
+        Room(db, self.bounds, thread).make()
+
+    def trim(self, db: Connection) -> bool:
+        """Remove some of what is too much since the bounds were lowered; whether there is more."""
+        self.expire(db)
+        return Room(db, self.bounds).make(_TRIMMED_AT_ONCE)
 
     def expire(self, db: Connection) -> None:
         """Remove what has not been used for too long."""
-        if self._bounds.ttl_seconds:
+        if self.bounds.ttl_seconds:
             db.execute(delete(threads).where(self._expired))
 
     def recount(self, db: Connection, thread: int) -> None:
@@ -164,39 +128,11 @@ class Threads:
 
     @property
     def _expired(self) -> ColumnElement[bool]:
-        ttl = self._bounds.ttl_seconds
+        ttl = self.bounds.ttl_seconds
         return threads.c.used <= (self.now() - ttl if ttl else -1.0)
 
-    def _is_full(self, db: Connection) -> bool:
-        size = db.execute(select(func.coalesce(func.sum(threads.c.bytes), 0))).scalar_one()
-        count = db.execute(select(func.count()).select_from(responses)).scalar_one()
-        return bool(size > self._bounds.limit_bytes or count > self._bounds.limit)
 
-
-def read_page(
-    db: Connection, condition: ColumnElement[bool], page: Page
-) -> tuple[list[Item], bool] | None:
-    """The items of a page, and whether there are more; None where none has the id `after`."""
-    where = [condition]
-    if page.after:
-        first = items.c.number
-        place = select(first).where(condition, items.c.id == page.after)
-        start = db.execute(place).scalar_one_or_none()
-        if start is None:
-            return None
-        where.append(first < start if page.newest_first else first > start)
-    order = items.c.number.desc() if page.newest_first else items.c.number
-    query = select(items.c.body).where(*where).order_by(order).limit(page.limit + 1)
-    found = [from_json(body) for body in db.execute(query).scalars()]
-    return found[: page.limit], len(found) > page.limit
-
-
-def read_items(db: Connection, condition: ColumnElement[bool]) -> tuple[Item, ...]:
-    """All items of a condition, in order."""
-    query = select(items.c.body).where(condition).order_by(items.c.number)
-    return tuple(from_json(body) for body in db.execute(query).scalars())
-
-
-def history_until(end: int | None) -> ColumnElement[bool]:
-    """The condition of items of a conversation up to a number; of none without one."""
-    return and_(items.c.listed, items.c.number <= (-1 if end is None else end))
+def _check_number(db: Connection, thread: int) -> None:
+    count = select(func.count()).select_from(items).where(items.c.thread == thread)
+    if db.execute(count).scalar_one() > MAX_ITEMS:
+        raise StoreFullError(f"one conversation may have {MAX_ITEMS} items; begin a new one")

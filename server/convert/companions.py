@@ -13,11 +13,14 @@ from server.checkpoints.locate import (
     ModelFiles,
     choose_tokenizer,
 )
-from server.checkpoints.writer import replacing
+from server.checkpoints.model_files import file_of
 from server.convert.destination import Format
+from server.home_folder import expanded
+from server.regular_file import read_regular
+from server.temporary_files import replacing
 from server.tokenizer.base import TokenizerError
 from server.tokenizer.bytes import ByteTokenizer
-from server.tokenizer.huggingface import HuggingFaceTokenizer
+from server.tokenizer.huggingface import MAX_FILE_BYTES, HuggingFaceTokenizer
 from server.tokenizer.load import load_tokenizer
 from server.tokenizer.world import load_world_vocabulary
 
@@ -55,7 +58,7 @@ def find_companions(files: ModelFiles, vocab_size: int, format: Format) -> Compa
     else:
         if isinstance(tokenizer, HuggingFaceTokenizer):
             name = _TOKENIZER
-            found[name] = Path(spec).expanduser().read_bytes()
+            found[name] = read_regular(expanded(spec), MAX_FILE_BYTES)
             if format == "gguf":
                 notes.append(f"{name} is no vocabulary that a GGUF of RWKV holds: it goes beside")
         elif isinstance(tokenizer, ByteTokenizer):
@@ -82,7 +85,7 @@ def write_beside(destination: Path, companions: Companions) -> list[str]:
     for name, content in companions.files.items():
         path = destination.parent / name
         if path.exists():
-            if not path.is_file() or path.read_bytes() != content:
+            if not _has_content(path, content):
                 lines.append(f"kept {path}, which is not that of this model")
             continue
         with replacing(path) as temporary:
@@ -91,8 +94,14 @@ def write_beside(destination: Path, companions: Companions) -> list[str]:
     return lines
 
 
+def _has_content(path: Path, content: bytes) -> bool:
+    try:
+        return read_regular(path, len(content)) == content
+    except OSError:  # another file, or none
+        return False
+
+
 def _settings(files: ModelFiles, format: Format, has_tokenizer: bool) -> dict[str, bytes]:
-    folder = files.checkpoint if files.checkpoint.is_dir() else files.checkpoint.parent
     names: tuple[str, ...] = (
         _SETTINGS if has_tokenizer or files.bos_token or files.eos_token else ()
     )
@@ -100,7 +109,7 @@ def _settings(files: ModelFiles, format: Format, has_tokenizer: bool) -> dict[st
         names = (*_SETTINGS, _GENERATION)
     found = {}
     for name in names:
-        text = read_text(folder / name, MAX_JSON_BYTES)
+        text = read_text(file_of(files.checkpoint, name), MAX_JSON_BYTES)
         if text is not None:
             found[name] = text.encode()
     return found

@@ -5,12 +5,21 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from server.checkpoints.ai00 import with_values_per_channel
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError
+from server.checkpoints.contents import is_tuned_state
 from server.checkpoints.locate import locate
 from server.checkpoints.reader import open_checkpoint
 from server.checkpoints.writer import Progress
 from server.convert.companions import find_companions, write_beside
-from server.convert.destination import Format, check_destination, choose_format, staged
+from server.convert.destination import (
+    Format,
+    Program,
+    check_destination,
+    choose_format,
+    choose_program,
+    staged,
+)
 from server.convert.precision import AS_STORED, choose_dtype_of
 from server.convert.verify import verify
 from server.convert.writers import (
@@ -19,15 +28,19 @@ from server.convert.writers import (
     write_as_huggingface,
     write_as_packed,
     write_as_safetensors,
+    write_for_ai00,
 )
+from server.home_folder import expanded
 from server.kernels.team import Team
 from server.model.config import ModelConfig, read_config
 from server.model.loading import OnProgress, load_weights
 from server.model.open_parts import open_parts
 from server.model.packed_config import is_packed
-from server.model.tensors import is_tuned_state
+from server.model.tensors import title_of
 from server.model_names import split_adapter
 
+_AI00_EPSILON = 64e-5
+"""Of group norm; it has no other."""
 _HOLDS: Mapping[Format, tuple[str, ...]] = {
     "gguf": ("rwkv6", "rwkv7"),
     "huggingface": ("rwkv7",),
@@ -48,6 +61,8 @@ class Request:
     adapters: Sequence[str] = ()
     tokenizer: str = ""
     force: bool = False
+    program: str = ""
+    """One of destination.PROGRAMS; empty: fla for a folder, and ours for a file."""
 
 
 def convert(request: Request, threads: int, on_progress: OnProgress) -> list[str]:
@@ -63,9 +78,12 @@ def convert(request: Request, threads: int, on_progress: OnProgress) -> list[str
             f"{checkpoint.path}: a packed model cannot be converted; convert what it was made of"
         )
     format = choose_format(destination, request.format)
+    program = choose_program(request.program, format)
     _check_holds(checkpoint, config, format)
     wanted = choose_dtype_of(format, request.dtype, config)
-    adapters = (Path(split_adapter(text)[0]).expanduser() for text in request.adapters)
+    if program == "ai00":
+        checkpoint, config = _for_ai00(checkpoint, config, wanted)
+    adapters = (expanded(split_adapter(text)[0]) for text in request.adapters)
     sources = (files.checkpoint, *checkpoint.files, *adapters)
     check_destination(destination, format, sources, request.force)
     companions = find_companions(files, config.vocab_size, format)
@@ -78,7 +96,7 @@ def convert(request: Request, threads: int, on_progress: OnProgress) -> list[str
         else:
             writing = partial(on_progress, f"writing {destination.name}")
             checking = partial(on_progress, f"checking {destination.name}")
-            dtype = _write(model, format, temporary, wanted, writing)
+            dtype = _write(model, format, program, temporary, wanted, writing)
             result = verify(checkpoint, temporary, config, checking)
     lines = [f"wrote {destination} ({format}, {dtype}): {result}"]
     if format != "huggingface":
@@ -86,11 +104,20 @@ def convert(request: Request, threads: int, on_progress: OnProgress) -> list[str
     return [*lines, *companions.notes]
 
 
-def _write(model: Model, format: Format, path: Path, wanted: str, progress: Progress) -> str:
+def _write(
+    model: Model,
+    format: Format,
+    program: Program | None,
+    path: Path,
+    wanted: str,
+    progress: Progress,
+) -> str:
     if format == "gguf":
         return write_as_gguf(model, path, wanted, progress)
     if format == "huggingface":
-        return write_as_huggingface(model, path, wanted, progress)
+        return write_as_huggingface(model, path, wanted, program, progress)
+    if program == "ai00":
+        return write_for_ai00(model, path, progress)
     return write_as_safetensors(model, path, wanted, progress)
 
 
@@ -100,8 +127,8 @@ def _check_holds(checkpoint: Checkpoint, config: ModelConfig, format: Format) ->
     held = _HOLDS[format]
     if config.generation not in held:
         raise CheckpointError(
-            f"{checkpoint.path}: {_title(config.generation)} does not fit format {format}, which "
-            f"holds {' and '.join(map(_title, held))}; use safetensors or packed"
+            f"{checkpoint.path}: {title_of(config.generation)} does not fit format {format}, which "
+            f"holds {' and '.join(map(title_of, held))}; use safetensors or packed"
         )
     for name in checkpoint.tensors:
         if is_tuned_state(name):
@@ -111,8 +138,25 @@ def _check_holds(checkpoint: Checkpoint, config: ModelConfig, format: Format) ->
             )
 
 
-def _title(generation: str) -> str:
-    return generation.upper().replace("RWKV", "RWKV-")
+def _for_ai00(
+    checkpoint: Checkpoint, config: ModelConfig, wanted: str
+) -> tuple[Checkpoint, ModelConfig]:
+    """The model as Ai00 can hold it. Raises CheckpointError for what it cannot."""
+    if wanted not in (AS_STORED, "float16"):
+        raise CheckpointError(f"--dtype {wanted}: Ai00 reads float16 only; leave --dtype out")
+    if config.generation == "rwkv5.0":
+        raise CheckpointError(
+            f"{checkpoint.path}: RWKV-5.0 has no gate, without which Ai00 runs no RWKV-5"
+        )
+    if config.group_norm_epsilon != _AI00_EPSILON:
+        raise CheckpointError(
+            f"{checkpoint.path}: its group norm has epsilon {config.group_norm_epsilon:g}, and "
+            f"Ai00's has {_AI00_EPSILON:g}; convert the original .pth"
+        )
+    if config.generation == "rwkv5.1":
+        checkpoint = with_values_per_channel(checkpoint, config.dim)
+        config = read_config(checkpoint)
+    return checkpoint, config
 
 
 def _verify_packed(path: Path, model: Model, team: Team, on_progress: OnProgress) -> str:

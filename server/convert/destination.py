@@ -1,19 +1,26 @@
 """Where a converted model goes: its format, what is refused, and how it comes to be there whole."""
 
 import contextlib
-import os
 import re
-import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.huggingface import CONFIG, WEIGHTS
-from server.checkpoints.writer import replacing
+from server.temporary_files import replacing, replacing_folder
 
 Format = Literal["safetensors", "gguf", "huggingface", "packed"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+
+Program = Literal["fla", "transformers", "ai00"]
+"""Who is to load the model: flash-linear-attention, transformers' own `rwkv7`, Ai00 or web-rwkv."""
+PROGRAMS: Mapping[Program, Format] = {
+    "fla": "huggingface",
+    "transformers": "huggingface",
+    "ai00": "safetensors",
+}
+"""The format that each reads."""
 
 _SUFFIXES: dict[str, Format] = {
     ".safetensors": "safetensors",
@@ -24,6 +31,20 @@ _SUFFIXES: dict[str, Format] = {
 }
 _OTHER_SUFFIXES = (".pth", ".pt", ".bin", ".ggml", ".json")
 _OURS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
+
+
+def choose_program(wanted: str, format: Format) -> Program | None:
+    """Whose names to write, of a format that is written in several ways.
+
+    Raises CheckpointError for a program that reads another format.
+    """
+    for program, read in PROGRAMS.items():
+        if wanted == program and read != format:
+            what = "a folder" if read == "huggingface" else "a file (NAME.st)"
+            raise CheckpointError(f"--for {program} reads {what}, not format {format}")
+        if wanted == program:
+            return program
+    return "fla" if format == "huggingface" else None
 
 
 def choose_format(destination: Path, wanted: str) -> Format:
@@ -75,16 +96,12 @@ def staged(destination: Path, format: Format) -> Iterator[Path]:
             yield temporary
         return
     place = destination.absolute()
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-    try:
-        temporary.mkdir()  # inside: a signal may come as soon as it is there
+    with replacing_folder(place) as temporary:
         yield temporary
         if place.exists():
             _move_into(temporary, place)
         else:
             temporary.replace(place)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _move_into(folder: Path, place: Path) -> None:

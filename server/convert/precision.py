@@ -45,6 +45,11 @@ def choose_dtype_of(format: Format, wanted: str, config: ModelConfig) -> str:
     raise CheckpointError(f"--dtype {wanted}: for {format} choose one of {', '.join(allowed)}")
 
 
+def all_halves(checkpoint: Checkpoint) -> dict[str, str]:
+    """Tensor → float16, whatever it is: the only dtype that Ai00 reads."""
+    return dict.fromkeys(checkpoint.tensors, "float16")
+
+
 def dtypes_of(checkpoint: Checkpoint, config: ModelConfig, wanted: str) -> dict[str, str]:
     """Tensor → float32, float16 or bfloat16.
 
@@ -57,7 +62,7 @@ def dtypes_of(checkpoint: Checkpoint, config: ModelConfig, wanted: str) -> dict[
     for name, tensor in checkpoint.tensors.items():
         own = tensor.dtype if tensor.is_plain and tensor.dtype in PLAIN else "float32"
         kind = kinds.get(name) or kinds.get(_LAYER.sub("", name))
-        is_large = kind in ("matrix", "embedding")
+        is_large = kind in ("matrix", "embedding", "deep_embedding")
         chosen[name] = wanted if wanted == "float32" or (is_large and wanted in PLAIN) else own
     return chosen
 

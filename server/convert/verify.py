@@ -1,18 +1,18 @@
 """Comparing a converted model with what it was made of."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor, tensor_error
+from server.checkpoints.contents import is_tuned_state
 from server.checkpoints.reader import open_checkpoint
 from server.checkpoints.writer import Progress
 from server.convert.precision import PLAIN, row_slices
 from server.model.config import ModelConfig, read_config, tensor_shapes
-from server.model.tensors import is_tuned_state
 
 BOUNDS: Mapping[str, float] = {
     "float32": 0,
@@ -44,10 +44,17 @@ def verify(source: Checkpoint, written: Path, config: ModelConfig, progress: Pro
     states = [name for name in source.tensors if is_tuned_state(name)]
     names = [*tensor_shapes(config), *states]
     worst, worst_name = 0.0, ""
-    for done, name in enumerate(names):
+    total, before = sum(source.tensors[name].nbytes for name in names), 0
+    for name in names:
         if name not in target.tensors:
             raise CheckpointError(f"{source.path}: tensor {name} is missing from what was written")
-        difference, largest = _difference(source.tensors[name], target.tensors[name])
+        tensor = source.tensors[name]
+
+        def compared(fraction: float, before: int = before, size: int = tensor.nbytes) -> None:
+            progress(before + int(fraction * size), total)
+
+        difference, largest = _difference(tensor, target.tensors[name], compared)
+        before += tensor.nbytes
         if math.isnan(difference):
             raise tensor_error(source.path, name, "has values that are not finite")
         error = difference / largest if difference else 0.0
@@ -60,7 +67,6 @@ def verify(source: Checkpoint, written: Path, config: ModelConfig, progress: Pro
             )
         if error > worst:
             worst, worst_name = error, name
-        progress(done + 1, len(names))
     if not worst_name:
         return "all values are exact"
     return f"the largest error is {worst:.2g} of the largest value of its tensor, {worst_name}"
@@ -84,7 +90,9 @@ def _bound(source: Tensor, target: Tensor, largest: float) -> float:
     return bound
 
 
-def _difference(source: Tensor, target: Tensor) -> tuple[float, float]:
+def _difference(
+    source: Tensor, target: Tensor, compared: Callable[[float], None]
+) -> tuple[float, float]:
     """The largest difference, NaN where there is one, and the largest value."""
     largest = difference = np.float32(0)
     is_same_shape = source.shape == target.shape  # or rows of [C] and [1, 1, C]
@@ -94,6 +102,7 @@ def _difference(source: Tensor, target: Tensor) -> tuple[float, float]:
         with np.errstate(all="ignore"):
             difference = np.maximum(difference, np.abs(expected - found).max(initial=0))
         largest = np.maximum(largest, np.abs(expected).max(initial=0))
+        compared(1.0 if rows.stop is None else rows.stop / source.shape[0])
     source.forget()
     target.forget()
     return float(difference), float(largest)

@@ -7,21 +7,29 @@ from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
 
+from server.checkpoints.ai00 import METADATA as AI00_METADATA
+from server.checkpoints.ai00 import ai00_name, to_ai00
 from server.checkpoints.checkpoint import EPSILON_KEY, NUMPY_DTYPES, Checkpoint, Tensor
+from server.checkpoints.contents import is_tuned_state
 from server.checkpoints.gguf_writer import write_gguf
-from server.checkpoints.huggingface import CONFIG, WEIGHTS, to_huggingface
-from server.checkpoints.huggingface_names import fla7_name
+from server.checkpoints.huggingface import CONFIG, WEIGHTS
+from server.checkpoints.huggingface_export import (
+    fla_name,
+    to_huggingface,
+    to_transformers,
+    transformers_name,
+)
 from server.checkpoints.writer import Array, Progress, stream_pieces
 from server.convert.companions import Companions
-from server.convert.precision import dtypes_of, pieces_of
+from server.convert.destination import Program
+from server.convert.precision import all_halves, dtypes_of, pieces_of
 from server.kernels.team import Team
-from server.model.config import ModelConfig
+from server.model.config import ModelConfig, official_epsilon
 from server.model.initial_state import initial_state
 from server.model.loading import OnProgress, choose_dtype, layout_of, pack_weights, storages_of
 from server.model.packed_config import TOKENIZER_KEY, packed_metadata
 from server.model.packed_model import write_packed
 from server.model.packing import Layout
-from server.model.tensors import is_tuned_state
 
 SHARD_BYTES = 5_000_000_000
 """Beyond this size weights in a folder are cut into files."""
@@ -47,6 +55,16 @@ def write_as_safetensors(model: Model, path: Path, wanted: str, progress: Progre
     return _most(layout)
 
 
+def write_for_ai00(model: Model, path: Path, progress: Progress) -> str:
+    """One file as Ai00's own converter writes it, which is float16 throughout."""
+    checkpoint = model.checkpoint
+    tensors = {tensor.name: tensor for tensor in to_ai00(checkpoint).values()}
+    layout = _layout(tensors, {ai00_name(n): d for n, d in all_halves(checkpoint).items()})
+    pieces = _all_pieces(checkpoint, tensors, layout)
+    stream_pieces(path, layout, pieces, AI00_METADATA, progress)
+    return _most(layout)
+
+
 def write_as_gguf(model: Model, path: Path, wanted: str, progress: Progress) -> str:
     """A file for llama.cpp, with the vocabulary and the template inside. Returns its dtype."""
     write_gguf(
@@ -61,12 +79,16 @@ def write_as_gguf(model: Model, path: Path, wanted: str, progress: Progress) -> 
     return wanted
 
 
-def write_as_huggingface(model: Model, folder: Path, wanted: str, progress: Progress) -> str:
+def write_as_huggingface(
+    model: Model, folder: Path, wanted: str, program: Program | None, progress: Progress
+) -> str:
     """config.json, model.safetensors or shards of it, and companions, in an empty folder."""
     checkpoint = model.checkpoint
-    official = dtypes_of(checkpoint, model.config, wanted)
-    exported, config = to_huggingface(checkpoint)
-    dtypes = {found[0]: d for name, d in official.items() if (found := fla7_name(name))}
+    is_fla = program != "transformers"
+    exported, config = to_huggingface(checkpoint) if is_fla else to_transformers(checkpoint)
+    name_of = fla_name if is_fla else transformers_name
+    dtypes = {name: tensor.dtype for name, tensor in exported.items()}
+    dtypes |= {name_of(n): d for n, d in dtypes_of(checkpoint, model.config, wanted).items()}
     layout = _layout(exported, dtypes)
     shards = _shards(layout)
     total, before = sum(_nbytes(*entry) for entry in layout.values()), 0
@@ -84,7 +106,7 @@ def write_as_huggingface(model: Model, folder: Path, wanted: str, progress: Prog
         before += sum(_nbytes(*entry) for entry in shard.values())
     if len(shards) > 1:
         _write_index(folder, names, shards, total)
-    config["torch_dtype"] = _most(layout)
+    config |= dict.fromkeys(config.keys() & {"torch_dtype", "dtype"}, _most(layout))
     _write_json(folder / CONFIG, config)
     for name, content in model.companions.files.items():
         (folder / name).write_bytes(content)
@@ -118,8 +140,9 @@ def _metadata(model: Model) -> dict[str, str]:
     """That of the source and what tensors do not tell; a template goes beside the file."""
     kept = {k: v for k, v in model.checkpoint.metadata.items() if k != "chat_template"}
     kept |= {"generation": model.config.generation, "name": model.name}
-    if model.config.group_norm_epsilon != ModelConfig.group_norm_epsilon:
-        kept[EPSILON_KEY] = repr(model.config.group_norm_epsilon)
+    config = model.config
+    if config.group_norm_epsilon != official_epsilon(config.generation, config.head_size):
+        kept[EPSILON_KEY] = repr(config.group_norm_epsilon)
     return kept
 
 

@@ -18,7 +18,7 @@ from server.engine.scheduler import Scheduler
 from server.kernels.team import Team
 from server.model.fingerprint import state_fingerprint
 from server.model.initial_state import StateArrays
-from server.model.loading import OnProgress, WeightsCache, choose_dtype, load_weights
+from server.model.loading import OnProgress, WeightsCache, choose_dtype, load
 from server.model.model import Model
 from server.model.open_parts import open_parts
 from server.sampling.sampler import Sampler
@@ -60,12 +60,13 @@ def build_engine(
     weight_type = choose_dtype(dtype, config)
     team = Team(threads)
     limit = settings.weights_cache_bytes
-    cache = WeightsCache(cache_root() / "weights", limit) if limit else None
-    weights = load_weights(checkpoint, config, weight_type, team, cache, on_progress)
+    thorough = settings.weights_check == "full"
+    cache = WeightsCache(cache_root() / "weights", limit, thorough) if limit else None
+    weights = load(checkpoint, config, weight_type, team, cache, on_progress)
     loaded = time.monotonic()
     on_progress(f"preparing {weight_type} kernels (compiled once for each CPU)", 0, 0)
     step_tokens = max(settings.step_tokens, settings.max_batch)
-    model = Model(config, weights, team, step_tokens, settings.max_batch)
+    model = Model(config, weights.weights, team, step_tokens, settings.max_batch)
     model.compile()
     fingerprint = state_fingerprint(weights, initial_states, threads)
     codec = SnapshotCodec(fingerprint, config.state_shapes, config.vocab_size)

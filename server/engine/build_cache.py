@@ -24,7 +24,8 @@ def build_cache(codec: SnapshotCodec, settings: CacheSettings, memory_bytes: int
     if settings.disk_bytes > 0:
         stores.append(DiskStore(Path(settings.directory), settings.disk_bytes))
     if settings.shared_url:
-        stores.append(SharedStore(settings.shared_url, settings.shared_ttl_seconds))
+        url, seconds = settings.shared_url, settings.shared_ttl_seconds
+        stores.append(SharedStore(url, seconds, snapshot_bytes=codec.largest_bytes))
     tiers = None
     if stores:
         tiers = SnapshotTiers(stores, codec, settings.disk_format)

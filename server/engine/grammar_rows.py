@@ -11,7 +11,7 @@ from server.engine.batch import BatchResult
 from server.engine.grammar_compiler import GrammarCompiler
 from server.engine.request import Request
 from server.grammars.compiling import check_matcher
-from server.grammars.forms import GrammarError
+from server.grammars.errors import GrammarError
 from server.kernels.sampling import NO_TOKEN
 from server.sampling.params import NEVER, SamplingParams
 
@@ -81,7 +81,8 @@ class GrammarRows:
         if row is None:
             return
         if not row.error and token == NO_TOKEN and _may_ban(request.params):
-            row.error = "allowed_token_ids, logit_bias or min_tokens ban all that it allows here"
+            fields = "bad_words, allowed_token_ids, logit_bias or min_tokens"
+            row.error = f"{fields} ban all that it allows here"
         if not row.error and token in row.ends:
             result.ended.add(request.request_id)
         elif not row.error and token != NO_TOKEN and row.take(token):
@@ -149,7 +150,7 @@ class _Row:
 def _may_ban(params: SamplingParams) -> bool:
     """Whether a request itself may have left no token; else the logits are at fault."""
     bans = any(bias == NEVER for _, bias in params.logit_bias)
-    return bool(params.allowed_token_ids or params.min_tokens or bans)
+    return bool(params.allowed_token_ids or params.min_tokens or params.bad_words or bans)
 
 
 def _has(mask: Mask, token: int) -> bool:

@@ -6,53 +6,10 @@ from msgspec.structs import replace
 from server.engine.batch import Batch, BatchResult
 from server.engine.outputs import FinishReason, RequestOutput
 from server.engine.request import Request
+from server.engine.stop_strings import StopStrings
 from server.sampling.params import SamplingParams
 from server.tokenizer.base import Tokenizer
 from server.tokenizer.detokenizer import Detokenizer
-
-
-class StopStrings:
-    """Lets text through until a stop string is complete; holds back what might become one.
-
-    The result does not depend on how the text is cut into pieces: the stop string that is complete
-    first wins, the longest of those that end together.
-    """
-
-    def __init__(self, stops: tuple[str, ...]) -> None:
-        self._stops = stops
-        self._held = ""
-        self.found = ""
-        """The one that ended the text."""
-
-    def push(self, text: str) -> str:
-        """Add text; return what is certain to be output."""
-        held = self._held + text
-        ends = [
-            (place + len(stop), -len(stop))
-            for stop in self._stops
-            if (place := held.find(stop)) >= 0
-        ]
-        if ends:
-            end, negative_length = min(ends)
-            self.found = held[end + negative_length : end]
-            self._held = ""
-            return held[: end + negative_length]
-        certain = len(held) - self._possible_start(held)
-        self._held = held[certain:]
-        return held[:certain]
-
-    def flush(self) -> str:
-        """The text held back, when no more will come."""
-        held, self._held = self._held, ""
-        return held
-
-    def _possible_start(self, text: str) -> int:
-        """Length of the longest end of the text with which a stop string begins."""
-        longest = max((len(stop) - 1 for stop in self._stops), default=0)
-        for length in range(min(longest, len(text)), 0, -1):
-            if any(stop.startswith(text[-length:]) for stop in self._stops):
-                return length
-        return 0
 
 
 class _RequestText:
@@ -60,7 +17,7 @@ class _RequestText:
 
     def __init__(self, tokenizer: Tokenizer, params: SamplingParams) -> None:
         self.detokenizer = Detokenizer(tokenizer)
-        self.stops = StopStrings(params.stop)
+        self.stops = StopStrings(params.stop, params.shown_stop)
         self.stop_token_ids = set(params.stop_token_ids)
         if not params.ignore_eos:
             self.stop_token_ids.add(tokenizer.eos_id)
@@ -111,6 +68,9 @@ class OutputProcessor:
         text, token = self._texts[name], result.sampled[name]
         if name in result.errors:
             error = result.errors[name]
+            return RequestOutput(name, "", [], "error", error, error_code="grammar_error")
+        if token < 0 and request.params.bad_words:
+            error = "bad_words and other fields ban all tokens; ask for fewer"
             return RequestOutput(name, "", [], "error", error, error_code="grammar_error")
         if token < 0:
             error = "the model computed no finite logits"

@@ -1,8 +1,10 @@
 """What the engine says about a request after a step. Plain data, also on the wire."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from server.sampling.token_logprobs import TokenLogprobs
 
@@ -66,3 +68,33 @@ def merged(outputs: list[RequestOutput]) -> RequestOutput:
         state=outputs[-1].state,
         embedding=outputs[-1].embedding,
     )
+
+
+def size_of(output: RequestOutput) -> int:
+    """How much work it makes: its tokens, and their log-probabilities with the most likely ones."""
+    of_prompt = output.prompt_logprobs
+    return len(output.token_ids) * _width(output.logprobs) + len(of_prompt) * _width(of_prompt)
+
+
+def parted(output: RequestOutput, most: int) -> list[RequestOutput]:
+    """The inverse of merged(): the log-probabilities of a prompt in parts of about that size."""
+    known = output.prompt_logprobs
+    count = max(1, most // _width(known))
+    if len(known) <= count:
+        return [output]
+    *others, last = [known[start : start + count] for start in range(0, len(known), count)]
+    parts = [RequestOutput(output.request_id, "", [], prompt_logprobs=each) for each in others]
+    parts[0] = replace(
+        parts[0],
+        cached_tokens=output.cached_tokens,
+        written_tokens=output.written_tokens,
+        queued_seconds=output.queued_seconds,
+    )
+    rest = replace(output, prompt_logprobs=last, cached_tokens=0, written_tokens=0)
+    return [*parts, replace(rest, queued_seconds=0.0)]
+
+
+def _width(logprobs: Sequence[TokenLogprobs | None]) -> int:
+    """How many log-probabilities there are of each token, which are as many of all, or 1."""
+    last = logprobs[-1] if logprobs else None
+    return 1 if last is None else 1 + len(last.top_ids)

@@ -1,21 +1,19 @@
 """A process that compiles what clients send: `python -m server.grammars.check`.
 
 The compiler is native code, and clients' grammars can make it run for hours or overflow its stack.
-So they are tried here first, where that ends nothing but this process. A line of JSON in, [grammar,
-whether it may be GBNF], a line out, [the grammar in llguidance's form, what is wrong with it].
+So they are tried here first, where that ends nothing but this process. JSON comes in, [grammar,
+whether it may be GBNF], and goes out, [the grammar in llguidance's form, what is wrong with it].
 """
 
-import contextlib
 import json
-import resource
-import signal
 import sys
 import threading
 
 from llguidance import LLTokenizer
 from llguidance.gbnf_to_lark import gbnf_to_lark
 
-from server.grammars.checker import CPU_SECONDS, READY
+from server.bounded_child import answer_requests
+from server.grammars.checker import CPU_SECONDS
 from server.grammars.compiling import (
     check_matcher,
     compile_grammar,
@@ -23,7 +21,8 @@ from server.grammars.compiling import (
     validate_grammar,
 )
 from server.grammars.endless import check_ends
-from server.grammars.forms import GrammarError, is_gbnf, plain_gbnf
+from server.grammars.errors import GrammarError
+from server.grammars.forms import is_gbnf, plain_gbnf
 from server.tokenizer.bytes import ByteTokenizer
 
 _MEMORY_BYTES = 2 << 30
@@ -31,28 +30,35 @@ _STACK_BYTES = 1 << 20  # less than any thread of a worker has
 
 
 def main() -> int:
-    """Check lines until the input ends."""
-    # The API process decides when to stop. All processes of a service get SIGTERM from systemd.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(ValueError):  # where a lower limit is set already
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    vocabulary = make_vocabulary(ByteTokenizer(), ByteTokenizer.vocab_size)
-    threading.stack_size(_STACK_BYTES)
-    sys.stdout.buffer.write(READY)
-    sys.stdout.flush()
-    for line in sys.stdin:
+    """Check grammars until the input ends."""
+    return answer_requests(_Answers(), _cpu_seconds, _MEMORY_BYTES)
+
+
+class _Answers:
+    """Nothing to the first request, which makes it ready."""
+
+    def __init__(self) -> None:
+        self._vocabulary: LLTokenizer | None = None
+
+    def __call__(self, request: bytes) -> bytes:
+        if self._vocabulary is None:
+            self._vocabulary = make_vocabulary(ByteTokenizer(), ByteTokenizer.vocab_size)
+            threading.stack_size(_STACK_BYTES)
+            return b""
         answer: list[str] = []
-        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
-        thread = threading.Thread(target=_check, args=(*json.loads(line), vocabulary, answer))
+        thread = threading.Thread(
+            target=_check, args=(*json.loads(request), self._vocabulary, answer)
+        )
         thread.start()
         thread.join()
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        if not answer:  # something unexpected was raised
-            return 1
-        print(json.dumps(answer), flush=True)
-    return 0
+        if not answer:
+            raise RuntimeError("something unexpected was raised")
+        return json.dumps(answer).encode()
+
+
+def _cpu_seconds(request: bytes) -> float:
+    """To become ready it may take as long as it is waited for."""
+    return CPU_SECONDS if request else 0.0
 
 
 def _check(grammar: str, may_be_gbnf: bool, vocabulary: LLTokenizer, answer: list[str]) -> None:

@@ -1,36 +1,35 @@
 """Checks grammars before a worker sees them, in a process that may die of them."""
 
 import asyncio
-import contextlib
 import json
-import os
-import selectors
+import logging
 import signal
-import subprocess
-import sys
-import weakref
 from collections import OrderedDict
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from server.grammars.forms import GrammarError
+from server.bounded_child import BoundedChild, ChildEndedError
+from server.grammars.errors import MAX_BYTES as MAX_BYTES
+from server.grammars.errors import GrammarError
 
-READY = b"ready\n"
-"""What the process says first."""
+log = logging.getLogger(__name__)
 
 CPU_SECONDS = 1.0
 """What it may spend on a grammar; then it ends by SIGPROF. Common ones take milliseconds."""
 
-MAX_BYTES = 128 << 10
-"""Of a grammar or schema as text."""
+PATIENCE = 20.0
+"""Seconds until an answer, on however busy a machine."""
 
-_PATIENCE = 20.0  # seconds until an answer, on however busy a machine
+_PROGRAM = "server.grammars.check"
+_STARTS = 2
+_OWN_DEATHS = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGILL, -signal.SIGFPE}
+"""How the compiler ends the process; other signals come from elsewhere."""
 _MOST_WAITING = 32
 _MOST_KEPT = 64
 
 
 class CheckerBusyError(Exception):
-    """More grammars wait to be checked than should, or the machine is too busy to check one."""
+    """More grammars wait to be checked than should, or there is no process that checks them: the
+    machine is too busy, or it was killed."""
 
 
 class GrammarChecker:
@@ -40,8 +39,7 @@ class GrammarChecker:
         self._answers: OrderedDict[tuple[str, bool], tuple[str, str]] = OrderedDict()
         self._waiting = 0
         self._thread = ThreadPoolExecutor(1, "grammars")
-        self._process: subprocess.Popen[bytes] | None = None
-        self._end: Callable[[], object] = lambda: None
+        self._child = BoundedChild(_PROGRAM, b"", PATIENCE)
 
     async def check(self, grammar: str, may_be_gbnf: bool = False) -> str:
         """The grammar in one of llguidance's own forms.
@@ -71,53 +69,27 @@ class GrammarChecker:
         return checked
 
     def _ask(self, grammar: str, may_be_gbnf: bool) -> tuple[str, str]:
-        """What the process says. One that does not answer is ended."""
-        process = self._running()
-        assert process.stdin is not None
+        """What the process says. One that does not answer is ended. Raises CheckerBusyError."""
+        self._start()
         try:
-            process.stdin.write(json.dumps([grammar, may_be_gbnf]).encode() + b"\n")
-            process.stdin.flush()
-            checked, error = json.loads(_read_line(process))
-        except (OSError, ValueError):
-            self._end()
-            if process.returncode == -signal.SIGKILL:  # not the grammar's doing, so not kept of it
-                raise CheckerBusyError from None
-            if process.returncode == -signal.SIGPROF:
+            answer = self._child.ask(json.dumps([grammar, may_be_gbnf]).encode())
+        except ChildEndedError as error:
+            if error.status == -signal.SIGPROF:
                 return "", f"too complex: it takes more than {CPU_SECONDS:g} s to compile"
+            if error.status is None or (error.status < 0 and error.status not in _OWN_DEATHS):
+                raise CheckerBusyError from None  # not the grammar's doing, so not kept of it
             return "", "too complex: the compiler fails on it"
-        return checked, error
+        checked, error_text = json.loads(answer)
+        return checked, error_text
 
-    def _running(self) -> "subprocess.Popen[bytes]":
-        if self._process is None or self._process.poll() is not None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "server.grammars.check"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={name: value for name, value in os.environ.items() if not _is_setting(name)},
-            )
-            self._end = weakref.finalize(self, _end, self._process)
-            if _read_line(self._process) != READY:
-                self._end()
-                raise RuntimeError("the process that checks grammars does not start")
-        return self._process
-
-
-def _is_setting(name: str) -> bool:
-    """Keys are among the settings, and this process has no use for any."""
-    return name.startswith("RWKV_SERVER_")
-
-
-def _read_line(process: "subprocess.Popen[bytes]") -> bytes:
-    """What it says next; nothing if it has ended, or says nothing for too long."""
-    assert process.stdout is not None
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        return process.stdout.readline() if selector.select(_PATIENCE) else b""
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Whatever it does: nobody waits for it."""
-    process.kill()
-    with contextlib.suppress(OSError):
-        process.communicate()
+    def _start(self) -> None:
+        """See that there is a process, which is tried again when it ends while it starts."""
+        for _ in range(_STARTS):
+            if self._child.is_running:
+                return
+            try:
+                self._child.begin()
+            except ChildEndedError as error:
+                log.warning("grammar checker did not start: %s (status %s)", error, error.status)
+        if not self._child.is_running:
+            raise CheckerBusyError

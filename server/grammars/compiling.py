@@ -1,11 +1,30 @@
 """Grammars to matchers, within limits."""
 
+import re
 from collections.abc import Sequence
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
-from server.grammars.forms import GrammarError
+from server.grammars.errors import GrammarError
 from server.tokenizer.base import Tokenizer
+
+_WORDS = (
+    (r'Unimplemented keys: \["(.*)"\]', r"\1 cannot be kept to; leave it out"),
+    (r"oneOf constraints are not supported", "oneOf has options that may overlap; use anyOf"),
+    (r"min/maxProperties only supported", "minProperties and maxProperties cannot be kept to here"),
+    (r"circular references with sibling keys[^:]*: (?:json-schema:///)?(.*)",
+     r"\1 refers to itself beside other keywords; put the $ref into an object of its own"),
+    (r"patternProperty regexes (.*) are not disjoint", r"patternProperties: a name could match "
+     r"both of \1; make them differ"),
+    (r"can't determine if patternProperty regexes (.*) are disjoint", r"patternProperties: \1 are "
+     "too complex beside each other"),
+    (r"(?:Unable to determine if regex is empty|Regex is empty): (.*)", r"pattern: no string, or "
+     r"none that is found, matches it together with format and lengths: \1"),
+    (r"Unsatisfiable schema: (.*)", r"no output is possible: \1"),
+    (r"required property ('.*') is unsatisfiable", r"no output is possible: \1 is required, and no "
+     "value is right for it"),
+)  # fmt: skip
+"""What the compiler says of schemas, and what that means to those who wrote them."""
 
 _LIMITS = LLParserLimits(
     max_lexer_states=50_000,  # of 1 to 2 kB each
@@ -36,7 +55,15 @@ def validate_grammar(grammar: str) -> None:
     """Raise GrammarError for what is wrong with the text, also for what would be ignored."""
     _, complaints = LLMatcher.validate_grammar_with_warnings(grammar, limits=_LIMITS)
     if complaints:
-        raise GrammarError(complaints[0])
+        raise GrammarError(in_plain_words(complaints[0]))
+
+
+def in_plain_words(complaint: str) -> str:
+    """What is wrong with a schema, in the words of JSON Schema."""
+    for pattern, words in _WORDS:
+        if found := re.search(pattern, complaint):
+            return found.expand(words)
+    return complaint
 
 
 def check_matcher(matcher: LLMatcher) -> None:
@@ -45,7 +72,8 @@ def check_matcher(matcher: LLMatcher) -> None:
         error = matcher.get_error().removesuffix("<non-verbose/>").strip()
         if error.startswith("panic"):
             error = "the compiler fails on it"
-        raise GrammarError("no output is possible" if error == "NoExtensionBias" else error)
+        error = "no output is possible" if error == "NoExtensionBias" else in_plain_words(error)
+        raise GrammarError(error)
 
 
 class _Vocabulary:

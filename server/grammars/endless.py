@@ -3,20 +3,23 @@
 The compiler takes them, since there is always a next token: only a limit would end the output.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 from urllib.parse import unquote
 
-from server.grammars.forms import GrammarError
+from server.grammars.errors import GrammarError
 
+_JSON_IN_LARK = re.compile(r"%json\s*(?=\{)")
+_DECODER = json.JSONDecoder()
 _INDEX = re.compile("[0-9]{1,9}")
 _WHY = "no output is possible: what it requires refers to itself without end"
 
 
 def check_ends(grammar: str) -> None:
-    """Raise GrammarError if a grammar in llguidance's JSON has a schema without finite values."""
+    """Raise GrammarError if a grammar has a JSON schema without finite values."""
     try:
         if not all(map(_has_end, _schemas(grammar))):
             raise GrammarError(_WHY)
@@ -25,11 +28,23 @@ def check_ends(grammar: str) -> None:
 
 
 def _schemas(grammar: str) -> list[Any]:
-    """Of a grammar in llguidance's JSON; none if it is anything else: the compiler knows what."""
+    """Of a grammar in any form; of what is none the compiler knows why."""
+    if not grammar.lstrip().startswith("{"):
+        return list(_within_lark(grammar))
     try:
-        return [part.get("json_schema") for part in json.loads(grammar)["grammars"]]
+        found = []
+        for part in json.loads(grammar)["grammars"]:
+            found.append(part.get("json_schema"))
+            found += _within_lark(part.get("lark_grammar", ""))
+        return found
     except (ValueError, LookupError, TypeError, AttributeError):
         return []
+
+
+def _within_lark(grammar: str) -> Iterator[Any]:
+    for found in _JSON_IN_LARK.finditer(grammar):
+        with contextlib.suppress(ValueError):
+            yield _DECODER.raw_decode(grammar, found.end())[0]
 
 
 def _has_end(schema: Any) -> bool:

@@ -18,6 +18,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from server.grammars.errors import GrammarError as GrammarError
+from server.grammars.schemas.held import held_schema
+
 _JSON_OPTIONS = {
     # One line, with a space where it is custom: a weak model writes whitespace forever if it may.
     "whitespace_flexible": False,
@@ -25,43 +28,16 @@ _JSON_OPTIONS = {
     "key_separator": ": ?",
 }
 
-# Where a schema has others, by JSON Schema's keywords.
-_SCHEMAS_BY_NAME = frozenset(("properties", "patternProperties", "$defs", "definitions"))
-_LISTS_OF_SCHEMAS = frozenset(("anyOf", "oneOf", "prefixItems"))
-_SCHEMAS = frozenset(("items", "additionalProperties"))
-_OPENS = frozenset(("additionalProperties", "patternProperties", "anyOf", "oneOf", "$ref"))
-"""Keywords beside `properties` that speak of others."""
-
 _GBNF_RULE = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.MULTILINE)
 _GBNF_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|.)", re.DOTALL)
 _REGEX_PART = re.compile(r"\\\n|\\.|/|\n", re.DOTALL)
 _UNESCAPED_END = re.compile(r"(?<!\\)(?:\\\\)*\$\Z")
 
 
-class GrammarError(ValueError):
-    """A grammar that cannot be honoured: one line that says why."""
-
-    def __init__(self, message: str) -> None:
-        line = " ".join(message.split())
-        super().__init__(line if len(line) <= 400 else f"{line[:400]}…")
-
-
 def json_grammar(schema: Mapping[str, Any]) -> str:
     """JSON that a schema describes, in one line. Raises GrammarError."""
     # In place of options that the schema brings: those could have keywords ignored.
-    return _document([{"json_schema": {**closed(schema), "x-guidance": _JSON_OPTIONS}}])
-
-
-def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema without properties that it only allows by not forbidding them.
-
-    A weak model invents them forever if it may. Where schemas are put together they stay as they
-    are: what one leaves open another may need. Raises GrammarError.
-    """
-    try:
-        return dict(schema) if _mentions(schema, "allOf") else _closed(schema)
-    except RecursionError:
-        raise GrammarError("nested too deeply") from None
+    return _document([{"json_schema": {**held_schema(schema), "x-guidance": _JSON_OPTIONS}}])
 
 
 def regex_grammar(regex: str) -> str:
@@ -101,29 +77,6 @@ def is_gbnf(grammar: str) -> bool:
 def plain_gbnf(grammar: str) -> str:
     r"""GBNF with characters instead of `\uXXXX` and `\UXXXXXXXX`, which converters misread."""
     return _GBNF_ESCAPE.sub(_gbnf_escape, grammar)
-
-
-def _mentions(value: Any, key: str) -> bool:
-    if isinstance(value, Mapping):
-        return key in value or any(_mentions(each, key) for each in value.values())
-    return isinstance(value, list) and any(_mentions(each, key) for each in value)
-
-
-def _closed(schema: Any) -> Any:
-    if not isinstance(schema, Mapping):
-        return schema
-    found = dict(schema)
-    for key in _SCHEMAS_BY_NAME & schema.keys():
-        if isinstance(schema[key], Mapping):
-            found[key] = {name: _closed(each) for name, each in schema[key].items()}
-    for key in _LISTS_OF_SCHEMAS & schema.keys():
-        if isinstance(schema[key], list):
-            found[key] = [_closed(each) for each in schema[key]]
-    for key in _SCHEMAS & schema.keys():
-        found[key] = _closed(schema[key])
-    if "properties" in schema and not _OPENS & schema.keys():
-        found["additionalProperties"] = False
-    return found
 
 
 def _parts(grammar: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from numba.extending import overload
 
 from server.kernels.jit import TIER, inner_kernel, kernel
 from server.kernels.matrices import Activations, FloatMatrix
-from server.kernels.quantize import GROUP
+from server.kernels.simd import GROUP
 from server.kernels.simd_quantize import quantize_group
 from server.kernels.team import share
 from server.kernels.tile import make_tile

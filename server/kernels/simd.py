@@ -14,6 +14,9 @@ from server.kernels.jit import TARGET, intrinsic
 
 LANES = 16
 
+GROUP = 32
+"""Consecutive inputs that share a scale in weights and activations of few bits."""
+
 _F32 = ir.FloatType()
 _I16 = ir.IntType(16)
 _I32 = ir.IntType(32)

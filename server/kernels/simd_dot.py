@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from server.kernels.quantize import INT4_VALUES
+from server.kernels.int4 import INT4_VALUES
 from server.kernels.simd import call, constants, splat
 
 OFFSET = 128

@@ -5,8 +5,8 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-from server.kernels.quantize import GROUP
 from server.kernels.simd import (
+    GROUP,
     LANES,
     const,
     constants,

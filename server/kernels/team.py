@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -81,6 +82,12 @@ def barrier(team, threads):
 def share(thread, threads, items):
     """The part [begin, end) of `items` that belongs to `thread`."""
     return thread * items // threads, (thread + 1) * items // threads
+
+
+def compile_for(function: Any, *args: Any) -> None:
+    """Compile or load what Team.run(function, *args) runs, without running it."""
+    meeting = np.zeros(_SIZE, dtype=np.int64)
+    function.compile(tuple(numba.typeof(arg) for arg in (meeting, 0, 1, *args)))
 
 
 class Team:

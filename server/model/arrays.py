@@ -10,7 +10,7 @@ import numpy as np
 
 from server.kernels.matrices import Activations
 from server.kernels.pack import aligned_zeros, padded
-from server.kernels.quantize import GROUP
+from server.kernels.simd import GROUP
 from server.model.config import ModelConfig
 
 # A cache line. Widths of models are multiples of large powers of two, and rows at such distances

@@ -1,5 +1,6 @@
 """What a model is: its generation and sizes, read from the tensors of a checkpoint and checked."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -8,11 +9,21 @@ from math import prod
 from pathlib import Path
 
 from server.checkpoints.checkpoint import EPSILON_KEY, Checkpoint, CheckpointError, Tensor
+from server.checkpoints.contents import is_adapter, is_state, is_tuned_state, some_of
+from server.checkpoints.foreign_tensors import other_model
 from server.model.packed_config import is_packed, read_packed_config
-from server.model.tensors import FIELDS, is_tuned_state, resolve, shapes_of, tensor_names
+from server.model.tensors import (
+    FIELDS,
+    has_deep_embedding,
+    is_deep_attention,
+    resolve,
+    shapes_in,
+    shapes_of,
+    tensor_names,
+    title_of,
+)
 
 _LAYER = re.compile(r"blocks\.(\d{1,4})\.")
-_ADAPTER = re.compile(r"\.(lora_A|lora_B|disha)(\.weight)?$")
 _FIRST = "blocks.0.att."
 
 
@@ -32,13 +43,24 @@ class ModelConfig:
     ranks: Mapping[str, int] = field(default_factory=dict)
     """Inner sizes of the low-rank pairs, such as decay and gate. RWKV-7 of one layer has no value
     residual, and its rank "first" is 0."""
-    group_norm_epsilon: float = 64e-5
-    """Of RWKV-5, whose files may say another one; the others' is always this."""
+    group_norm_epsilon: float = 0.0
+    """Made official_epsilon() if it is 0. Only files of RWKV-5 may say another one."""
     parameters: int = 0
     stored_dtype: str = "float32"
     """The dtype that most of the checkpoint's bytes have."""
     packed_as: str = ""
     """The weight type of a packed model; empty for any other checkpoint."""
+
+    def __post_init__(self) -> None:
+        """Fill in the epsilon."""
+        if not self.group_norm_epsilon:
+            epsilon = official_epsilon(self.generation, self.head_size)
+            object.__setattr__(self, "group_norm_epsilon", epsilon)
+
+    @property
+    def title(self) -> str:
+        """The generation as people write it, such as RWKV-5.2."""
+        return title_of(self.generation)
 
     @property
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -68,6 +90,11 @@ def sizes_of(config: ModelConfig) -> dict[str, int]:
     return sizes | {"H": config.heads, "N": config.head_size} | dict(config.ranks)
 
 
+def official_epsilon(generation: str, head_size: int) -> float:
+    """Of the group norm: in RWKV-7 1e-5 for each channel of a head, before it always that of 64."""
+    return head_size * 1e-5 if generation.startswith("rwkv7") else 64e-5
+
+
 def read_config(checkpoint: Checkpoint) -> ModelConfig:
     """Tell the generation and sizes; check the presence, shape and dtype of every tensor.
 
@@ -75,28 +102,34 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig:
     """
     path, tensors = checkpoint.path, checkpoint.tensors
     if is_packed(checkpoint):
-        return ModelConfig(**read_packed_config(checkpoint))
+        packed = ModelConfig(**read_packed_config(checkpoint))
+        _check_epsilon(path, packed, packed.group_norm_epsilon)
+        return packed
+    if other := other_model(tensors):
+        raise _error(path, other[0], f"is of {other[1]}")
     generation = _generation(tensors)
-    if generation is None:
+    if generation is None or ("emb.weight" not in tensors and is_adapter(tensors)):
         raise CheckpointError(f"{path}: {_what_else(tensors)}")
     config = _read_sizes(path, tensors, generation)
-    if generation.startswith("rwkv5"):
-        config = replace(config, group_norm_epsilon=_epsilon(checkpoint))
+    if EPSILON_KEY in checkpoint.metadata:
+        epsilon = _epsilon(checkpoint)
+        _check_epsilon(path, config, epsilon)
+        config = replace(config, group_norm_epsilon=epsilon)
     _check_tensors(path, tensors, config)
     return config
 
 
 def _what_else(tensors: Mapping[str, Tensor]) -> str:
     """What a checkpoint without a model is."""
-    if tensors and all(is_tuned_state(name) for name in tensors):
-        return "a tuned initial state, not a model: it goes with one"
-    if any(_ADAPTER.search(name) for name in tensors):
-        return "an adapter, not a model: it goes with one"
-    return "not an RWKV checkpoint (no blocks.0.att.* tensors)"
+    if is_state(tensors):
+        return "a tuned initial state, not a model: serve a model with --state NAME=FILE"
+    if is_adapter(tensors):
+        return "an adapter, not a model: serve a model with --adapter FILE"
+    return f"not an RWKV checkpoint (no blocks.0.att.* tensors); {some_of(tensors)}"
 
 
 def _epsilon(checkpoint: Checkpoint) -> float:
-    text = checkpoint.metadata.get(EPSILON_KEY, str(ModelConfig.group_norm_epsilon))
+    text = checkpoint.metadata[EPSILON_KEY]
     try:
         epsilon = float(text)
     except ValueError:
@@ -108,11 +141,21 @@ def _epsilon(checkpoint: Checkpoint) -> float:
     return epsilon
 
 
+def _check_epsilon(path: Path, config: ModelConfig, epsilon: float) -> None:
+    official = official_epsilon(config.generation, config.head_size)
+    if config.generation.startswith("rwkv5") or math.isclose(epsilon, official, rel_tol=1e-6):
+        return
+    raise CheckpointError(
+        f"{path}: {EPSILON_KEY} is {epsilon:g}, but {title_of(config.generation)} with heads of "
+        f"{config.head_size} is computed with {official:g}"
+    )
+
+
 def _generation(tensors: Mapping[str, Tensor]) -> str | None:
     """By the tensors that only one generation has; None for what is no RWKV at all."""
     block = {name.removeprefix(_FIRST) for name in tensors if name.startswith(_FIRST)}
     if "r_k" in block or "k_k" in block:
-        return "rwkv7"
+        return "rwkv7a" if has_deep_embedding(tensors) else "rwkv7"
     if "time_maa_x" in block:
         return "rwkv6"
     if "time_decay" not in block:
@@ -140,7 +183,7 @@ def _read_sizes(path: Path, tensors: Mapping[str, Tensor], generation: str) -> M
         name = next(f.tensors[0] for f in FIELDS[generation] if "H" in f.shape.split())
         why = f"{heads} heads of {head_size} do not make dimension {dim}"
         raise _error(path, f"blocks.0.{name}", why)
-    if generation == "rwkv7" and layers == 1:
+    if layers == 1 and any(part.absent_in_first for part in FIELDS[generation]):
         sizes["first"] = 0
     stored = Counter[str]()
     for tensor in tensors.values():
@@ -179,18 +222,21 @@ def _count_layers(path: Path, tensors: Mapping[str, Tensor]) -> int:
 def _check_tensors(path: Path, tensors: Mapping[str, Tensor], config: ModelConfig) -> None:
     sizes, expected = sizes_of(config), set[str]()
     for part in FIELDS[config.generation]:
-        shape = resolve(part.shape, sizes)
+        shapes = [resolve(shape, sizes) for shape in shapes_in(part)]
         for layer in range(config.layers if part.per_layer else 1):
-            for name in tensor_names(part, layer):
+            for name, shape in zip(tensor_names(part, layer), shapes, strict=True):
                 if name is not None:
                     _check_tensor(path, tensors, name, shape, part.kind == "vectors")
                     expected.add(name)
             # Some exports give layer 0 a value residual too; nothing ever reads it.
             expected |= {f"blocks.{layer}.{name}" for name in part.tensors if part.absent_in_first}
-    title = config.generation.upper().replace("RWKV", "RWKV-")
     for name in tensors:
+        if is_deep_attention(name):
+            raise _error(path, name, "belongs to RWKV-7b, whose attention is not supported")
         if name not in expected and not is_tuned_state(name):
-            raise _error(path, name, f"is not part of {title}, so the model would be run wrongly")
+            raise _error(
+                path, name, f"is not part of {config.title}, so the model would be run wrongly"
+            )
 
 
 def _check_tensor(

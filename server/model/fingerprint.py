@@ -2,20 +2,24 @@
 
 import hashlib
 import platform
-import zlib
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
 import numpy as np
 
 from server.kernels.jit import TARGET, sources_hash
+from server.model.block_checksums import checksums_of
 from server.model.initial_state import StateArrays
+from server.model.loading import LoadedWeights
 
 
-def state_fingerprint(weights: Any, states: Mapping[str, StateArrays], threads: int) -> str:
+def state_fingerprint(
+    loaded: LoadedWeights, states: Mapping[str, StateArrays], threads: int
+) -> str:
     """Of all bytes of the weights and the initial states, and of the arithmetic.
+
+    Checksums that came with the weights are trusted, so that a start need not read all bytes.
 
     All tiers of instructions with fused multiply-adds give the same bits. The mathematical
     functions are those of Numba and the C library.
@@ -23,14 +27,26 @@ def state_fingerprint(weights: Any, states: Mapping[str, StateArrays], threads: 
     arithmetic = (sources_hash(), str(TARGET.has_fma), numba.__version__)
     machine = (platform.machine(), *platform.libc_ver())
     digest = hashlib.sha256("\0".join(arithmetic + machine).encode())
-    with ThreadPoolExecutor(threads) as pool:
-        for checksum in pool.map(zlib.crc32, map(_bytes_of, _arrays(weights))):
-            digest.update(checksum.to_bytes(4, "little"))
+    for checksum in _checksums(loaded, threads):
+        digest.update(checksum.to_bytes(4, "little"))
     for name, state in sorted(states.items()):
         digest.update(name.encode() + b"\0")
         for array in state.values():
             digest.update(_bytes_of(array))
     return digest.hexdigest()[:32]
+
+
+def _checksums(loaded: LoadedWeights, threads: int) -> list[int]:
+    """Of the arrays of the weights, in the order of the fields."""
+    if loaded.checksums is None:
+        return checksums_of(_arrays(loaded.weights), threads)
+    known = loaded.checksums
+    names = [
+        name
+        for field in loaded.weights._fields
+        for name in (field, f"{field}.codes", f"{field}.scales")
+    ]
+    return [known[name] for name in names if name in known]
 
 
 def _arrays(weights: Any) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from server.model import rwkv4, rwkv5, rwkv6, rwkv7
+from server.model import rwkv4, rwkv5, rwkv6, rwkv7, rwkv7a
 from server.model.arrays import Buffers
 
 
@@ -32,4 +32,5 @@ GENERATIONS = {
     "rwkv5.2": _generation(rwkv5),
     "rwkv6": _generation(rwkv6),
     "rwkv7": _generation(rwkv7),
+    "rwkv7a": _generation(rwkv7a),
 }

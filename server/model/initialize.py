@@ -1,6 +1,5 @@
 """Fresh weights of every generation, initialised as in the official training code (RWKV-LM)."""
 
-import hashlib
 import math
 from collections.abc import Iterator
 
@@ -13,9 +12,25 @@ from server.model import (
     initialize_rwkv7,
 )
 from server.model.config import ModelConfig, tensor_shapes
-from server.model.initial_values import Floats, Place, Recipe, orthogonal, tall_gain, uniform
+from server.model.initial_values import (
+    Draws,
+    Floats,
+    Piece,
+    Place,
+    constant_pieces,
+    orthogonal_pieces,
+    tall_gain,
+    uniform_pieces,
+)
 
-SHAPES = {"0.1b": (12, 768), "0.4b": (24, 1024), "1.5b": (24, 2048), "2.9b": (32, 2560)}
+SHAPES = {
+    "0.1b": (12, 768),
+    "0.4b": (24, 1024),
+    "1.5b": (24, 2048),
+    "2.9b": (32, 2560),
+    "7.2b": (32, 4096),
+    "13.3b": (61, 4096),
+}
 """Name → (layers, channels) of the published RWKV-7 World models, of 65,536 tokens."""
 
 _RECIPES = {
@@ -25,8 +40,9 @@ _RECIPES = {
     "rwkv5.2": initialize_rwkv5.RECIPE,
     "rwkv6": initialize_rwkv6.RECIPE,
     "rwkv7": initialize_rwkv7.RECIPE,
+    "rwkv7a": initialize_rwkv7.RECIPE,
 }
-_WIDE_CHANNEL_MIXING = ("rwkv4", "rwkv5.0", "rwkv7")
+_WIDE_CHANNEL_MIXING = ("rwkv4", "rwkv5.0", "rwkv7", "rwkv7a")
 
 
 def design(
@@ -64,12 +80,18 @@ def initialize(config: ModelConfig, seed: int) -> Iterator[tuple[str, Floats]]:
     A tensor depends on the seed, its name and the sizes only. Raises ValueError with one line for
     an unknown generation or a negative seed.
     """
+    tensors = initialize_pieces(config, seed)
+    return ((name, np.concatenate([piece() for piece in pieces])) for name, pieces in tensors)
+
+
+def initialize_pieces(config: ModelConfig, seed: int) -> Iterator[tuple[str, list[Piece]]]:
+    """The same as (name, what makes its rows one after another), which threads may call."""
     if config.generation not in _RECIPES:
         raise ValueError(f"generation {config.generation!r} is not one of {', '.join(_RECIPES)}")
     if seed < 0:
         raise ValueError("the seed must not be negative")
     return (
-        (name, _tensor(config, name, shape, _generator(seed, name)).reshape(shape))
+        (name, _pieces(config, name, shape, Draws(seed, name)))
         for name, shape in tensor_shapes(config).items()
     )
 
@@ -82,7 +104,7 @@ def _ranks(generation: str, layers: int, dim: int) -> dict[str, int]:
     """
     if generation == "rwkv6":
         return {"mix": 64, "decay": 128} if dim >= 4096 else {"mix": 32, "decay": 64}
-    if generation == "rwkv7":
+    if generation.startswith("rwkv7"):
         first = _rank(1.7, dim) if layers > 1 else 0  # a single layer has no value residual
         return {
             "decay": _rank(2.5, dim),
@@ -97,19 +119,24 @@ def _rank(factor: float, dim: int) -> int:
     return max(32, round(factor * math.sqrt(dim) / 32) * 32)
 
 
-def _generator(seed: int, name: str) -> np.random.Generator:
-    digest = hashlib.sha256(name.encode()).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])
-
-
-def _tensor(
-    config: ModelConfig, name: str, shape: tuple[int, ...], random: np.random.Generator
-) -> Floats:
+def _pieces(config: ModelConfig, name: str, shape: tuple[int, ...], draws: Draws) -> list[Piece]:
     recipe = _RECIPES[config.generation]
     if name == "emb.weight":
-        return uniform(random, shape, recipe.embedding)
+        return uniform_pieces(draws, shape, recipe.embedding)
+    if name.endswith(".s_emb.weight"):
+        return uniform_pieces(draws, shape, initialize_rwkv7.DEEP_EMBEDDING)
     if name == "head.weight":
-        return orthogonal(random, shape, 0.5 * tall_gain(*shape))
+        return orthogonal_pieces(draws, shape, 0.5 * tall_gain(*shape))
+    kind = name.split(".", 2)[-1]
+    if kind not in recipe.gains:
+        return [lambda: _small_tensor(config, name, shape, draws).reshape(shape)]
+    gain = recipe.gains[kind]
+    if not gain:
+        return constant_pieces(shape, 0)
+    return orthogonal_pieces(draws, shape, gain * (tall_gain(*shape) if recipe.tall_gains else 1))
+
+
+def _small_tensor(config: ModelConfig, name: str, shape: tuple[int, ...], draws: Draws) -> Floats:
     if name.startswith("ln_out."):
         return np.full(shape, name.endswith("weight"), np.float32)
     _, number, kind = name.split(".", 2)
@@ -118,15 +145,5 @@ def _tensor(
         return np.full(shape, ((1 + layer) / config.layers) ** 0.7, np.float32)
     if ".ln" in name:
         return np.full(shape, name.endswith("weight"), np.float32)
-    if kind in recipe.gains:
-        return _matrix(recipe, kind, shape, random)
-    return recipe.vector(Place(config, kind, layer, shape), random).astype(np.float32, copy=False)
-
-
-def _matrix(
-    recipe: Recipe, kind: str, shape: tuple[int, ...], random: np.random.Generator
-) -> Floats:
-    gain = recipe.gains[kind]
-    if not gain:
-        return np.zeros(shape, np.float32)
-    return orthogonal(random, shape, gain * (tall_gain(*shape) if recipe.tall_gains else 1.0))
+    vector = _RECIPES[config.generation].vector(Place(config, kind, layer, shape), draws)
+    return vector.astype(np.float32, copy=False)

@@ -5,12 +5,10 @@ The embedding's limit is the learning rate there, of which train.py's default is
 
 import math
 
-import numpy as np
-
-from server.model.initial_values import Doubles, Place, Recipe, thirds, time_decay, time_mix
+from server.model.initial_values import Doubles, Draws, Place, Recipe, thirds, time_decay, time_mix
 
 
-def _vector(place: Place, _: np.random.Generator) -> Doubles:
+def _vector(place: Place, _: Draws) -> Doubles:
     if place.kind == "att.time_decay":
         return time_decay(place, -5, 8)
     if place.kind == "att.time_first":

@@ -9,12 +9,21 @@ import math
 
 import numpy as np
 
-from server.model.initial_values import Doubles, Place, Recipe, ramp, thirds, time_decay, time_mix
+from server.model.initial_values import (
+    Doubles,
+    Draws,
+    Place,
+    Recipe,
+    ramp,
+    thirds,
+    time_decay,
+    time_mix,
+)
 
 _FIRST = math.exp(-3.0)  # 5.0 has the logarithm of the bonus, in a tensor called time_first
 
 
-def _vector(place: Place, _: np.random.Generator) -> Doubles:
+def _vector(place: Place, _: Draws) -> Doubles:
     if place.kind == "att.time_decay":
         return time_decay(place, -6, 5)
     if place.kind == "att.time_faaaa":

@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from server.model.initial_values import Place, Recipe, time_decay, time_mix, uniform
+from server.model.initial_values import Draws, Place, Recipe, time_decay, time_mix, uniform
 from server.model.initialize_rwkv5 import GAINS, bonus
 
 
-def _vector(place: Place, random: np.random.Generator) -> npt.NDArray[Any]:
+def _vector(place: Place, draws: Draws) -> npt.NDArray[Any]:
     if place.kind.endswith("_w1"):
         return np.zeros(place.shape, np.float32)
     if place.kind.endswith("_w2"):
-        return uniform(random, place.shape, 0.01)
+        return uniform(draws, place.shape, 0.01)
     if place.kind == "att.time_decay":
         return time_decay(place, -6, 5)
     if place.kind == "att.time_faaaa":

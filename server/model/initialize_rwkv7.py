@@ -1,4 +1,7 @@
-"""How RWKV-7 starts: RWKV-LM, RWKV-v7/train_temp/src/model.py."""
+"""How RWKV-7 starts: RWKV-LM, RWKV-v7/train_temp/src/model.py.
+
+How a deep embedding starts is not published: here it leaves all as RWKV-7 has it.
+"""
 
 from typing import Any
 
@@ -6,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from server.model.config import ModelConfig
-from server.model.initial_values import Doubles, Floats, Place, Recipe, orthogonal, tall_gain
+from server.model.initial_values import Doubles, Draws, Floats, Place, Recipe, orthogonal, tall_gain
+
+DEEP_EMBEDDING = 0.1
+"""A deep embedding is uniform from minus this to this."""
 
 # How fast each token shift moves from the previous token to the current along the channels.
 _SHIFT_EXPONENTS = {"x_r": 0.2, "x_w": 0.9, "x_k": 0.7, "x_v": 0.7, "x_a": 0.9, "x_g": 0.2}
@@ -14,17 +20,19 @@ _LOW_RANK_DOWN = ("w1", "a1", "v1", "g1")
 _LOW_RANK_UP = ("w2", "a2", "v2", "g2")
 
 
-def _vector(place: Place, random: np.random.Generator) -> npt.NDArray[Any]:
+def _vector(place: Place, draws: Draws) -> npt.NDArray[Any]:
     config, shape = place.config, place.shape
     if place.kind == "ffn.x_k":
         return _token_shift(config, place.rest**4)
+    if place.kind.startswith("ffn.s"):
+        return _deep_embedding(place, draws)
     kind = place.kind.removeprefix("att.")
     if kind in _SHIFT_EXPONENTS:
         return _token_shift(config, _SHIFT_EXPONENTS[kind] * place.rest)
     if kind in _LOW_RANK_DOWN:
         return np.zeros(shape, np.float32)
     if kind in _LOW_RANK_UP:
-        return orthogonal(random, shape, 0.1 * tall_gain(*shape))
+        return orthogonal(draws, shape, 0.1 * tall_gain(*shape))
     linear = np.arange(config.dim) / (config.dim - 1) - 0.5  # [D] from −½ to ½
     zigzag = _zigzag(config)
     rows = {
@@ -36,6 +44,12 @@ def _vector(place: Place, random: np.random.Generator) -> npt.NDArray[Any]:
         "r_k": np.full(config.dim, -0.04),
     }
     return rows[kind]
+
+
+def _deep_embedding(place: Place, draws: Draws) -> Floats:
+    if place.kind == "ffn.s2":
+        return orthogonal(draws, place.shape, 0.1)
+    return np.full(place.shape, place.kind == "ffn.s0", np.float32)
 
 
 def _token_shift(config: ModelConfig, exponent: float) -> Floats:

@@ -7,14 +7,14 @@ from server.kernels.borrow import borrowed
 from server.kernels.jit import inner_kernel, kernel
 from server.kernels.linear import inputs_of, layer_of, multiply, quantize, share_rows
 from server.kernels.norm import layer_norm
-from server.kernels.quantize import GROUP
-from server.kernels.simd import LANES, sum_of_differences, widen
+from server.kernels.simd import GROUP, LANES, sum_of_differences, widen
 from server.kernels.team import barrier, share
 from server.kernels.token_shift import token_shift
 from server.kernels.wkv6 import wkv6
 
 LAYER_NORM_EPSILON = 1e-5
 GROUP_NORM_EPSILON = 64e-5
+"""Of RWKV-6, whatever the head size; that of RWKV-7 grows with it."""
 # Typed, because Numba compiles a function once more for every literal argument.
 TIME, CHANNEL, FIRST = np.int64(0), np.int64(1), np.int64(0)
 RECEPTANCE, KEY, VALUE = np.arange(3)

@@ -16,17 +16,13 @@ class Part:
     sources: tuple[str | None, ...]
     """Tensor names; None stands for zeros, where a layer has no such tensor."""
     leading: tuple[int, ...]
-    """Dimensions that count the sources, and the matrices of one tensor."""
+    """Dimensions that count the sources, and the matrices of one tensor. Of a deep embedding, whose
+    sources are two for each layer, it is the second dimension."""
     rows: int = 1
     columns: int = 1
     change: Change = "none"
     value: float = 0.0
     """Of a setting."""
-
-    @property
-    def steps(self) -> int:
-        """How many steps of progress packing it is: one for each tensor with matrices."""
-        return 0 if self.kind == "vectors" else sum(name is not None for name in self.sources)
 
 
 def parts_of(config: ModelConfig) -> list[Part]:
@@ -42,13 +38,20 @@ def _part(field: Field, config: ModelConfig) -> Part:
         leading = (len(layers), len(field.tensors)) if field.per_layer else (len(sources),)
         if len(field.tensors) == 1:
             leading = leading[:1]
-        return Part(field.name, "vectors", sources, leading, 1, config.dim, field.change)
+        return Part(field.name, "vectors", sources, leading, 1, _width(shape, config), field.change)
     if field.kind == "setting":
         return Part(field.name, "setting", (), (1,), value=getattr(config, field.name))
     if field.kind == "embedding":
         return Part(field.name, "embedding", sources, (), shape[0], shape[1])
+    if field.kind == "deep_embedding":
+        return Part(field.name, "deep_embedding", sources, (len(layers),), shape[0], shape[1])
     if field.kind == "matrix":
         return Part(field.name, "matrix", sources, (len(layers),), shape[0], shape[1])
     *several, columns, rows = shape
     rows, columns = max(rows, 1), max(columns, 1)  # an empty matrix would have no address
     return Part(field.name, "low_rank", sources, (len(layers) * prod(several),), rows, columns)
+
+
+def _width(shape: tuple[int, ...], config: ModelConfig) -> int:
+    """How many values of a vector there are in the end: of channels, unless it says otherwise."""
+    return shape[-1] if shape[:2] == (1, 1) else config.dim

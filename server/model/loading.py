@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,7 +18,14 @@ from server.model.config import ModelConfig
 from server.model.generations import GENERATIONS
 from server.model.layout import Part, parts_of
 from server.model.packed_config import is_packed
-from server.model.packed_file import PackedFile, fingerprint
+from server.model.packed_file import (
+    DTYPE_KEY,
+    MODEL_KEY,
+    SOURCES_KEY,
+    MappedArrays,
+    PackedFile,
+    fingerprint,
+)
 from server.model.packed_model import map_packed, packed_parts
 from server.model.packing import Layout, Packer, Storage, arrays_of, storage_of
 
@@ -30,7 +38,7 @@ INT8_PARAMETERS = 50_000_000
 """From this size on "auto" is int8: below it speed is not the memory's."""
 
 OnProgress = Callable[[str, int, int], None]
-"""Called with (stage, done, total); total 0 is unknown."""
+"""Called with (stage, bytes done, bytes in all); a total of 0 is unknown."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,17 @@ class WeightsCache:
 
     folder: Path
     limit: int
+    thorough: bool = False
+    """Whether all bytes of a file are read at every start, not only when it has changed."""
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """The Weights of an architecture, and what is known of them."""
+
+    weights: Any
+    checksums: Mapping[str, int] | None
+    """CRC-32 of each array by its name in the layout, where the packed file has it."""
 
 
 def choose_dtype(wanted: str, config: ModelConfig) -> WeightType:
@@ -65,25 +84,38 @@ def load_weights(
     cache: WeightsCache | None,
     on_progress: OnProgress,
 ) -> Any:
+    """The Weights of load(), alone."""
+    return load(checkpoint, config, dtype, team, cache, on_progress).weights
+
+
+def load(
+    checkpoint: Checkpoint,
+    config: ModelConfig,
+    dtype: WeightType,
+    team: Team,
+    cache: WeightsCache | None,
+    on_progress: OnProgress,
+) -> LoadedWeights:
     """Map the packed weights, or pack them first; without a cache into memory.
 
     Raises CheckpointError for values that are not finite, or too large for the dtype, and for a
     packed model of another dtype.
     """
     if is_packed(checkpoint):
-        return _map_packed_model(checkpoint, config, dtype, on_progress)
+        return _map_packed_model(checkpoint, config, dtype, cache, on_progress)
     parts = storages_of(checkpoint, config, dtype)
     layout = layout_of(parts)
-    arrays = None
+    mapped = None
     if cache is not None:
         try:
-            arrays = _from_cache(checkpoint, parts, layout, team, cache, dtype, on_progress)
+            mapped = _from_cache(checkpoint, parts, layout, team, cache, dtype, on_progress)
         except OSError as error:
             log.warning("packed weights are not kept: %s", error)
-    if arrays is None:
-        arrays = {n: aligned_zeros(shape, NUMPY_DTYPES[d]) for n, (d, shape) in layout.items()}
-        pack_weights(checkpoint, parts, arrays, team, dtype, on_progress)
-    return build_weights(config, parts, arrays)
+    if mapped is not None:
+        return LoadedWeights(build_weights(config, parts, mapped.arrays), mapped.checksums)
+    arrays = {n: aligned_zeros(shape, NUMPY_DTYPES[d]) for n, (d, shape) in layout.items()}
+    pack_weights(checkpoint, parts, arrays, team, dtype, on_progress)
+    return LoadedWeights(build_weights(config, parts, arrays), None)
 
 
 def storages_of(
@@ -113,8 +145,12 @@ def layout_of(parts: list[tuple[Part, Storage]]) -> Layout:
 
 
 def _map_packed_model(
-    checkpoint: Checkpoint, config: ModelConfig, dtype: WeightType, on_progress: OnProgress
-) -> Any:
+    checkpoint: Checkpoint,
+    config: ModelConfig,
+    dtype: WeightType,
+    cache: WeightsCache | None,
+    on_progress: OnProgress,
+) -> LoadedWeights:
     if dtype != config.packed_as:
         raise CheckpointError(
             f"{checkpoint.path}: packed as {config.packed_as}, not {dtype}: leave out --dtype, or "
@@ -126,14 +162,10 @@ def _map_packed_model(
         )
     parts = packed_parts(checkpoint, config)
     layout = layout_of(parts)
-    read = 0
-
-    def on_array() -> None:
-        nonlocal read
-        read += 1
-        on_progress(f"checking packed {dtype} weights", read, len(layout))
-
-    return build_weights(config, parts, map_packed(checkpoint, layout, on_array))
+    records = cache.folder if cache is not None and not cache.thorough else None
+    checking = partial(on_progress, f"checking packed {dtype} weights")
+    mapped = map_packed(checkpoint, layout, records, checking)
+    return LoadedWeights(build_weights(config, parts, mapped.arrays), mapped.checksums)
 
 
 def _from_cache(
@@ -144,25 +176,19 @@ def _from_cache(
     cache: WeightsCache,
     dtype: WeightType,
     on_progress: OnProgress,
-) -> dict[str, Array] | None:
+) -> MappedArrays | None:
     settings = str([part.value for part, _ in parts])
     name = fingerprint(checkpoint, dtype, sources_hash(), settings)
-    file = PackedFile(cache.folder, name, checkpoint, layout)
-    read = 0
-
-    def on_array() -> None:
-        nonlocal read
-        read += 1
-        on_progress(f"checking packed {dtype} weights", read, len(layout))
-
-    arrays = file.read(on_array)
-    if arrays is None:
+    about = {MODEL_KEY: str(checkpoint.path), DTYPE_KEY: dtype, SOURCES_KEY: sources_hash()}
+    file = PackedFile(cache.folder, name, checkpoint, layout, about)
+    checking = partial(on_progress, f"checking packed {dtype} weights")
+    mapped = file.read(cache.thorough, checking)
+    if mapped is None:
         file.write(
             cache.limit, lambda out: pack_weights(checkpoint, parts, out, team, dtype, on_progress)
         )
-        read = 0
-        arrays = file.read(on_array)
-    return arrays
+        mapped = file.read(cache.thorough, checking)
+    return mapped
 
 
 def pack_weights(
@@ -174,15 +200,16 @@ def pack_weights(
     on_progress: OnProgress,
 ) -> None:
     """Fill the arrays of a layout, which are zero. Raises CheckpointError as load_weights does."""
-    total = sum(part.steps for part, _ in parts)
+    names = [name for part, _ in parts for name in part.sources if name is not None]
+    total = sum(checkpoint.tensors[name].nbytes for name in names)
     done = 0
 
-    def on_matrix() -> None:
+    def on_bytes(count: int) -> None:
         nonlocal done
-        done += 1
+        done += count
         on_progress(f"packing weights as {dtype}", done, total)
 
-    packer = Packer(checkpoint, team, on_matrix)
+    packer = Packer(checkpoint, team, on_bytes)
     for part, storage in parts:
         packer.pack(part, storage, arrays)
 
@@ -196,7 +223,7 @@ def build_weights(
         array.flags.writeable = False
     fields: dict[str, Any] = {}
     for part, storage in parts:
-        if part.kind in ("vectors", "embedding", "setting"):
+        if part.kind in ("vectors", "embedding", "deep_embedding", "setting"):
             fields[part.field] = arrays[part.field]
             continue
         codes = arrays[f"{part.field}.codes"]

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.kernels.pool import add_normed_rows
-from server.kernels.team import Team
+from server.kernels.team import Team, compile_for
 from server.model.arrays import Batch, Buffers, State
 from server.model.config import ModelConfig
 from server.model.generations import GENERATIONS
@@ -70,12 +70,15 @@ class Model:
         (team or self.team).run(add_normed_rows, scratch.x, *norm, rows, scratch.borders, sums)
 
     def compile(self) -> None:
-        """Compile or load the kernels for this model's types, on the calling thread."""
+        """Compile or load the kernels for this model's types, on the calling thread.
+
+        Those that read the weights are not run: they may be gigabytes that are not in memory yet.
+        """
         state = StatePool(self.config, 1).state
-        solo, batch = Team(1), pack_batch([([0], 0, True)])
-        solo.run(self._step, self._weights, state, batch, self._scratch)
-        solo.run(head_step, self._weights, batch.logit_rows, self._scratch)
-        self.add_hidden([(0, 1)], np.zeros((1, self.config.dim)), solo)
+        batch = pack_batch([([0], 0, True)])
+        compile_for(self._step, self._weights, state, batch, self._scratch)
+        compile_for(head_step, self._weights, batch.logit_rows, self._scratch)
+        self.add_hidden([(0, 1)], np.zeros((1, self.config.dim)), Team(1))
 
 
 def pack_batch(sequences: list[tuple[list[int], int, bool]]) -> Batch:

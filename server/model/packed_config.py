@@ -10,10 +10,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from server.checkpoints.checkpoint import Checkpoint, CheckpointError
+from server.checkpoints.checkpoint import PACKED, PACKED_KEY, Checkpoint, CheckpointError
 from server.model.tensors import FIELDS
 
-FORMAT_KEY, FORMAT = "format", "rwkv-server packed"
 REVISION_KEY, CONFIG_KEY = "revision", "config"
 TOKENIZER_KEY = "tokenizer"
 """In the metadata: `world`, `bytes` or the name of a file that went beside the packed one."""
@@ -47,13 +46,13 @@ class PackedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def is_packed(checkpoint: Checkpoint) -> bool:
     """Whether it is a packed model, of whatever revision."""
-    return checkpoint.metadata.get(FORMAT_KEY) == FORMAT
+    return checkpoint.metadata.get(PACKED_KEY) == PACKED
 
 
 def packed_metadata(config: Mapping[str, Any]) -> dict[str, str]:
     """What the metadata must hold of a model, given the fields of its ModelConfig."""
     return {
-        FORMAT_KEY: FORMAT,
+        PACKED_KEY: PACKED,
         REVISION_KEY: str(LAYOUT_REVISION),
         CONFIG_KEY: msgspec.json.encode(config).decode(),
     }

@@ -1,7 +1,7 @@
 """Packed weights on disk: written once, then mapped by every worker, which share its pages.
 
-The file is safetensors with a checksum of every array. It is named by what it was made of and how;
-whatever is not exactly as expected is made anew.
+The file is safetensors with checksums (block_checksums.py). It is named by what it was made of and
+how; whatever is not exactly as expected is made anew.
 """
 
 import contextlib
@@ -11,10 +11,11 @@ import hashlib
 import logging
 import mmap
 import os
-import zlib
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +23,44 @@ import numpy.typing as npt
 from server.checkpoints.checkpoint import NUMPY_DTYPES, Checkpoint, CheckpointError
 from server.checkpoints.safetensors import read_safetensors
 from server.checkpoints.writer import safetensors_header
+from server.model.block_checksums import (
+    BLOCKS,
+    CHECKSUMS,
+    CheckRecord,
+    OnBytes,
+    fill_checksums,
+    is_whole,
+    unchanged,
+    with_checksums,
+)
 from server.model.packing import Layout
+from server.temporary_files import PARTIAL_NAME, forget, own, remove_abandoned
 
 log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
-CHECKSUMS = "checksums"
+MODEL_KEY, DTYPE_KEY, SOURCES_KEY = "model", "dtype", "sources"
+"""Of the metadata: the checkpoint's path, the weight type, and the hash of what packed it."""
 _SAMPLE_BYTES = 4096
+_SYNC_SECONDS = 1.0
+_READ_AHEAD_BYTES = 16 << 20
 _SUFFIX, _PARTIAL = ".safetensors", ".partial"
+
+
+def read_ahead(path: Path) -> None:
+    """Have the system read a mapped file into memory, in a thread, while others begin to use it."""
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                for begin in range(0, os.fstat(file).st_size, _READ_AHEAD_BYTES):
+                    os.posix_fadvise(file, begin, _READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(file)
+
+    if hasattr(os, "posix_fadvise"):
+        threading.Thread(target=read, name="read ahead", daemon=True).start()
 
 
 def fingerprint(checkpoint: Checkpoint, *more: str) -> str:
@@ -48,16 +79,44 @@ def fingerprint(checkpoint: Checkpoint, *more: str) -> str:
     return digest.hexdigest()[:32]
 
 
+class MappedArrays(NamedTuple):
+    """The arrays of a packed file by their names, and the checksums of their bytes."""
+
+    arrays: dict[str, Array]
+    checksums: dict[str, int]
+
+    @classmethod
+    def of(cls, found: Checkpoint, layout: Layout) -> "MappedArrays":
+        """Those of a layout, which is the beginning of the file's."""
+        checksums = found.tensors[CHECKSUMS].data.tolist()
+        arrays = {name: found.tensors[name].data for name in layout}
+        return cls(arrays, dict(zip(layout, checksums, strict=False)))
+
+
 class PackedFile:
     """The packed weights of one checkpoint in a folder of such files."""
 
-    def __init__(self, folder: Path, name: str, source: Checkpoint, layout: Layout) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        source: Checkpoint,
+        layout: Layout,
+        about: Mapping[str, str] | None = None,
+    ) -> None:
+        """`about` is metadata for those who look at the folder."""
         self._path = folder / f"{name}{_SUFFIX}"
         self._source = source
+        self._about = dict(about or {})
         self._layout = layout
 
-    def read(self, on_array: Callable[[], None]) -> dict[str, Array] | None:
-        """The arrays, mapped read-only; None if there is no whole and current file of them."""
+    def read(self, thorough: bool, on_bytes: OnBytes) -> MappedArrays | None:
+        """The arrays, mapped read-only; None if there is no whole and current file of them.
+
+        All bytes are read where it is to be thorough, and where the file has changed since they
+        were; then on_bytes is called.
+        """
+        remove_abandoned(self._path.parent, PARTIAL_NAME)
         if not self._path.exists():
             return None
         try:
@@ -68,17 +127,20 @@ class PackedFile:
         if not self._is_current(found):
             log.info("packing the weights again: the checkpoint has changed")
             return None
-        for name, checksum in zip(self._layout, found.tensors[CHECKSUMS].data, strict=True):
-            if checksum_of(found.tensors[name].data) != checksum:
-                log.warning("packing the weights again: %s is damaged", self._path)
-                return None
-            on_array()
-        with contextlib.suppress(OSError):
-            os.utime(self._path)  # used now: the last to be removed
-        return {name: found.tensors[name].data for name in self._layout}
+        record = CheckRecord(self._path.parent, found)
+        is_known = record.holds()
+        if not is_whole(found, thorough or not is_known, on_bytes):
+            log.warning("packing the weights again: %s is damaged", self._path)
+            return None
+        if not is_known:
+            record.write()
+        with contextlib.suppress(OSError):  # used now: the last to be removed
+            os.utime(self._path, ns=(time.time_ns(), self._path.stat().st_mtime_ns))
+        read_ahead(self._path)
+        return MappedArrays.of(found, self._layout)
 
     def _is_current(self, found: Checkpoint) -> bool:
-        expected = {**self._layout, CHECKSUMS: ("uint32", (len(self._layout),))}
+        expected = with_checksums(self._layout)
         layout = {name: (tensor.dtype, tensor.shape) for name, tensor in found.tensors.items()}
         return layout == expected and unchanged(
             found.metadata.get("modified", ""), self._source.modified_ns
@@ -91,9 +153,9 @@ class PackedFile:
         `limit` bytes. Raises OSError when there is no room for this one.
         """
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        layout = {**self._layout, CHECKSUMS: ("uint32", (len(self._layout),))}
+        layout = with_checksums(self._layout)
         modified = str(self._source.modified_ns)
-        header, size = safetensors_header(layout, {"modified": modified})
+        header, size = safetensors_header(layout, {**self._about, "modified": modified})
         partial = self._path.with_suffix(_PARTIAL)
         before = self._identity()
         if len(header) + size > limit:
@@ -103,13 +165,17 @@ class PackedFile:
                 partial.unlink()
                 return
             _make_room(self._path.parent, limit - len(header) - size)
+            own(partial)
             try:
                 fill_file(file, header, size, layout, fill)
+                partial.replace(self._path)
             except BaseException:
-                partial.unlink()
+                partial.unlink(missing_ok=True)
                 raise
-            # Not synced to the disk: what a power failure leaves does not have its checksums.
-            partial.replace(self._path)
+            finally:
+                forget(partial)
+        with contextlib.suppress(CheckpointError, OSError):  # removed again by another process
+            CheckRecord(self._path.parent, read_safetensors(self._path)).write()
 
     def _identity(self) -> tuple[int, int] | None:
         try:
@@ -119,34 +185,42 @@ class PackedFile:
         return status.st_ino, status.st_ctime_ns
 
 
-def unchanged(recorded: str, modified: int) -> bool:
-    """Whether a file of this time of modification (ns) is the one that was recorded.
-
-    Archives and container images keep whole seconds only.
-    """
-    second = 1_000_000_000
-    if not recorded.isdecimal() or len(recorded) > 20:
-        return False
-    return int(recorded) == modified or (
-        modified % second == 0 and int(recorded) // second == modified // second
-    )
-
-
 def fill_file(
     file: int, header: bytes, size: int, layout: Layout, fill: Callable[[dict[str, Array]], None]
 ) -> None:
     """Make an open file of a header and what `fill` makes of a layout's arrays, which are zero.
 
-    CHECKSUMS is one of them. Raises OSError before anything is filled when there is no room.
+    The layout is one of with_checksums(). All is on the disk in the end: what a crash leaves is
+    never at its place. Raises OSError before anything is filled when there is no room.
     """
     os.ftruncate(file, 0)
     _reserve(file, len(header) + size)
     mapped = mmap.mmap(file, len(header) + size)
     mapped[: len(header)] = header
     arrays = _arrays(mapped, len(header), layout)
-    checksums = arrays.pop(CHECKSUMS)
-    fill(arrays)
-    checksums[:] = [checksum_of(array) for array in arrays.values()]
+    with _written_meanwhile(file):
+        fill({name: a for name, a in arrays.items() if name not in (CHECKSUMS, BLOCKS)})
+        fill_checksums(header, memoryview(mapped)[len(header) :], arrays)
+    os.fsync(file)
+
+
+@contextlib.contextmanager
+def _written_meanwhile(file: int) -> Iterator[None]:
+    """Let what is filled reach the disk bit by bit, so that little is left to wait for."""
+    ended = threading.Event()
+
+    def write() -> None:
+        while not ended.wait(_SYNC_SECONDS):
+            with contextlib.suppress(OSError):  # which the last fsync says, too
+                os.fsync(file)
+
+    thread = threading.Thread(target=write, name="write packed weights", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _arrays(mapped: mmap.mmap, start: int, layout: Layout) -> dict[str, Array]:
@@ -163,11 +237,6 @@ def _reserve(file: int, size: int) -> None:
         os.posix_fallocate(file, 0, size)
     else:
         os.ftruncate(file, size)
-
-
-def checksum_of(array: Array) -> int:
-    """CRC-32 of the bytes of an array."""
-    return zlib.crc32(array.reshape(-1).view(np.uint8).data)
 
 
 @contextlib.contextmanager
@@ -196,23 +265,15 @@ def _make_room(folder: Path, room: int) -> None:
 
     What killed processes have left goes in any case.
     """
-    for path in folder.glob(f"*{_PARTIAL}"):
-        _remove_abandoned(path)
+    remove_abandoned(folder, PARTIAL_NAME)
     files = [(path.stat(), path) for path in folder.glob(f"*{_SUFFIX}")]
     total = sum(status.st_size for status, _ in files)
-    for status, path in sorted(files, key=lambda file: file[0].st_mtime_ns):
+    for status, path in sorted(files, key=lambda file: _last_use(file[0])):
         if total <= room:
             return
         path.unlink(missing_ok=True)
         total -= status.st_size
 
 
-def _remove_abandoned(partial: Path) -> None:
-    """Remove a file unless some process, this one among them, holds its lock."""
-    with contextlib.suppress(OSError):
-        file = os.open(partial, os.O_RDWR)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            partial.unlink()
-        finally:
-            os.close(file)
+def _last_use(status: os.stat_result) -> tuple[int, int]:
+    return status.st_atime_ns, status.st_mtime_ns

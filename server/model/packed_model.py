@@ -11,12 +11,22 @@ from pathlib import Path
 from typing import get_args
 
 from server.checkpoints.checkpoint import NUMPY_DTYPES, Checkpoint, CheckpointError
-from server.checkpoints.writer import replacing, safetensors_header
+from server.checkpoints.contents import is_tuned_state
+from server.checkpoints.writer import safetensors_header
+from server.model.block_checksums import (
+    BLOCKS,
+    CHECKSUMS,
+    CheckRecord,
+    OnBytes,
+    checksum_of,
+    is_whole,
+    with_checksums,
+)
 from server.model.config import ModelConfig
 from server.model.layout import Part, parts_of
-from server.model.packed_file import CHECKSUMS, Array, checksum_of, fill_file
+from server.model.packed_file import Array, MappedArrays, fill_file, read_ahead
 from server.model.packing import Layout, Storage, arrays_of
-from server.model.tensors import is_tuned_state
+from server.temporary_files import replacing
 
 
 def write_packed(
@@ -31,7 +41,7 @@ def write_packed(
     The file appears when it is whole. Raises OSError, and what `fill` raises.
     """
     stored: Layout = layout | {name: ("float32", array.shape) for name, array in states.items()}
-    stored = stored | {CHECKSUMS: ("uint32", (len(stored),))}
+    stored = with_checksums(stored)
     header, size = safetensors_header(stored, metadata)
 
     def fill_all(arrays: dict[str, Array]) -> None:
@@ -40,7 +50,7 @@ def write_packed(
         fill({name: arrays[name] for name in layout})
 
     with replacing(path) as temporary:
-        file = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        file = os.open(temporary, os.O_RDWR)
         try:
             fill_file(file, header, size, stored, fill_all)
         finally:
@@ -53,16 +63,36 @@ def packed_parts(checkpoint: Checkpoint, config: ModelConfig) -> list[tuple[Part
 
 
 def map_packed(
-    checkpoint: Checkpoint, layout: Layout, on_array: Callable[[], None]
-) -> dict[str, Array]:
+    checkpoint: Checkpoint, layout: Layout, records: Path | None, on_bytes: OnBytes
+) -> MappedArrays:
     """The arrays of a packed model, mapped read-only.
 
-    Raises CheckpointError unless they are exactly where write_packed() puts them, and as it did.
+    All bytes are read, and on_bytes is called, unless the records of the folder (see CheckRecord)
+    say that the file has not changed since that was last done. Raises CheckpointError unless the
+    arrays are exactly where write_packed() puts them, and as it did.
     """
+    names = _check_places(checkpoint, layout)
+    # Earlier versions wrote no checksums of blocks: then there is no sample to look at.
+    has_blocks = BLOCKS in checkpoint.tensors
+    record = CheckRecord(records, checkpoint) if has_blocks and records is not None else None
+    if record is None or not record.holds():
+        _check_all(checkpoint, names, on_bytes)
+        if record is not None:
+            record.write()
+    elif not is_whole(checkpoint, thorough=False, on_bytes=on_bytes):
+        _check_all(checkpoint, names, on_bytes)
+        raise _error(checkpoint, BLOCKS, "is damaged: its checksum differs")
+    read_ahead(checkpoint.path)
+    return MappedArrays.of(checkpoint, layout)
+
+
+def _check_places(checkpoint: Checkpoint, layout: Layout) -> list[str]:
+    """The names of the arrays that have checksums, in the order of these."""
     tensors = checkpoint.tensors
     states = {n: ("float32", t.shape) for n, t in tensors.items() if is_tuned_state(n)}
-    stored: Layout = {**layout, **states}
-    stored = {**stored, CHECKSUMS: ("uint32", (len(stored),))}
+    stored = with_checksums({**layout, **states})
+    if BLOCKS not in tensors:
+        del stored[BLOCKS]
     for name in (*stored, *tensors):
         if name not in stored:
             raise _error(checkpoint, name, "is not part of such a model")
@@ -77,12 +107,18 @@ def map_packed(
         if tensor.nbytes and tensor.offset != offset:
             raise _error(checkpoint, name, f"begins at byte {tensor.offset}, expected {offset}")
         offset += prod(shape) * NUMPY_DTYPES[dtype].itemsize
-    expected = tensors[CHECKSUMS].data
-    for name, number in zip((n for n in stored if n != CHECKSUMS), expected, strict=True):
-        if checksum_of(tensors[name].data) != number:
+    return [name for name in stored if name not in (CHECKSUMS, BLOCKS)]
+
+
+def _check_all(checkpoint: Checkpoint, names: list[str], on_bytes: OnBytes) -> None:
+    """Every array has its checksum."""
+    total = sum(checkpoint.tensors[name].nbytes for name in names)
+    done, expected = 0, checkpoint.tensors[CHECKSUMS].data
+    for name, number in zip(names, expected, strict=True):
+        if checksum_of(checkpoint.tensors[name].data) != number:
             raise _error(checkpoint, name, "is damaged: its checksum differs")
-        on_array()
-    return {name: tensors[name].data for name in layout}
+        done += checkpoint.tensors[name].nbytes
+        on_bytes(done, total)
 
 
 def _storage(checkpoint: Checkpoint, part: Part) -> Storage:

@@ -23,8 +23,8 @@ from server.model.arrays import Buffers
 from server.model.layers import (
     CHANNEL,
     FIRST,
-    GROUP_NORM_EPSILON,
     KEY,
+    LAYER_NORM_EPSILON,
     RECEPTANCE,
     VALUE,
     bonus_of,
@@ -131,7 +131,7 @@ def step(team, thread, threads, weights, state, batch, scratch):
     embed(thread, threads, weights, batch, scratch)
     barrier(team, threads)
     for layer in range(weights.mix.shape[0]):
-        _time_mixing(team, thread, threads, weights, layer, state, batch, scratch)
+        time_mixing(team, thread, threads, weights, layer, state, batch, scratch)
         barrier(team, threads)
         _channel_mixing(team, thread, threads, weights, layer, state, batch, scratch)
         barrier(team, threads)
@@ -139,7 +139,8 @@ def step(team, thread, threads, weights, state, batch, scratch):
 
 
 @inner_kernel
-def _time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
+def time_mixing(team, thread, threads, weights, layer, state, batch, scratch):
+    """x += what a layer's time mixing makes of it, for all tokens."""
     tokens = batch.tokens.shape[0]
     inputs = scratch.inputs
     shift_inputs(thread, threads, weights, layer, state, batch, scratch)
@@ -237,6 +238,7 @@ def _head(weights, layer, head, sequence, state, batch, scratch):
     """WKV, group norm, bonus and gate of one head for all tokens of one sequence."""
     wkv_state = state.wkv[batch.slots[sequence], layer, head]  # [N, N]
     first, last = head * wkv_state.shape[0], (head + 1) * wkv_state.shape[0]
+    epsilon = wkv_state.shape[0] * LAYER_NORM_EPSILON
     bonus = weights.bonus[layer, first:last]
     norm_weight = weights.group_norm_weight[layer, first:last]
     norm_bias = weights.group_norm_bias[layer, first:last]
@@ -247,7 +249,7 @@ def _head(weights, layer, head, sequence, state, batch, scratch):
         kk, gate = scratch.kk[t, first:last], scratch.gate[t, first:last]
         normalize(kk, kk)
         wkv7(wkv_state, r, decay, k, v, kk, rate, y)
-        layer_norm(y, norm_weight, norm_bias, GROUP_NORM_EPSILON, y)
+        layer_norm(y, norm_weight, norm_bias, epsilon, y)
         current = bonus_of(r, k, bonus, kk)
         for i in range(y.shape[0]):
             y[i] = (y[i] + current * v[i]) * gate[i]

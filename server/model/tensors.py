@@ -5,11 +5,11 @@ channels, the ranks of low-rank pairs in small letters, and multiples such as 5*
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["vectors", "embedding", "matrix", "low_rank", "setting"]
+Kind = Literal["vectors", "embedding", "deep_embedding", "matrix", "low_rank", "setting"]
 Change = Literal["none", "complement", "decay", "minus_exp"]
 """What becomes of a vector's values x: x, 1 − x, exp(−exp(x)), −exp(x)."""
 
@@ -22,6 +22,8 @@ class Field:
 
     Matrices are [outputs, inputs]; low-rank ones are stored transposed, [inputs, outputs], several
     of one tensor one after another. Vectors that have one value for a head are repeated over it.
+    A deep embedding is a table of each layer and the matrix whose products with the embedding are
+    added to it, of the shape [columns of the table, C].
     """
 
     name: str
@@ -29,6 +31,8 @@ class Field:
     tensors: tuple[str, ...]
     shape: str
     """Of each tensor, sizes by name. Vectors of 1 1 C may be stored as C as well."""
+    more_shapes: tuple[str, ...] = ()
+    """Of the tensors after the first, where they have other shapes than that."""
     per_layer: bool = True
     """Whether the names are those of a block."""
     change: Change = "none"
@@ -135,6 +139,19 @@ _RWKV7 = (
     _vectors("rate_scale", "att.k_a"),
     _vectors("channel_mix", "ffn.x_k"),
 )
+_RWKV7A = (
+    *_RWKV7,
+    Field(
+        "deep_embedding",
+        "deep_embedding",
+        ("ffn.s_emb.weight", "ffn.s_emb_x.weight"),
+        "V 1024",  # 32 × 32: the rank that the official code is written for
+        more_shapes=("1024 C",),
+    ),
+    _low_rank("deep_down", "ffn.s1", "C 32"),
+    _low_rank("deep_up", "ffn.s2", "32 F"),
+    _vectors("deep_base", "ffn.s0", "1 1 F"),
+)
 
 FIELDS: Mapping[str, tuple[Field, ...]] = {
     "rwkv4": _RWKV4,
@@ -143,10 +160,13 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
     "rwkv5.2": _RWKV5_2,
     "rwkv6": _RWKV6,
     "rwkv7": _RWKV7,
+    "rwkv7a": _RWKV7A,
 }
 """Generation → the fields of its Weights."""
 
-_TUNED_STATE = re.compile(r"blocks\.\d{1,4}\.att\.time_state", re.ASCII)
+# What only RWKV-7a has of a layer, and what only RWKV-7b has, whose attention also grows.
+_DEEP = re.compile(r"blocks\.\d{1,4}\.ffn\.(s_emb|s_emb_x|s0|s1|s2)(\.weight)?", re.ASCII)
+_DEEP_ATTENTION = re.compile(r"blocks\.\d{1,4}\.qkv\.", re.ASCII)
 
 
 def tensor_names(field: Field, layer: int) -> tuple[str | None, ...]:
@@ -158,12 +178,26 @@ def tensor_names(field: Field, layer: int) -> tuple[str | None, ...]:
     return tuple(f"blocks.{layer}.{tensor}" for tensor in field.tensors)
 
 
-def is_tuned_state(name: str) -> bool:
-    """Whether a tensor is one layer's state to begin with, as state tuning (RWKV-PEFT) writes it.
+def shapes_in(field: Field) -> tuple[str, ...]:
+    """The shape of each of a field's tensors."""
+    if field.more_shapes:
+        return (field.shape, *field.more_shapes)
+    return (field.shape,) * len(field.tensors)
 
-    A checkpoint may have them beside its weights, [H, N, N], values by keys.
-    """
-    return _TUNED_STATE.fullmatch(name) is not None
+
+def title_of(generation: str) -> str:
+    """How people call it: RWKV-5.2, RWKV-7a."""
+    return generation.replace("rwkv", "RWKV-")
+
+
+def has_deep_embedding(names: Iterable[str]) -> bool:
+    """Whether tensors are those of RWKV-7a, be it that some are missing, and not a stray one."""
+    return len({match[1] for name in names if (match := _DEEP.fullmatch(name))}) > 1
+
+
+def is_deep_attention(name: str) -> bool:
+    """Whether a tensor belongs to the DeepEmbed attention of RWKV-7b."""
+    return _DEEP_ATTENTION.match(name) is not None
 
 
 def resolve(shape: str, sizes: Mapping[str, int]) -> tuple[int, ...]:
@@ -179,16 +213,11 @@ def _resolve(size: str, sizes: Mapping[str, int]) -> int:
 def shapes_of(generation: str, layers: int, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
     """Name → shape of every tensor of a checkpoint, in a fixed order."""
     fields = FIELDS[generation]
-    shapes = {
-        name: resolve(field.shape, sizes)
-        for field in fields
-        if not field.per_layer
-        for name in field.tensors
-    }
-    for layer in range(layers):
-        for field in fields:
-            if field.per_layer:
-                for name in tensor_names(field, layer):
-                    if name is not None:
-                        shapes[name] = resolve(field.shape, sizes)
+    shapes: dict[str, tuple[int, ...]] = {}
+    parts = [(field, 0) for field in fields if not field.per_layer]
+    parts += [(f, layer) for layer in range(layers) for f in fields if f.per_layer]
+    for field, layer in parts:
+        for name, shape in zip(tensor_names(field, layer), shapes_in(field), strict=True):
+            if name is not None:
+                shapes[name] = resolve(shape, sizes)
     return shapes

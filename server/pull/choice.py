@@ -13,6 +13,7 @@ BESIDE = (
     CONFIG,
     "tokenizer.json",
     "tokenizer_config.json",
+    "added_tokens.json",
     "chat_template.jinja",
     WORLD_VOCABULARY,
     PILE_TOKENIZER,

@@ -9,9 +9,12 @@ from huggingface_hub.file_download import repo_folder_name
 
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.hub import check_file_name
+from server.progress import OnProgress
 from server.pull.repository import RemoteFile, Repository
-from server.pull.transfer import OnBytes, has_content, transfer
+from server.pull.transfer import has_content, transfer
+from server.regular_file import read_regular
 
+_MAX_REFERENCE_BYTES = 1024
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -20,7 +23,7 @@ class Place(Protocol):
 
     root: Path
 
-    def add(self, file: RemoteFile, on_bytes: OnBytes) -> None:
+    def add(self, file: RemoteFile, on_progress: OnProgress) -> None:
         """Download a file, unless it is there."""
 
     def finish(self, revision: str) -> None:
@@ -35,14 +38,14 @@ class CachePlace:
         self._storage = _storage(repository.name)
         self.root = self._storage / "snapshots" / repository.commit
 
-    def add(self, file: RemoteFile, on_bytes: OnBytes) -> None:
+    def add(self, file: RemoteFile, on_progress: OnProgress) -> None:
         """Download into the cache's blobs and let the library link the snapshot to it."""
         link, blob = self.root / file.name, self._storage / "blobs" / file.digest
         if link.is_file() and link.stat().st_size == file.size:
             return
         link.unlink(missing_ok=True)
-        if not (blob.is_file() and has_content(blob, file)):
-            transfer(self._repository, file, blob, on_bytes)
+        if not (blob.is_file() and has_content(blob, file, on_progress)):
+            transfer(self._repository, file, blob, on_progress)
         hf_hub_download(
             self._repository.name,
             file.name,
@@ -51,7 +54,7 @@ class CachePlace:
             endpoint=constants.ENDPOINT,
         )
         # The library goes by what the server says now: it may have fetched something else.
-        if not link.samefile(blob) and not has_content(link, file):
+        if not link.samefile(blob) and not has_content(link, file, on_progress):
             link.unlink()
             raise CheckpointError(
                 f"{self._repository.name}/{file.name}: it has just changed; pull again"
@@ -73,11 +76,11 @@ class FolderPlace:
         self._repository = repository
         self.root = root
 
-    def add(self, file: RemoteFile, on_bytes: OnBytes) -> None:
+    def add(self, file: RemoteFile, on_progress: OnProgress) -> None:
         """Download a file, also in place of one that has another content."""
         target = self.root / file.name
-        if not (target.is_file() and has_content(target, file)):
-            transfer(self._repository, file, target, on_bytes)
+        if not (target.is_file() and has_content(target, file, on_progress)):
+            transfer(self._repository, file, target, on_progress)
 
     def finish(self, revision: str) -> None:
         """Nothing: a folder has no revisions."""
@@ -88,9 +91,17 @@ def cached_snapshot(repo: str, revision: str) -> Path | None:
     check_file_name(repo, revision)
     storage = _storage(repo)
     reference = storage / "refs" / revision
-    commit = reference.read_text().strip() if reference.is_file() else revision
+    commit = _commit_of(reference) or revision
     snapshot = storage / "snapshots" / commit
     return snapshot if _COMMIT.fullmatch(commit) and snapshot.is_dir() else None
+
+
+def _commit_of(reference: Path) -> str:
+    """What a branch or tag stands for; empty if that is not known here."""
+    try:
+        return read_regular(reference, _MAX_REFERENCE_BYTES).decode("ascii", "replace").strip()
+    except OSError:
+        return ""
 
 
 def _storage(repo: str) -> Path:

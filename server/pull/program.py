@@ -9,10 +9,12 @@ from huggingface_hub.utils import logging as hub_logging
 
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.hub import DEFAULT_REVISION, parse_model
+from server.children import own_folder
 from server.launch import INTERRUPTED
+from server.progress import ProgressDisplay
 from server.pull.errors import EXPECTED, explain
-from server.pull.progress import DownloadProgress
 from server.pull.pull import find_pulled, pull
+from server.temporary_files import interrupted_when_ended
 
 
 def main(argv: list[str]) -> int:
@@ -21,6 +23,8 @@ def main(argv: list[str]) -> int:
     An error is a line on standard error, with --machine on standard output.
     """
     arguments = _parse(argv)
+    if not arguments.machine:  # else it is the folder of the server, which lives on
+        own_folder()
     hub_logging.set_verbosity(logging.ERROR)
     try:
         model = parse_model(arguments.model)
@@ -29,9 +33,8 @@ def main(argv: list[str]) -> int:
             if path is None:
                 raise CheckpointError(f"{model}: not on this machine")
         else:
-            with DownloadProgress() as progress:
-                folder = arguments.local_dir
-                path = pull(model, arguments.revision, folder and folder.expanduser(), progress)
+            with interrupted_when_ended(), ProgressDisplay(quiet_seconds=0) as progress:
+                path = pull(model, arguments.revision, arguments.local_dir, progress)
     except CheckpointError as error:
         return _fail(str(error), arguments.machine)
     except EXPECTED as error:

@@ -5,15 +5,15 @@ from pathlib import Path, PurePosixPath
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.hub import HubModel, check_file_name
 from server.checkpoints.huggingface import shard_names
+from server.progress import OnProgress
 from server.pull.choice import choose_beside, choose_weights, model_path
 from server.pull.places import CachePlace, FolderPlace, Place, cached_snapshot
 from server.pull.repository import Repository, read_repository
-from server.pull.transfer import OnBytes
 
 _INDEX = ".index.json"
 
 
-def pull(model: HubModel, revision: str, folder: Path | None, on_bytes: OnBytes) -> Path:
+def pull(model: HubModel, revision: str, folder: Path | None, on_progress: OnProgress) -> Path:
     """Download a model into the cache or a folder; returns what to serve.
 
     Small files come first, so that weights that are there are never without them. Raises
@@ -25,10 +25,10 @@ def pull(model: HubModel, revision: str, folder: Path | None, on_bytes: OnBytes)
     beside = choose_beside(weights, repository.files)
     place: Place = FolderPlace(repository, folder) if folder else CachePlace(repository)
     for name in (*beside, weights):
-        place.add(repository.files[name], on_bytes)
+        place.add(repository.files[name], on_progress)
     for name in _shards(weights, place.root):
         _check_known(repository, name)
-        place.add(repository.files[name], on_bytes)
+        place.add(repository.files[name], on_progress)
     place.finish(revision)
     return model_path(weights, place.root)
 

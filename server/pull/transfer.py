@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,15 +12,17 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from server.checkpoints.checkpoint import CheckpointError
+from server.progress import OnProgress
 from server.pull.repository import RemoteFile, Repository
+from server.regular_file import open_regular
 
-OnBytes = Callable[[str, int, int], None]
-"""Called with (file name, bytes so far, bytes in all)."""
-
+_HASHED_BYTES = 1 << 22
 _PARTIAL = ".rwkv-server.incomplete"
 
 
-def transfer(repository: Repository, file: RemoteFile, target: Path, on_bytes: OnBytes) -> None:
+def transfer(
+    repository: Repository, file: RemoteFile, target: Path, on_progress: OnProgress
+) -> None:
     """Download to `target`, where a whole file appears or none.
 
     What an interruption leaves is used by the next attempt. Raises CheckpointError when the content
@@ -29,7 +30,7 @@ def transfer(repository: Repository, file: RemoteFile, target: Path, on_bytes: O
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + _PARTIAL)
-    with partial.open("ab") as out:
+    with _append_to(partial) as out:
         try:
             fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -40,9 +41,9 @@ def transfer(repository: Repository, file: RemoteFile, target: Path, on_bytes: O
             out.truncate(0)
             out.seek(0)
         _check_room(repository, file, target.parent, out.tell())
-        _receive(repository, file, out, on_bytes)
+        _receive(repository, file, out, on_progress)
         out.flush()
-        if not has_content(partial, file):
+        if not has_content(partial, file, on_progress):
             partial.unlink()
             raise CheckpointError(
                 f"{repository.name}/{file.name}: the checksum of what was downloaded is wrong; it "
@@ -52,17 +53,27 @@ def transfer(repository: Repository, file: RemoteFile, target: Path, on_bytes: O
         partial.replace(target)
 
 
-def has_content(path: Path, file: RemoteFile) -> bool:
+def _append_to(partial: Path) -> BinaryIO:
+    """The file that somebody else's link cannot be: it may be in a folder that others write to."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.fdopen(os.open(partial, flags, 0o666), "ab")
+
+
+def has_content(path: Path, file: RemoteFile, on_progress: OnProgress) -> bool:
     """Whether the file at `path` has the size and the checksum of the remote one."""
     if path.stat().st_size != file.size:
         return False
-    with path.open("rb") as content:
+    with open_regular(path) as content:
         if len(file.digest) == 64:
-            digest = hashlib.file_digest(content, "sha256")
+            digest = hashlib.sha256()
         else:  # SHA-1 is what git names contents by
             digest = hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
-            while piece := content.read(1 << 20):
-                digest.update(piece)
+        done = 0
+        while piece := content.read(_HASHED_BYTES):
+            digest.update(piece)
+            done += len(piece)
+            if file.size > _HASHED_BYTES:
+                on_progress(f"checking {file.name}", done, file.size)
     return digest.hexdigest() == file.digest
 
 
@@ -75,14 +86,16 @@ def _check_room(repository: Repository, file: RemoteFile, folder: Path, have: in
         )
 
 
-def _receive(repository: Repository, file: RemoteFile, out: BinaryIO, on_bytes: OnBytes) -> None:
+def _receive(
+    repository: Repository, file: RemoteFile, out: BinaryIO, on_progress: OnProgress
+) -> None:
     url = hf_hub_url(
         repository.name, file.name, revision=repository.commit, endpoint=constants.ENDPOINT
     )
 
     class Bar(_Bar):
         def show(self, done: int) -> None:
-            on_bytes(file.name, done, file.size)
+            on_progress(f"pulling {file.name}", done, file.size)
 
     http_get(
         url,

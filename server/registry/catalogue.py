@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.checkpoints.checkpoint import CheckpointError
-from server.checkpoints.locate import SUFFIXES, locate
+from server.checkpoints.locate import SUFFIXES, find_checkpoint, locate, name_of
+from server.checkpoints.model_files import entries_of, file_of
 from server.config import Settings, SettingsError
 from server.config_models import NamedModelSettings
+from server.home_folder import expanded
 from server.model_names import split_adapter
 from server.workers.messages import ModelSpec
 
@@ -42,6 +44,7 @@ class ModelEntry:
             states={name: _expanded(file) for name, file in options.states.items()},
             adapters=[_expanded_adapter(text) for text in options.adapters],
             reasoning=options.reasoning,
+            fill_in_middle=options.fill_in_middle,
         )
 
 
@@ -90,36 +93,37 @@ def check_names(entries: list[ModelEntry]) -> None:
 
 def _in_directories(directories: list[str]) -> Iterator[ModelEntry]:
     for text in directories:
-        folder = Path(text).expanduser()
+        folder = expanded(text)
         try:
-            paths = sorted(folder.iterdir())
-        except OSError as error:
-            raise SettingsError(
-                f"model.directories: {text}: {error.strerror or error}; name a folder"
-            ) from None
+            paths = entries_of(folder)
+        except CheckpointError as error:
+            raise SettingsError(f"model.directories: {error}; name a folder of models") from None
         for path in paths:
-            entry = _entry_of(path)
+            entry = _entry_of(folder, path)
             if entry is not None:
                 yield entry
 
 
-def _entry_of(path: Path) -> ModelEntry | None:
-    is_folder = path.is_dir()
+def _entry_of(folder: Path, path: Path) -> ModelEntry | None:
+    """What is in a folder as a model; None if it is none. Only names are looked at."""
     if path.name.startswith(".") or not path.name.isprintable():
         return None
-    if not is_folder and path.suffix not in SUFFIXES:
-        return None
+    is_folder = False
     try:
-        name = locate(str(path)).name
-    except CheckpointError as error:
-        if not is_folder:
+        is_folder = path.is_dir()
+        if not is_folder and path.suffix not in SUFFIXES:
+            return None
+        file_of(folder, path.name)
+        find_checkpoint(path)
+    except (CheckpointError, OSError) as error:
+        if not is_folder or path.is_symlink():  # another folder may hold something else
             log.warning("not listed: %s", error)
         return None
-    return ModelEntry(name, NamedModelSettings(path=str(path), preload=False))
+    return ModelEntry(name_of(path), NamedModelSettings(path=str(path), preload=False))
 
 
 def _expanded(file: str) -> str:
-    return str(Path(file).expanduser())
+    return str(expanded(file))
 
 
 def _expanded_adapter(text: str) -> str:

@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
+from server.home_folder import expanded
 from server.registry.catalogue import ModelEntry
 from server.registry.deployments import Deployment, Deployments
 from server.registry.served_model import ServedModel, stamp_files
@@ -68,7 +68,7 @@ class HostedModel:
             return self.served.created
         path = self.entry.options.path
         try:
-            return int(Path(path).expanduser().stat().st_mtime) if path else 0
+            return int(expanded(path).stat().st_mtime) if path else 0
         except OSError:
             return 0
 

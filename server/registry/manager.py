@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from server.registry.catalogue import ModelEntry, check_names, read_catalogue
 from server.registry.deployments import Deployments, MakeWorkers
 from server.registry.hosted_model import HostedModel, ModelConflictError, OpenModel
 from server.registry.served_model import ServedModel, open_model
+from server.registry.within_directories import check_within
 from server.snapshots.encoding import SnapshotCodec
 from server.tokenizer.base import TokenizerError
 from server.workers.client import EngineClient, NotReadyError, OutputStream
@@ -87,6 +88,7 @@ class ModelManager:
         """Raises what read_catalogue raises."""
         catalogue = read_catalogue(settings)
         self.default = catalogue.default
+        self.directories = settings.model.directories
         self.deployments = Deployments(settings, make_workers)
         self._started = asyncio.Event()
         self.models: dict[str, HostedModel] = {}
@@ -131,18 +133,22 @@ class ModelManager:
     def find(self, name: str) -> tuple[HostedModel, str]:
         """The model of an id or alias, and the initial state of ID:STATE; "" is the default.
 
-        Raises UnknownModelError.
+        A tag ":latest" is as if it were not there. Raises UnknownModelError.
         """
-        model = self._named(name or self.default)
-        if model is not None:
-            return model, ""
-        base, _, state = name.rpartition(":")
-        model = self._named(base)
-        if model is not None and state in model.states:
-            return model, state
-        known = [model.entry.id for model in self.models.values()]
-        shown = ", ".join(map(repr, known[:_NAMES_SHOWN])) + (", …" if known[_NAMES_SHOWN:] else "")
-        raise UnknownModelError(f"The model {name[:200]!r} does not exist; this server has {shown}")
+        # Ollama's clients add its usual tag to all names.
+        for each in (name or self.default, name.removesuffix(":latest")):
+            if (model := self._named(each)) is not None:
+                return model, ""
+            base, _, state = each.rpartition(":")
+            model = self._named(base or self.default)
+            if model is not None and state in model.states:
+                return model, state
+        message = f"The model {name[:200]!r} does not exist; this server has {_shown(self.models)}"
+        base, colon, _ = name.rpartition(":")
+        if colon and (model := self._named(base or self.default)) is not None:
+            states = _shown(model.states) or "none"
+            message += f", and of {model.entry.id!r} these initial states: {states}"
+        raise UnknownModelError(message)
 
     @contextlib.contextmanager
     def lease(self, name: str) -> Iterator[Route]:
@@ -156,8 +162,9 @@ class ModelManager:
             raise NotReadyError(model.detail)
         if deployment is None:
             raise NotLoadedError(
-                f"The model {ident!r} is not loaded ({model.detail or model.state}); the operator "
-                f'can load it: POST /v1/admin/models/load {{"id": "{ident}"}}'
+                # Why a load failed is the operator's to know: it may name files.
+                f"The model {ident!r} is not loaded ({model.state}); the operator can load it: "
+                f'POST /v1/admin/models/load {{"id": "{ident}"}}'
             )
         with deployment.lease():
             name = f"{ident}:{state}" if state else ident
@@ -189,6 +196,11 @@ class ModelManager:
             if model.state == "loading":
                 await model.load()
         self._started.set()
+
+    def check_within(self, name: str, changes: dict[str, Any]) -> None:
+        """Raises OutsideError when load() would read what only the settings may name."""
+        known = self._named(name)
+        check_within(self.directories, known.entry.options if known else None, changes)
 
     async def load(self, name: str, changes: dict[str, Any]) -> HostedModel:
         """Load a model that is known, or a new one, with other options than the settings say.
@@ -274,3 +286,9 @@ class ModelManager:
         del self._changes[ident]
         if not task.cancelled():
             task.exception()  # the handler that waits for it may be gone
+
+
+def _shown(names: Iterable[str]) -> str:
+    """The first of some names."""
+    found = list(names)
+    return ", ".join(map(repr, found[:_NAMES_SHOWN])) + (", …" if found[_NAMES_SHOWN:] else "")

@@ -61,9 +61,11 @@ async def reconfigure(manager: ModelManager, settings: Settings) -> None:
     Raises SettingsError or CheckpointError before anything has changed. What fails later is
     logged, and leaves the model as it was. Models that /v1/admin made known stay.
     """
-    wanted = read_catalogue(settings)
+    # Folders may be large, or on a slow disk: requests go on meanwhile.
+    wanted = await asyncio.to_thread(read_catalogue, settings)
     own = [model.entry for model in manager.models.values() if model.entry.by_admin]
     check_names([*wanted.entries.values(), *(e for e in own if e.id not in wanted.entries)])
+    manager.directories = settings.model.directories
     for entry in wanted.entries.values():
         model = manager.models.get(entry.id)
         if model is not None:
@@ -85,7 +87,7 @@ async def reconfigure(manager: ModelManager, settings: Settings) -> None:
 
 async def _update(model: HostedModel, entry: ModelEntry) -> None:
     try:
-        differs = model.differs(entry)
+        differs = await asyncio.to_thread(model.differs, entry)
     except LOAD_ERRORS as error:
         log.error("model %s: %s", entry.id, error)
         return

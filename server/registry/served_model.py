@@ -1,27 +1,39 @@
 """A model as the API process sees it: its name, and what turns text into token ids."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from server.checkpoints.adapter_files import INITIAL_PISSA
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError
 from server.checkpoints.hub import local_path
 from server.checkpoints.locate import choose_tokenizer, locate
+from server.checkpoints.model_files import entries_of
+from server.home_folder import expanded
 from server.model.open_parts import open_parts
 from server.model_names import split_adapter
+from server.regular_file import open_regular
 from server.tokenizer.base import Tokenizer
+from server.tokenizer.bounded_template import BoundedTemplate, template_of
 from server.tokenizer.chat_template import ChatTemplate
+from server.tokenizer.fill_in_middle import can_fill
 from server.tokenizer.load import load_tokenizer
-from server.tokenizer.reasoning import Reasoning, reasoning_of
+from server.tokenizer.reasoning import Reasoning, ThinkingWords, reasoning_of, thinking_words
 from server.version import VERSION
 from server.workers.messages import ModelSpec
 
 _SAMPLES = 64
 _SAMPLE_BYTES = 1 << 16
-_BESIDE = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+_BESIDE = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
 
 FilesStamp = tuple[tuple[str, int, int], ...]
 """Path, size in bytes and time of modification in nanoseconds of each file of a model."""
@@ -36,7 +48,7 @@ class ServedModel:
     created: int
     """Unix time in seconds."""
     tokenizer: Tokenizer
-    chat_template: ChatTemplate
+    chat_template: ChatTemplate | BoundedTemplate
     generation: str
     """Which RWKV it is, such as "rwkv7"."""
     parameters: int
@@ -52,6 +64,12 @@ class ServedModel:
     """Of the files that all this was read from."""
     reasoning: Reasoning = "off"
     """Whether it thinks before it answers."""
+    thinking_words: ThinkingWords | None = None
+    """How questions say how much to think; None: it does not."""
+    trained_length: int | None = None
+    """For how many tokens it was trained, if that is known."""
+    fills_middle: bool = False
+    """Whether it can complete the text between a prefix and a suffix."""
 
 
 def open_model(spec: ModelSpec) -> ServedModel:
@@ -66,11 +84,14 @@ def open_model(spec: ModelSpec) -> ServedModel:
     files = locate(spec.path, spec.tokenizer)
     checkpoint, config, _ = open_parts(files.checkpoint, spec.adapters, spec.states)
     tokenizer = choose_tokenizer(files, config.vocab_size)
-    template = ChatTemplate(files.chat_template, files.bos_token, files.eos_token)
+    template = template_of(files)
+    reasoning = reasoning_of(spec.reasoning, template, *files.names, architecture=config.generation)
     return ServedModel(
         spec=spec,
         created=checkpoint.modified_ns // 10**9,
-        tokenizer=load_tokenizer(tokenizer, config.vocab_size, files.eos_token),
+        tokenizer=load_tokenizer(
+            tokenizer, config.vocab_size, files.eos_token, files.special_tokens
+        ),
         chat_template=template,
         generation=config.generation,
         parameters=config.parameters,
@@ -79,7 +100,10 @@ def open_model(spec: ModelSpec) -> ServedModel:
         state_shapes=config.state_shapes,
         system_fingerprint=_fingerprint(checkpoint, spec),
         stamp=stamp,
-        reasoning=reasoning_of(spec.reasoning, template, files.checkpoint.name),
+        reasoning=reasoning,
+        thinking_words=thinking_words(files.names) if reasoning != "off" else None,
+        trained_length=files.trained_length,
+        fills_middle=can_fill(spec.fill_in_middle, config.generation, files.names),
     )
 
 
@@ -99,19 +123,16 @@ def stamp_files(spec: ModelSpec) -> FilesStamp:
 
 
 def _files(spec: ModelSpec) -> Iterator[Path]:
-    target = Path(spec.path).expanduser()
+    target = expanded(spec.path)
     if spec.path and target.is_dir():
-        try:
-            yield from (path for path in target.iterdir() if path.is_file())
-        except OSError as error:
-            raise CheckpointError(f"{target}: {error.strerror or error}") from None
+        yield from (path for path in entries_of(target) if path.is_file())
     elif spec.path:
         yield target
         yield from (target.parent / name for name in _BESIDE)
     if spec.tokenizer:
-        yield Path(spec.tokenizer).expanduser()
+        yield expanded(spec.tokenizer)
     for part in map(Path, _parts(spec).values()):
-        yield from part.iterdir() if part.is_dir() else (part,)
+        yield from entries_of(part) if part.is_dir() else (part, part.parent / INITIAL_PISSA)
 
 
 def _parts(spec: ModelSpec) -> dict[str, str]:
@@ -139,9 +160,9 @@ def _fingerprint(checkpoint: Checkpoint, spec: ModelSpec) -> str:
 
 
 def _add_samples(digest: "hashlib.blake2b", path: Path, samples: int) -> None:
-    size = path.stat().st_size
-    digest.update(str(size).encode())
-    with path.open("rb") as file:
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        digest.update(str(size).encode())
         for sample in range(samples):
             file.seek(size * sample // samples)
             digest.update(file.read(_SAMPLE_BYTES))

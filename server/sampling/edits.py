@@ -26,7 +26,7 @@ class Edits(NamedTuple):
     counts: TokenValues = NOTHING
     """How often tokens were generated: for the penalties."""
     repeats: TokenValues = NOTHING
-    """Added after the penalties: those of DRY."""
+    """Added after the penalties: those of DRY, and −inf for tokens that bad_words ban."""
 
 
 NO_EDITS = Edits()

@@ -8,6 +8,7 @@ from server.sampling.params import NEVER, SamplingParams
 from server.sampling.penalties import PenaltyCounts
 from server.sampling.repeats import Repeats
 from server.sampling.sampler import SampleRow
+from server.sampling.unwanted_words import UnwantedWords, joined
 from server.tokenizer.base import Tokenizer
 
 
@@ -31,12 +32,15 @@ class SamplingMemory:
         self._biases_before_end = _values(dict(params.logit_bias) | ends)
         self._counts: PenaltyCounts | None = None
         if _has_penalties(params):
-            self._counts = PenaltyCounts(params.penalty_decay)
+            self._counts = PenaltyCounts(params.penalty_decay, params.penalty_last_n)
             for token in generated_ids:
                 self._counts.add(token)
         self._repeats: Repeats | None = None
         if _uses_dry(params):
             self._repeats = Repeats(params, tokenizer.token_bytes, prompt_ids + generated_ids)
+        self._words: UnwantedWords | None = None
+        if params.bad_words:
+            self._words = UnwantedWords(params.bad_words, tokenizer, generated_ids)
         self._mirostat = Mirostat(params, mu) if params.mirostat else None
 
     @property
@@ -51,7 +55,10 @@ class SamplingMemory:
             allowed=self._allowed,
             biases=self._biases if may_end else self._biases_before_end,
             counts=self._counts.values if self._counts else NOTHING,
-            repeats=self._repeats.biases() if self._repeats else NOTHING,
+            repeats=joined(
+                self._repeats.biases() if self._repeats else NOTHING,
+                self._words.biases() if self._words else NOTHING,
+            ),
         )
         return SampleRow(self._params, position, edits, self._mirostat)
 
@@ -62,6 +69,8 @@ class SamplingMemory:
             self._counts.add(token)
         if self._repeats:
             self._repeats.add(token)
+        if self._words:
+            self._words.add(token)
 
 
 def needs_memory(params: SamplingParams) -> bool:
@@ -70,6 +79,7 @@ def needs_memory(params: SamplingParams) -> bool:
         params.allowed_token_ids
         or params.min_tokens
         or params.logit_bias
+        or params.bad_words
         or params.mirostat
         or _has_penalties(params)
         or _uses_dry(params)

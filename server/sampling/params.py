@@ -12,11 +12,17 @@ MOST_DRY_TOKENS = 16_384
 """How far back DRY looks, at most."""
 
 
+MAX_WORDS = 64
+MAX_WORD_BYTES = 128
+"""Of bad_words: each is looked for at the end of the output, at every token."""
+
+
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """Sampling parameters of one request, complete: the API has already put in every default.
 
     They act in this order. On logits: grammar, allowed_token_ids, min_tokens, logit_bias,
-    repetition penalty, presence and frequency penalties, DRY, temperature. On probabilities, each
+    repetition penalty, presence and frequency penalties, DRY, bad_words, top-n-sigma, temperature.
+    On probabilities, each
     among the tokens that the one before has left: top-k, typical-p, top-p, min-p, XTC, mirostat.
     Then the draw.
     """
@@ -39,6 +45,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """Subtracted from a generated token's logit, times its count so far."""
     penalty_decay: float = 1.0
     """Counts are multiplied by this after each token (RWKV's custom is 0.996); 1 never forgets."""
+    penalty_last_n: int = -1
+    """Only the last so many generated tokens count for the penalties; −1: all."""
     dry_multiplier: float = 0.0
     """multiplier · base**(n − allowed length) is subtracted from the logit of a token that would
     extend a repetition of n tokens; 0 is off. sampling/repeats.py has the rules."""
@@ -49,6 +57,11 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """How many tokens of prompt and output are looked at; −1: MOST_DRY_TOKENS."""
     dry_sequence_breakers: tuple[str, ...] = DRY_BREAKERS
     """A repetition begins after the last of these strings."""
+    bad_words: tuple[str, ...] = ()
+    """Texts that the output never has, at most MAX_WORDS of MAX_WORD_BYTES bytes."""
+    top_n_sigma: float = 0.0
+    """Keep tokens whose logit is at most so many standard deviations of the finite logits below the
+    largest; 0 keeps all."""
     temperature: float = 1.0
     """0 takes the most likely token (the lowest id among equals)."""
     top_k: int = 0
@@ -69,7 +82,9 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     mirostat_eta: float = 0.1
     """How much of the difference from tau mu takes over after each token."""
     stop: tuple[str, ...] = ()
-    """Strings that end the text; none of them appears in the output."""
+    """Strings that end the text; none of them appears in the output, but for shown_stop."""
+    shown_stop: tuple[str, ...] = ()
+    """Those of them with which the output ends when they end it."""
     stop_token_ids: tuple[int, ...] = ()
     """Token ids that end the output, besides the model's end-of-document token."""
     ignore_eos: bool = False

@@ -5,6 +5,7 @@ breaker in it, that was there before; it is the token that followed it then that
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -24,9 +25,12 @@ class Breakers:
         self, strings: Iterable[str], token_bytes: Callable[[int], bytes], before: list[int]
     ) -> None:
         """Begin after some tokens; a breaker may begin in them, and those inside do not count."""
-        self._strings = [string.encode() for string in strings]
+        # The longest first: what is found at a place is then what ends last.
+        found = sorted({string.encode() for string in strings}, key=len, reverse=True)
+        self._search = re.compile(b"|".join(map(re.escape, found)) if found else b"(?!)").search
         self._token_bytes = token_bytes
-        self._room = max(map(len, self._strings), default=1) - 1
+        self._in_token: dict[int, bool] = {}
+        self._room = max(map(len, found), default=1) - 1
         self._end = b""
         for token in reversed(before):
             if len(self._end) >= self._room:
@@ -39,16 +43,18 @@ class Breakers:
         """Go on by one token."""
         before = len(self._end)
         text = self._end + self._token_bytes(token)
-        ends_here = any(
-            text.find(string, max(0, before - len(string) + 1)) >= 0 for string in self._strings
-        )
-        self.tokens_since = 0 if ends_here else self.tokens_since + 1
+        found = self._search(text)
+        while found and found.end() <= before:  # it ended with an earlier token
+            found = self._search(text, found.start() + 1)
+        self.tokens_since = 0 if found else self.tokens_since + 1
         self._end = text[max(0, len(text) - self._room) :]
 
     def in_token(self, token: int) -> bool:
         """Whether a token by itself has a breaker: it is never penalised."""
-        data = self._token_bytes(token)
-        return any(string in data for string in self._strings)
+        known = self._in_token.get(token)
+        if known is None:
+            known = self._in_token[token] = self._search(self._token_bytes(token)) is not None
+        return known
 
 
 class Repeats:
@@ -94,9 +100,11 @@ class Repeats:
         tokens, places = np.unique(self._tokens[ends + 1], return_inverse=True)
         longest = np.zeros(len(tokens), dtype=np.int64)
         np.maximum.at(longest, places, known[ends])
-        kept = [i for i, token in enumerate(tokens) if not self._breakers.in_token(int(token))]
-        penalties = [self._penalty(int(length) - shortest) for length in longest[kept]]
-        return TokenValues(tokens[kept], -np.array(penalties, dtype=np.float32))
+        in_token = self._breakers.in_token
+        kept = [i for i, token in enumerate(tokens.tolist()) if not in_token(token)]
+        lengths, places = np.unique(longest[kept], return_inverse=True)
+        penalties = [self._penalty(length - shortest) for length in lengths.tolist()]
+        return TokenValues(tokens[kept], -np.array(penalties, dtype=np.float32)[places])
 
     def _penalty(self, exponent: int) -> float:
         base = self._params.dry_base

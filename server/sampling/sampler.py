@@ -11,6 +11,7 @@ from server.kernels.team import Team
 from server.sampling.edits import NO_EDITS, NOTHING, Edits
 from server.sampling.mirostat import Mirostat
 from server.sampling.params import SamplingParams
+from server.sampling.sigma import edit, keep_near
 
 _LEAST_TOP_P = 1e-9
 """What 0 means: the most likely token, where no tokens at all would reach it."""
@@ -82,6 +83,7 @@ class Sampler:
     def _sample(
         self, team: Team, logits: npt.NDArray[np.float32], rows: list[SampleRow]
     ) -> list[int]:
+        rows = [self._near(row, logits[number]) for number, row in enumerate(rows)]
         tokens = np.empty(len(rows), dtype=np.int64)
         surprises = np.zeros(len(rows), dtype=np.float64)
         lists = _token_edits(rows), _token_masks(rows, self._no_masks)
@@ -91,6 +93,15 @@ class Sampler:
             if row.mirostat is not None:
                 row.mirostat.observe(float(surprise))
         return [int(token) for token in tokens]
+
+    def _near(self, row: SampleRow, logits: npt.NDArray[np.float32]) -> SampleRow:
+        """What is left to do for a row with top_n_sigma, whose logits are cut here."""
+        if row.params.top_n_sigma <= 0 or row.params.temperature == 0:
+            return row
+        logits = logits[: self._vocab_size]
+        edit(logits, row.params, row.edits or NO_EDITS, row.mask)
+        keep_near(logits, row.params.top_n_sigma)
+        return row._replace(edits=None, mask=None)
 
 
 def _row_params(rows: list[SampleRow]) -> npt.NDArray[np.void]:

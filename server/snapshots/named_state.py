@@ -11,6 +11,10 @@ class StatesFullError(Exception):
     """There is no room for another state: one line."""
 
 
+class DiskFullError(StatesFullError):
+    """The disk is full: one line, with the file, which is not for clients."""
+
+
 class StatesUnavailableError(Exception):
     """The file cannot be opened, read or written: one line."""
 

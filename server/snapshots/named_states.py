@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from server.snapshots.named_state import (
+    DiskFullError,
     NamedState,
     NewState,
     StatesDamagedError,
@@ -72,10 +73,12 @@ class NamedStates:
     ) -> None:
         """Open or make the file. `limit_bytes` bounds the states' bytes in all.
 
-        `tenant_limit_bytes`, unless 0, bounds those of each tenant.
+        `tenant_limit_bytes`, unless 0, bounds those of each tenant; if it is 0, a tenant may take
+        no more than it leaves to others while `is_shared` says that there are some.
 
         Raises StatesDamagedError or StatesUnavailableError.
         """
+        self.is_shared: Callable[[], bool] = lambda: False
         self._path = folder / FILE_NAME
         self._limit_bytes = limit_bytes
         self._tenant_limit_bytes = tenant_limit_bytes
@@ -233,9 +236,14 @@ class NamedStates:
         query = "SELECT total(bytes) FROM states"
         (held,) = self._db.execute(query).fetchone()
         _check_limit(held + size, size, "limit_bytes", self._limit_bytes)
+        (own,) = self._db.execute(f"{query} WHERE tenant = ?", (tenant,)).fetchone()
         if self._tenant_limit_bytes:
-            (held,) = self._db.execute(f"{query} WHERE tenant = ?", (tenant,)).fetchone()
-            _check_limit(held + size, size, "tenant_limit_bytes", self._tenant_limit_bytes)
+            _check_limit(own + size, size, "tenant_limit_bytes", self._tenant_limit_bytes)
+        elif self.is_shared() and own + size > self._limit_bytes - held - size:
+            raise StatesFullError(
+                f"you have {own:.0f} bytes, and {size} more would leave less than that to all "
+                f"others (states.limit_bytes = {self._limit_bytes}); delete others first"
+            )
 
     def _remove_expired(self) -> None:
         self._db.execute(f"DELETE FROM states WHERE NOT {_ALIVE}", {"now": self._now()})
@@ -259,7 +267,7 @@ class NamedStates:
             except sqlite3.Error as error:
                 code = getattr(error, "sqlite_errorcode", 0) & 0xFF
                 if code == sqlite3.SQLITE_FULL:
-                    raise StatesFullError(f"{self._path}: the disk is full") from None
+                    raise DiskFullError(f"{self._path}: the disk is full") from None
                 if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                     raise StatesDamagedError(
                         f"{self._path}: damaged ({error}); put a copy of it from a backup in its "

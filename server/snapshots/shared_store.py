@@ -3,18 +3,23 @@
 A payload is a hash, `rwkv-server:state:KEY`, with the fields `payload` and `logits` (0 or 1). The
 lengths of a space are a sorted set, `rwkv-server:lengths:SPACE`, scored by the time of their last
 use, so that of too many the longest unused are forgotten. Everything expires.
+
+The server is not trusted: a reply of another type, or a larger one than there can be, is an error
+like a broken connection. What is in a payload is verified by whoever reads it.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
+from redis._parsers import _RESP2Parser
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool, parse_url
 from redis.retry import Retry
 
+from server.snapshots.bounded_connection import Allowance, bounded
 from server.snapshots.breaker import CircuitBreaker
 from server.snapshots.store import MOST_LENGTHS, StoreUnavailable
 from server.snapshots.tier_view import TierName
@@ -23,6 +28,14 @@ CONNECT_SECONDS = 0.5
 ANSWER_SECONDS = 1.0
 MOST_PAYLOAD_BYTES = 512 << 20
 """Redis has no larger values."""
+OPERATION_SECONDS, CLEAR_SECONDS = 5.0, 60.0
+"""The longest that all replies of an operation may take, and that emptying the cache may."""
+_REPLY_BYTES = 1 << 20
+"""The most that is received for an operation, but for a payload."""
+_LARGEST_HEADER = 64 << 10
+"""Of a payload: what is in it besides state, logits and token ids."""
+_TOKEN_BYTES = 4
+_MOST_LOGGED = 200
 
 _PREFIX = "rwkv-server:"
 _FIRST_PAUSE_SECONDS, _MOST_PAUSE_SECONDS = 1.0, 30.0
@@ -36,7 +49,11 @@ _OPTIONS: dict[str, Any] = {
     "retry_on_timeout": False,
     "decode_responses": False,
     "protocol": 2,
+    # hiredis makes room for what a reply announces, not for what comes.
+    "parser_class": _RESP2Parser,
 }
+
+T = TypeVar("T")
 
 
 class SharedStore:
@@ -54,10 +71,15 @@ class SharedStore:
         url: str,
         ttl_seconds: int,
         clock: Callable[[], float] = time.monotonic,
+        snapshot_bytes: int = MOST_PAYLOAD_BYTES,
     ) -> None:
+        """`snapshot_bytes`: no snapshot of the model has more, without its token ids."""
         self._errors = 0
+        self._snapshot_bytes = snapshot_bytes
         self._ttl = ttl_seconds
         pool = _pool(url)
+        self._allowance = Allowance()
+        pool.connection_class = bounded(pool.connection_class, self._allowance)
         self._pool = pool
         self._client: Any = redis.Redis(connection_pool=pool)  # its types differ by version
         self._password: str = pool.connection_kwargs.get("password") or ""
@@ -78,7 +100,8 @@ class SharedStore:
     def lengths(self, space: str, above: int, up_to: int) -> list[int]:
         """See SnapshotStore."""
         with self._guarded():
-            members = self._client.zrange(_lengths(space), 0, -1)
+            reply = self._client.zrange(_lengths(space), -MOST_LENGTHS, -1)
+            members = [_as(bytes, member) for member in _as(list, reply)][:MOST_LENGTHS]
         found = {int(member) for member in members if len(member) < 10 and member.isdigit()}
         return sorted((tokens for tokens in found if above < tokens <= up_to), reverse=True)
 
@@ -87,15 +110,29 @@ class SharedStore:
         with self._guarded(), self._client.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.hget(_state(key), "logits")
-            found = pipe.execute(raise_on_error=False)
-        answers = zip(keys, found, strict=True)
-        return {key: flag == b"1" for key, flag in answers if isinstance(flag, bytes)}
+            answers = list(zip(keys, pipe.execute(raise_on_error=False), strict=True))
+            for _, flag in answers:
+                if isinstance(flag, Exception) and not _is_other_type(flag):
+                    raise flag
+        return {key: flag == b"1" for key, flag in answers if flag in (b"0", b"1")}
 
     def read(self, space: str, key: bytes, tokens: int) -> bytes | None:
         """See SnapshotStore."""
-        with self._guarded():
-            payload: bytes | None = self._client.hget(_state(key), "payload")
+        most = min(
+            self._snapshot_bytes + _LARGEST_HEADER + _TOKEN_BYTES * tokens, MOST_PAYLOAD_BYTES
+        )
+        with self._guarded(most_bytes=most + _REPLY_BYTES):
+            size = _as(int, self._client.hstrlen(_state(key), "payload"))
+            if not size:
+                return None
+            reply = self._client.hget(_state(key), "payload") if size <= most else b""
+            payload = None if reply is None else _as(bytes, reply)
         if payload is None:
+            return None
+        if not payload:
+            self._errors += 1
+            with suppress(StoreUnavailable):
+                self.remove(key)
             return None
         with suppress(StoreUnavailable):  # a replica can be read
             self._note_use(space, key, tokens)
@@ -121,19 +158,22 @@ class SharedStore:
 
     def clear(self) -> None:
         """See SnapshotStore. Takes a look at every key of the database."""
-        with self._guarded(self._writing):
-            cursor, more = 0, True
-            while more:
+        until, cursor, more = time.monotonic() + CLEAR_SECONDS, 0, True
+        while more:
+            with self._guarded(self._writing):
                 cursor, keys = self._client.scan(cursor, f"{_PREFIX}*", _SCAN_KEYS)
-                if keys:
-                    self._client.unlink(*keys)
+                ours = [key for key in keys if _as(bytes, key).startswith(_PREFIX.encode())]
+                if ours:
+                    self._client.unlink(*ours)
                 more = cursor != 0
+                if more and time.monotonic() > until:
+                    raise redis.TimeoutError("emptying it takes too long")
 
     def usage(self) -> tuple[int, int]:
         """See SnapshotStore. Of everything on the server, since nobody counts what is ours."""
         with self._guarded():
-            memory = self._client.info("memory")
-            return self._client.dbsize(), memory["used_memory"]
+            used = _as(int, _as(dict, self._client.info("memory")).get("used_memory"))
+            return _as(int, self._client.dbsize()), used
 
     def close(self) -> None:
         """See SnapshotStore."""
@@ -152,23 +192,45 @@ class SharedStore:
         pipe.expire(_lengths(space), self._ttl)
 
     @contextmanager
-    def _guarded(self, writing: CircuitBreaker | None = None) -> Iterator[None]:
+    def _guarded(
+        self, writing: CircuitBreaker | None = None, most_bytes: int = _REPLY_BYTES
+    ) -> Iterator[None]:
         self._server.check()
         if writing is not None:
             writing.check()
+        self._allowance.grant(most_bytes, OPERATION_SECONDS)
         try:
             yield
-        except (redis.RedisError, OSError, ValueError, KeyError, RecursionError) as error:
+        except Exception as error:  # the client raises anything when it reads nonsense
             self._errors += 1
-            lines = str(error).splitlines() or [type(error).__name__]
-            why = lines[0].replace(self._password, "***") if self._password else lines[0]
+            why = self._reason(error)
             is_answer = isinstance(error, redis.ResponseError)
+            if not is_answer:  # there may be more to read, which is no reply to what comes next
+                self._pool.disconnect(inuse_connections=False)
             breaker = writing if writing is not None and is_answer else self._server
             breaker.failed(why)
             raise StoreUnavailable(why) from None
         self._server.succeeded()
         if writing is not None:
             writing.succeeded()
+
+    def _reason(self, error: Exception) -> str:
+        """One short line for the log, without the password."""
+        lines = str(error).splitlines() or [type(error).__name__]
+        line = lines[0].replace(self._password, "***") if self._password else lines[0]
+        return "".join(char if char.isprintable() else "?" for char in line[:_MOST_LOGGED])
+
+
+def _as(kind: type[T], reply: object) -> T:
+    """A reply that must be of a type. Raises ValueError."""
+    if not isinstance(reply, kind):
+        raise ValueError(f"it replied with {type(reply).__name__} instead of {kind.__name__}")
+    return reply
+
+
+def _is_other_type(error: Exception) -> bool:
+    """Whether there is something else where a payload would be."""
+    return isinstance(error, redis.ResponseError) and str(error).startswith("WRONGTYPE")
 
 
 def _pool(url: str) -> ConnectionPool:

@@ -1,6 +1,6 @@
 """What every tokenizer does."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 
@@ -28,8 +28,22 @@ class Tokenizer(Protocol):
     def special_tokens(self) -> Mapping[str, int]:
         """Names of tokens that stand for no text → their ids; texts are never read as names."""
 
+    @property
+    def takes_whitespace(self) -> Mapping[int, tuple[bool, bool]]:
+        """Ids of those that take the whitespace before them, after them → whether they do."""
+
+    @property
+    def amid(self) -> "Tokenizer":
+        """The tokenizer of a text that follows a special token; mostly this one."""
+
     def encode(self, text: str) -> list[int]:
         """Ids of the text. Never a special token, whatever the text says."""
+
+    def pieces(self, text: str) -> Iterator[list[int]]:
+        """The same ids, some at a time: no step holds the interpreter for more than milliseconds.
+
+        Raises TokenizerError where that needs a place to split the text which it does not have.
+        """
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that a token stands for; empty for special and unknown ids."""

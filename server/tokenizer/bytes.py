@@ -1,8 +1,11 @@
 """The tokenizer of byte-level models: an id is a byte."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Self
 
 from server.tokenizer.base import utf8
+
+_PIECE_CHARACTERS = 64 << 10
 
 
 class ByteTokenizer:
@@ -11,10 +14,21 @@ class ByteTokenizer:
     vocab_size = 256
     eos_id = 0
     special_tokens: Mapping[str, int] = {"<|endoftext|>": 0}
+    takes_whitespace: Mapping[int, tuple[bool, bool]] = {}
+
+    @property
+    def amid(self) -> Self:
+        """See Tokenizer."""
+        return self
 
     def encode(self, text: str) -> list[int]:
         """The bytes of the text, without NUL: it would be the end of the document."""
         return list(utf8(text).replace(b"\0", b""))
+
+    def pieces(self, text: str) -> Iterator[list[int]]:
+        """The same, some at a time."""
+        for start in range(0, len(text), _PIECE_CHARACTERS):
+            yield self.encode(text[start : start + _PIECE_CHARACTERS])
 
     def token_bytes(self, token_id: int) -> bytes:
         """One byte; none for the end of document and for ids that do not exist."""

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from server.tokenizer.chat_template import ChatTemplate
+from server.tokenizer.bounded_template import BoundedTemplate
+from server.tokenizer.chat_template import ChatTemplate, text_form
+from server.tokenizer.g1_turns import G1Turns
 from server.tokenizer.tool_messages import in_order_of_calls, with_objects, with_text
 
 
@@ -12,11 +14,16 @@ class RequestTemplate:
 
     def __init__(
         self,
-        template: ChatTemplate,
+        template: ChatTemplate | BoundedTemplate,
         tools: Sequence[Mapping[str, Any]] = (),
         variables: Mapping[str, Any] | None = None,
+        turns: G1Turns | None = None,
     ) -> None:
-        """`tools` are as in a request; `variables` are for the template's own use."""
+        """`tools` are as in a request; `variables` are for the template's own use.
+
+        `turns` are for a template of a model that is told of its reasoning.
+        """
+        self._turns = turns
         self._template = template
         self._tools = tools
         self._variables = dict(variables or {})
@@ -32,5 +39,9 @@ class RequestTemplate:
         if self._template.knows("tools"):
             messages = with_objects(messages)
         else:
-            messages = with_text(messages, self._tools)
-        return self._template.render(messages, add_generation_prompt, self._variables)
+            messages = with_text(messages, self._tools, text_form(self._template.source))
+        if self._turns is None:
+            return self._template.render(messages, add_generation_prompt, self._variables)
+        messages = self._turns.prepared(messages)
+        text = self._template.render(messages, add_generation_prompt, self._variables)
+        return self._turns.begun(text, self._template) if add_generation_prompt else text

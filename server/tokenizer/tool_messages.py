@@ -1,33 +1,16 @@
 """Messages with calls and results of tools, as a chat template wants them.
 
 A template that knows tools gets what transformers would give it. Any other, the built-in one too,
-gets messages in which tools, calls and results are text, in the form of Hermes and Qwen, which RWKV
-G1 has seen in its training as well.
+gets messages in which tools, calls and results are text.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from server.tokenizer.tool_text import TOOL_TEXT, TextForm, ToolText
+
 Message = Mapping[str, Any]
-
-BEGIN_CALL, END_CALL = "<tool_call>", "</tool_call>"
-BEGIN_RESULT, END_RESULT = "<tool_response>", "</tool_response>"
-
-# No blank lines: in RWKV's own format they end a turn.
-_TOOLS = """\
-# Tools
-You may call one or more functions to assist with the user query.
-You are provided with function signatures within <tools></tools> XML tags:
-<tools>
-{signatures}
-</tools>
-For each function call, return a json object with function name and arguments within \
-<tool_call></tool_call> XML tags:
-<tool_call>
-{{"name": <function-name>, "arguments": <args-json-object>}}
-</tool_call>"""
-_SHOWN = ("name", "description", "parameters")
 
 
 class Arguments(dict[str, Any]):
@@ -55,35 +38,32 @@ def with_objects(messages: Iterable[Message]) -> list[Message]:
     return [_with_objects(message) if "tool_calls" in message else message for message in messages]
 
 
-def with_text(messages: Iterable[Message], tools: Sequence[Mapping[str, Any]]) -> list[Message]:
+def with_text(
+    messages: Iterable[Message], tools: Sequence[Mapping[str, Any]], form: TextForm
+) -> list[Message]:
     """The messages with tools, calls and results in their contents, and without such roles.
 
-    Tools are part of the system message, which is added if there is none. Results that follow each
-    other are one message of the user.
+    Tools are part of the system message, which is added if there is none. Results are turns of the
+    user, which are marked as `is_result`.
     """
-    plain = list(_plain(messages))
+    text = TOOL_TEXT[form]
+    plain = list(_plain(messages, text))
     if not tools:
         return plain
     first = plain[0] if plain and plain[0]["role"] in ("system", "developer") else None
-    text = f"{first['content']}\n{tools_text(tools)}" if first else tools_text(tools)
-    return [{"role": "system", "content": text}, *plain[1 if first else 0 :]]
+    said = tools_text(tools, form)
+    said = f"{first['content']}\n{said}" if first and first["content"] else said
+    return [{"role": "system", "content": said}, *plain[1 if first else 0 :]]
 
 
-def tools_text(tools: Sequence[Mapping[str, Any]]) -> str:
+def tools_text(tools: Sequence[Mapping[str, Any]], form: TextForm) -> str:
     """What tells a model which tools there are, and how it calls them."""
-    signatures = []
-    for tool in tools:
-        function = {key: tool["function"][key] for key in _SHOWN if key in tool["function"]}
-        signatures.append(
-            json.dumps({"type": "function", "function": function}, ensure_ascii=False)
-        )
-    return _TOOLS.format(signatures="\n".join(signatures))
+    return TOOL_TEXT[form].tools(tools)
 
 
-def call_text(name: str, arguments: str) -> str:
+def call_text(name: str, arguments: str, form: TextForm = "hermes") -> str:
     """A call as a model writes it that was told by tools_text; `arguments` are JSON."""
-    named = json.dumps(name, ensure_ascii=False)
-    return f'{BEGIN_CALL}\n{{"name": {named}, "arguments": {arguments}}}\n{END_CALL}'
+    return TOOL_TEXT[form].call(name, arguments)
 
 
 def in_order_of_calls(messages: Sequence[Message]) -> list[Message]:
@@ -141,23 +121,28 @@ def _parsed(arguments: str) -> Arguments | str:
     return Arguments(values, arguments) if isinstance(values, dict) else arguments
 
 
-def _plain(messages: Iterable[Message]) -> Iterator[Message]:
+def _plain(messages: Iterable[Message], text: ToolText) -> Iterator[Message]:
     results: list[str] = []
     for message in messages:
         if message["role"] in ("tool", "function"):
-            results.append(f"{BEGIN_RESULT}\n{message['content']}\n{END_RESULT}")
+            results.append(text.result(message["content"]))
             continue
-        if results:
-            yield {"role": "user", "content": "\n".join(results)}
-            results = []
-        yield _with_call_text(message) if message.get("tool_calls") else message
-    if results:
-        yield {"role": "user", "content": "\n".join(results)}
+        yield from _turns(results, text)
+        results = []
+        yield _with_call_text(message, text) if message.get("tool_calls") else message
+    yield from _turns(results, text)
 
 
-def _with_call_text(message: Message) -> Message:
+def _turns(results: Sequence[str], text: ToolText) -> Iterator[Message]:
+    """The user's turns for results that follow each other."""
+    said = ["\n".join(results)] if results and text.shares_turn else results
+    for content in said:
+        yield {"role": "user", "content": content, "is_result": True}
+
+
+def _with_call_text(message: Message, text: ToolText) -> Message:
     functions = [call["function"] for call in message["tool_calls"]]
-    calls = [call_text(function["name"], function["arguments"]) for function in functions]
+    calls = [text.call(function["name"], function["arguments"]) for function in functions]
     said = [message["content"]] if message["content"] else []
     rest = {key: value for key, value in message.items() if key != "tool_calls"}
     return {**rest, "content": "\n".join([*said, *calls])}

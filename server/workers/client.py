@@ -1,9 +1,10 @@
 """The API side of the workers: requests in, one bounded stream of news out for each."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 
-from server.engine.outputs import merged
+from server.engine.outputs import merged, parted, size_of
 from server.workers.dispatcher import Dispatcher, Loss
 from server.workers.inquiries import Inquiries, Send
 from server.workers.messages import (
@@ -18,6 +19,9 @@ from server.workers.records import WorkerLink
 
 STREAM_TOKENS = 512
 """A stream with so many tokens that nobody has read puts its request to sleep."""
+
+TURN_SIZE = 4096
+"""About so many tokens and log-probabilities are taken at once: some milliseconds of work."""
 
 
 class QueueFullError(Exception):
@@ -39,9 +43,9 @@ class NotReadyError(Exception):
 class OutputStream:
     """The outputs of one request: iterate until the output that has a finish reason.
 
-    A slow reader gets all that has come since it last looked as one output. The request sleeps
-    while STREAM_TOKENS or more wait to be read; those of the steps until the worker knows still
-    come.
+    A slow reader gets what has come since it last looked as one output, or as several if it is
+    more than TURN_SIZE. The request sleeps while STREAM_TOKENS or more wait to be read; those of
+    the steps until the worker knows still come.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class OutputStream:
         """`on_full` is told that the request should sleep, or that it need not any more."""
         self._on_abort = on_abort
         self._on_full = on_full
-        self._pending: list[RequestOutput] = []
+        self._pending: deque[RequestOutput] = deque()
         self._pending_tokens = 0
         self._arrived = asyncio.Event()
         self._finished = False
@@ -80,21 +84,25 @@ class OutputStream:
         return bool(self._pending)
 
     def take(self) -> RequestOutput:
-        """All news since the last time as one output; there must be some."""
-        output = merged(self._pending)
-        self._pending = []
-        if output.finish_reason is None:
+        """News since the last time as one output, or the first of them; there must be some."""
+        taken = [self._pending.popleft()]
+        size = size_of(taken[0]) if self._pending else 0
+        while self._pending and size < TURN_SIZE:
+            taken.append(self._pending.popleft())
+            size += size_of(taken[-1])
+        output = merged(taken)
+        if not self._pending and output.finish_reason is None:
             self._arrived.clear()
-        full = self._pending_tokens >= STREAM_TOKENS
-        self._pending_tokens = 0
-        if full and not self._finished:
+        was_full = self._pending_tokens >= STREAM_TOKENS
+        self._pending_tokens -= len(output.token_ids)
+        if was_full and self._pending_tokens < STREAM_TOKENS and not self._finished:
             self._on_full(False)
         return output
 
     def put(self, output: RequestOutput) -> None:
         """Add news from the worker."""
         self._finished = output.finish_reason is not None
-        self._pending.append(output)
+        self._pending += parted(output, TURN_SIZE)
         self._arrived.set()
         # Again at every multiple: a suspect that is tried alone is not put to sleep.
         times_full = self._pending_tokens // STREAM_TOKENS

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from server.cache_root import cache_root
 from server.config import Settings
+from server.home_folder import expanded
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +21,8 @@ def with_disk_tier(settings: Settings) -> Settings:
     does not tell how much is free, the default is no disk tier.
     """
     cache, engine = settings.cache, settings.engine
-    root = Path(engine.cache_dir) if engine.cache_dir else cache_root()
-    folder = Path(cache.directory).expanduser() if cache.directory else root / "states"
+    root = expanded(engine.cache_dir) if engine.cache_dir else cache_root()
+    folder = expanded(cache.directory) if cache.directory else root / "states"
     limit = cache.disk_bytes if cache.disk_bytes >= 0 else _default_bytes(folder)
     if cache.memory_bytes and limit:
         log.info("cached states: up to %.1f GB on disk, in %s", limit / 1e9, folder)

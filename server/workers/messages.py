@@ -14,6 +14,7 @@ from server.engine.engine_report import EngineReport as EngineReport
 from server.engine.outputs import ErrorCode as ErrorCode
 from server.engine.outputs import FinishReason as FinishReason
 from server.engine.outputs import RequestOutput as RequestOutput
+from server.engine.outputs import size_of as size_of
 from server.engine.task import Task as Task
 
 
@@ -32,6 +33,8 @@ class ModelSpec(msgspec.Struct, frozen=True):
     """FILE or FILE:ALPHA, in the order in which they are added to the weights."""
     reasoning: str = "auto"
     """Whether it thinks before it answers: auto, on or off."""
+    fill_in_middle: str = "auto"
+    """Whether it can fill in the middle: auto, on or off."""
 
 
 class Assignment(msgspec.Struct, frozen=True):

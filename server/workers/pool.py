@@ -3,19 +3,20 @@
 import asyncio
 import contextlib
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
-from errno import ENAMETOOLONG
-from pathlib import Path
 
 import zmq
 import zmq.asyncio
 
+from server.cache_root import cache_root
 from server.config import Settings
+from server.home_folder import expanded
+from server.temporary_files import PARTIAL_NAME, remove_abandoned
+from server.workers.absolute_assignment import absolute_settings, absolute_spec
 from server.workers.client import EngineClient
 from server.workers.cores import cpu_sets, usable_cores
+from server.workers.meeting_place import MeetingPlace
 from server.workers.memory import available_bytes, resident_bytes
 from server.workers.messages import (
     Assignment,
@@ -34,7 +35,7 @@ from server.workers.messages import (
     encode,
 )
 from server.workers.pool_tasks import PoolTasks
-from server.workers.process import WorkerError, WorkerProcess
+from server.workers.process import REFUSED, WorkerError, WorkerProcess
 from server.workers.records import WorkerLink, WorkerStatus
 from server.workers.restarts import Restarts
 
@@ -44,7 +45,6 @@ STOP_SECONDS = 5.0
 _CACHE_SHARE = 10
 _PING_SECONDS = 1.0
 _START_PATIENCE = 5  # times engine.hang_seconds: a worker is silent until it has read its programs
-_REFUSED = 2  # the exit code of a worker that has said why it cannot start
 
 
 class WorkerPool:
@@ -68,7 +68,6 @@ class WorkerPool:
         self._cpu_sets = cpu_sets(workers or settings.engine.workers)
         self._client = client
         self._on_progress = on_progress
-        self._folder = Path(tempfile.mkdtemp(prefix="rwkv-server-"))  # only this user may enter
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.set(zmq.SNDHWM, 0)  # the client bounds what is in flight
@@ -77,7 +76,7 @@ class WorkerPool:
         limit = settings.cache.memory_bytes
         total = limit if limit >= 0 else available_bytes() // _CACHE_SHARE
         self._cache_bytes = total // len(self._cpu_sets)
-        self._address = f"ipc://{self._folder}/workers"
+        self._place = MeetingPlace(self._socket)
         self._outbox: asyncio.Queue[tuple[bytes, ToWorker]] = asyncio.Queue()
         self._processes: dict[bytes, WorkerProcess] = {}
         self._restarts = Restarts(len(self._cpu_sets))
@@ -92,7 +91,7 @@ class WorkerPool:
 
         Raises WorkerError when one cannot start.
         """
-        self._bind()
+        self._place.open()
         self._messaging.start(self._receive())
         self._messaging.start(self._send())
         self._keeping.start(self._watch())
@@ -104,15 +103,6 @@ class WorkerPool:
         self._started = True
         self._client.open()
         return [worker.ready.result() for worker in workers]
-
-    def _bind(self) -> None:
-        try:
-            self._socket.bind(self._address)
-        except zmq.ZMQError as error:
-            reason = "its path is too long" if error.errno == ENAMETOOLONG else error.strerror
-            raise WorkerError(
-                f"TMPDIR: no socket in {self._folder}: {reason}; name another folder", _REFUSED
-            ) from None
 
     async def stop(self) -> None:
         """End all workers, by request and then by force. Only what this pool started is ended."""
@@ -131,9 +121,16 @@ class WorkerPool:
                 log.warning("%s did not end in %g s and was killed", process.title, STOP_SECONDS)
             await process.wait()
             process.ready.cancel()  # nobody will set those that start() still waits for
+        self._remove_what_was_packed()
         await self._messaging.cancel()
         self._context.destroy(linger=0)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._place.close()
+
+    def _remove_what_was_packed(self) -> None:
+        """Half a file of packed weights, which a worker that was killed has left."""
+        folder = self._settings.engine.cache_dir
+        root = expanded(folder) if folder else cache_root()
+        remove_abandoned(root / "weights", PARTIAL_NAME)
 
     def status(self) -> list[WorkerStatus]:
         """Of all workers, also of those that are away."""
@@ -149,6 +146,7 @@ class WorkerPool:
 
     async def _launch(self, index: int) -> WorkerProcess:
         """Start the worker of a place. Raises WorkerError, and it has ended then."""
+        self._place.open()
         self._starts += 1
         name = f"worker-{index}.{self._starts}"
         routing_id = name.encode()
@@ -160,7 +158,7 @@ class WorkerPool:
         try:
             ready = await worker.wait_until_ready()
             if self._fingerprint not in ("", ready.fingerprint):
-                raise WorkerError(f"{self._model.path}: it has changed; reload it", _REFUSED)
+                raise WorkerError(f"{self._model.path}: it has changed; reload it", REFUSED)
         except WorkerError:
             await self._end(worker)
             raise
@@ -181,12 +179,12 @@ class WorkerPool:
         cpus, threads = self._cpu_sets[index], self._settings.engine.threads
         return Assignment(
             name=name,
-            address=self._address,
+            address=self._place.address,
             threads=threads or len(cpus) or max(1, usable_cores() // len(self._cpu_sets)),
             cpus=cpus,
             cache_bytes=self._cache_bytes,
-            model=self._model,
-            settings=self._settings.model_dump_json(),
+            model=absolute_spec(self._model),
+            settings=absolute_settings(self._settings).model_dump_json(),
         )
 
     async def _keep_up(self, worker: WorkerProcess) -> None:
@@ -214,7 +212,7 @@ class WorkerPool:
                 worker = await self._launch(index)
             except (WorkerError, OSError) as error:
                 log.warning("%s could not be started: %s", title, error)
-                refused = isinstance(error, WorkerError) and error.exit_code == _REFUSED
+                refused = isinstance(error, WorkerError) and error.exit_code == REFUSED
                 self._refusal = str(error) if refused else ""
             else:
                 self._refusal = ""
@@ -231,11 +229,12 @@ class WorkerPool:
             if self._client.ready and not was_ready:
                 log.info("%s takes requests again", self._model.id)
         elif self._refusal:
-            self._close(f"it could not be started again: {self._refusal}")
+            self._close("it could not be started again; the log says why", self._refusal)
 
-    def _close(self, detail: str) -> None:
+    def _close(self, detail: str, reason: str = "") -> None:
+        """Clients get the detail; the log also gets a reason, which may name files."""
         if self._client.ready:
-            log.error("%s takes no requests: %s", self._model.id, detail)
+            log.error("%s takes no requests: %s", self._model.id, reason or detail)
         self._client.close(detail)
 
     def _fail(self, error: BaseException) -> None:
@@ -284,6 +283,7 @@ class WorkerPool:
     def _take_in(self, worker: WorkerProcess, message: FromWorker) -> None:
         match message:
             case Outputs(outputs):
+                self._restarts.computed(worker.index, outputs)
                 self._client.deliver(worker.link, outputs)
             case CacheAnswer(query_id, report):
                 self._client.inquiries.answer(query_id, report)
@@ -296,4 +296,4 @@ class WorkerPool:
             case Ready() if not worker.ready.done():
                 worker.ready.set_result(message)
             case Failed(error):
-                worker.fail(WorkerError(error, _REFUSED))
+                worker.fail(WorkerError(error, REFUSED))

@@ -2,22 +2,19 @@
 
 import asyncio
 import contextlib
-import os
 import signal
-import sys
 
 import msgspec
 
-from server.config import ENV_PREFIX
+from server.absolute_paths import absolute_path
+from server.children import child
 from server.workers.messages import Assignment, Ready
 from server.workers.records import WorkerLink
 
+REFUSED = 2
+"""The exit code of a worker that has said why it cannot start."""
+
 _LAST_MESSAGE_SECONDS = 0.2
-
-
-_WITHHELD = (ENV_PREFIX, "OTEL_", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-"""What the names of variables begin with that workers do not get: they are told their settings, and
-have no use for keys, nor for tokens: models were downloaded before."""
 
 
 class WorkerError(Exception):
@@ -53,13 +50,14 @@ class WorkerProcess:
         cls, index: int, assignment: Assignment, link: WorkerLink, cache_dir: str
     ) -> "WorkerProcess":
         """Start one; it compiles into `cache_dir`, if that is not empty."""
-        environment = _environment()
-        if cache_dir:
-            environment["NUMBA_CACHE_DIR"] = cache_dir
+        worker = child("server.workers.worker")
+        cache = {"NUMBA_CACHE_DIR": absolute_path(cache_dir)} if cache_dir else {}
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "server.workers.worker"),
+            *worker.command,
             stdin=asyncio.subprocess.PIPE,
-            env=environment,
+            env=worker.environment | cache,
+            cwd=worker.directory,
+            pass_fds=[worker.lock],
             start_new_session=True,  # Ctrl-C in a terminal is for the API process
         )
         assert process.stdin is not None
@@ -132,10 +130,3 @@ class WorkerProcess:
         self._killed_for = reason
         self._process.kill()
         return True
-
-
-def _environment() -> dict[str, str]:
-    """Of a worker: this one's without secrets. Settings are read from names of any case."""
-    return {
-        name: text for name, text in os.environ.items() if not name.upper().startswith(_WITHHELD)
-    }

@@ -2,14 +2,19 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from server.engine.outputs import RequestOutput
 
 LONGEST_DELAY = 30.0
 HEALTHY_SECONDS = 10.0
 """A worker that was ready for so long is started again at once, and ends a crash loop."""
 LOOP_DEATHS, LOOP_SECONDS = 5, 60.0
-"""So many deaths within such a time are a crash loop."""
+"""So many deaths within such a time are a crash loop, if nothing came of the workers' lives."""
+PROGRESS_TOKENS = 16
+"""A worker that has computed so many tokens, or finished a request, has brought requests forward:
+whatever ended it then, they resume elsewhere, and refusing others would lose more than it saves."""
 
 
 @dataclass
@@ -19,12 +24,15 @@ class _Worker:
     deaths: int = 0
     """In all."""
     ready_since: float | None = None
+    tokens: int = 0
+    """Computed since then."""
 
 
 class Restarts:
     """Delays of 0, 1, 2, 4, … LONGEST_DELAY seconds for each worker, and the crash loops of all.
 
-    They begin again with 0 when the worker that died had been healthy.
+    They begin again with 0 when the worker that died had been healthy, and with 1 when it had
+    brought requests forward.
     """
 
     def __init__(self, workers: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,17 +44,27 @@ class Restarts:
     def became_ready(self, index: int) -> None:
         """The worker has started."""
         self._workers[index].ready_since = self._clock()
+        self._workers[index].tokens = 0
+
+    def computed(self, index: int, outputs: Sequence[RequestOutput]) -> None:
+        """The worker has sent these outputs."""
+        worker = self._workers[index]
+        for output in outputs:
+            is_whole = output.finish_reason in ("stop", "length")
+            worker.tokens += PROGRESS_TOKENS if is_whole else len(output.token_ids)
 
     def died(self, index: int) -> float:
         """The worker has ended, or could not start. Returns in how many seconds to start it."""
         now, worker = self._clock(), self._workers[index]
-        if self._is_healthy(worker):
-            worker.failures = 0
+        if self._serves(worker):
+            worker.failures = 0 if self._is_healthy(worker) else min(worker.failures, 1)
             self._end_loop()
+        if worker.tokens < PROGRESS_TOKENS:
+            self._deaths.append(now)
         worker.ready_since = None
+        worker.tokens = 0
         worker.failures += 1
         worker.deaths += 1
-        self._deaths.append(now)
         if len(self._deaths) == LOOP_DEATHS and now - self._deaths[0] <= LOOP_SECONDS:
             self._looping = True
         if worker.failures == 1:
@@ -65,10 +83,13 @@ class Restarts:
 
     @property
     def looping(self) -> bool:
-        """Whether workers die again and again, and none lives."""
-        if self._looping and any(self._is_healthy(worker) for worker in self._workers):
+        """Whether workers die again and again, none lives, and no request is brought forward."""
+        if self._looping and any(self._serves(worker) for worker in self._workers):
             self._end_loop()
         return self._looping
+
+    def _serves(self, worker: _Worker) -> bool:
+        return self._is_healthy(worker) or worker.tokens >= PROGRESS_TOKENS
 
     def _end_loop(self) -> None:
         self._looping = False

@@ -21,6 +21,7 @@ from server.engine.build_cache import build_cache
 from server.engine.engine import Engine
 from server.logs import setup_logging
 from server.snapshots.encoding import SnapshotError
+from server.temporary_files import remove_own
 from server.tokenizer.base import TokenizerError
 from server.workers.heartbeat import heartbeat
 from server.workers.messages import (
@@ -87,6 +88,7 @@ def main() -> int:
 def _end_with_parent() -> None:
     while os.read(sys.stdin.fileno(), 4096):
         pass
+    remove_own()
     os._exit(1)
 
 

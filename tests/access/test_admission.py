@@ -102,7 +102,7 @@ def test_a_prompt_over_the_bound_is_admitted_when_no_other_waits(clock: FakeCloc
     refused("queue_full", gate, ANYBODY, [500], 1)
     small.news(0, 1, False)
     gate.admit(ANYBODY, [500], 1)
-    refused("queue_full", gate, ANYBODY, [1], 1)
+    refused("queue_full", gate, ANYBODY, [2], 1)
 
 
 def test_the_wait_for_room_is_measured(clock: FakeClock) -> None:
@@ -248,3 +248,17 @@ def test_deadlines(clock: FakeClock) -> None:
     assert ticket.seconds_left == 0
     unbounded = admission(clock, queue_seconds=0).admit(ANYBODY, [1], 1)
     assert unbounded.seconds_left == float("inf")
+
+
+def test_long_prompts_do_not_keep_short_ones_out(clock: FakeClock) -> None:
+    gate = admission(clock, max_queued_tokens=1000)
+    bob = caller("bob")
+    long = gate.admit(caller(), [5000], 1)
+    refused("queue_full", gate, bob, [11], 1)
+    short = [gate.admit(bob, [10], 1) for _ in range(25)]
+    refused("queue_full", gate, bob, [1], 1)  # their own room is full
+    short.pop().close()
+    short.append(gate.admit(bob, [10], 1))
+    for ticket in (long, *short):
+        ticket.close()
+    assert gate.total.queued_tokens == gate.short.queued_tokens == 0

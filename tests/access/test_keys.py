@@ -8,7 +8,8 @@ import pytest
 from server.access import keys
 from server.access.caller import ANYBODY, Caller
 from server.access.keys import Keys
-from server.config import HttpSettings, Settings, SettingsError
+from server.config import Settings, SettingsError
+from server.config_http import HttpSettings
 from tests.access.keys_files import write_keys
 
 

@@ -23,13 +23,17 @@ from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.completions import CompletionRequest
 from server.api.schemas.embeddings import EmbeddingRequest
 from server.api.schemas.messages import MessagesRequest
+from server.api.schemas.peer_fields import ADVICE, ALIASES, UNSUPPORTED
 from server.api.schemas.responses import ResponseRequest
 from tests.api.harness import Harness
 
 HEAD = """# The API, field by field
 
 Made by `python -m tests.api.conformance` from the code, and compared with it by a test; the same
-for programs is at `/openapi.json`. What is not here is ignored.
+for programs is at `/openapi.json`. A field that would change the answer is kept, or refused with
+a 400 that names it and says what to use: those of other servers are listed under
+[Fields of other servers](#fields-of-other-servers). What is not here changes nothing, and is
+ignored.
 
 """
 
@@ -49,18 +53,25 @@ ENDPOINTS: dict[str, tuple[type[BaseModel], Any]] = {
 }
 """Path → our body, and the type of the official client's."""
 
+ABOUT_PEERS = """\
+Where text is generated, these are understood, or refused with a 400 unless they have a value that
+changes nothing (null, false, 0, an empty list, a penalty of 1, …). Chats also know `reasoning`
+(`effort`, `enabled`, `exclude`), `thinking` (`type`), `reasoning_format` (`auto`, `parsed`,
+`hidden`) and `prefix: true` in their last message. With Ollama's clients all of this belongs in
+`options`. Hints that no answer can be held to have no effect: `verbosity`, and
+`thinking.budget_tokens` of /v1/messages.
+"""
+
 REFUSED = {"function_call", "functions"}
 """By a check of their own, rather than as `unsupported`."""
 
 IGNORED = {
     "access_programs": "only their models have it",
     "background_options": "responses in the background have no options",
-    "cache_control": "the state at the end of a prompt is always kept",
     "diagnostics": "only their service has it",
     "image": "only their service has it",
     "inference_geo": "it is computed where the server is",
     "metadata": "nothing is kept with it",
-    "modalities": "there is only text",
     "moderation": "nothing is moderated",
     "prediction": "it would change the speed, not the answer",
     "safety_identifier": "nobody looks at it",
@@ -70,7 +81,6 @@ IGNORED = {
     "user": "nobody looks at it",
     "user_profile_id": "nobody looks at it",
     "verbosity": "say it in a system message",
-    "web_search_options": "models that search are another service",
     "workspace_id": "nobody looks at it",
 }
 """Fields of official clients that change nothing, and why they may be."""
@@ -81,10 +91,15 @@ def theirs(kind: Any) -> set[str]:
     return {name for base in kind.__mro__ for name in getattr(base, "__annotations__", {})}
 
 
+def refused_by(ours: type[BaseModel]) -> set[str]:
+    """The names of fields that a body is refused for."""
+    return set(getattr(ours, "unsupported", {})) - getattr(ours, "allowed", frozenset())
+
+
 def status_of(path: str) -> dict[str, str]:
     """What becomes of the fields that the official client has and our body has not."""
     ours, kind = ENDPOINTS[path]
-    unsupported = set(getattr(ours, "unsupported", {})) | REFUSED
+    unsupported = refused_by(ours) | REFUSED
     found = {}
     for name in sorted(theirs(kind) - set(ours.model_fields)):
         if name in unsupported:
@@ -96,7 +111,7 @@ def status_of(path: str) -> dict[str, str]:
 
 def page() -> str:
     """All of docs/api.md."""
-    return HEAD + "\n".join([*_routes(), *_bodies(), *_errors()]) + "\n"
+    return HEAD + "\n".join([*_routes(), *_bodies(), *_peers(), *_errors()]) + "\n"
 
 
 def _routes() -> Iterator[str]:
@@ -114,12 +129,12 @@ def _bodies() -> Iterator[str]:
         yield f"## `POST {path}`\n"
         yield "| field | default | |\n|---|---|---|"
         for name, field in sorted(ours.model_fields.items()):
-            if name not in getattr(ours, "unsupported", {}):
+            if name not in refused_by(ours):
                 yield f"| `{field.alias or name}` | {_default(field)} | {field.description or ''} |"
-        for name in sorted(set(getattr(ours, "unsupported", {}))):
-            yield f"| `{name}` | | refused with 400 |"
+        for name in sorted(refused_by(ours) - set(UNSUPPORTED)):
+            yield f"| `{name}` | | refused with 400{_advice(name)} |"
         for name, status in status_of(path).items():
-            if name not in getattr(ours, "unsupported", {}):
+            if name not in refused_by(ours):
                 yield f"| `{name}` | | {status} |"
         yield ""
 
@@ -133,6 +148,21 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, tuple) or not isinstance(value, int | float | str | bool):
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _advice(name: str) -> str:
+    return f": {ADVICE[name]}" if name in ADVICE else ""
+
+
+def _peers() -> Iterator[str]:
+    yield "## Fields of other servers\n"
+    yield ABOUT_PEERS
+    yield "| field | |\n|---|---|"
+    for name, here in sorted(ALIASES.items()):
+        yield f"| `{name}` | another name of `{here}`, where there is no such field |"
+    for name in sorted(UNSUPPORTED):
+        yield f"| `{name}` | refused{_advice(name)} |"
+    yield ""
 
 
 def _errors() -> Iterator[str]:

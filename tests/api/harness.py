@@ -11,12 +11,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from server.access.keys import Keys
-from server.api.app import background_of, create_app
+from server.api.app import background_of, create_app, metrics_of
 from server.api.batches import open_batches
 from server.api.conversations import open_conversations
 from server.api.slow_clients import slow_clients
 from server.api.states import open_states
 from server.config import Settings
+from server.config_http import HttpSettings
 from server.registry.manager import ModelManager
 from server.registry.served_model import ServedModel
 from server.workers.client import EngineClient
@@ -48,6 +49,9 @@ class Harness:
         # Only tests of what is kept want files.
         off = {"limit_bytes": 0}
         sections = {"states": off, "responses": off, "batches": off} | sections
+        # The hosts that tests ask for.
+        http = {"allowed_hosts": ["test", "testserver", "a", "x"]} | sections.get("http", {})
+        sections = sections | {"http": http}
         sections = sections | {"model": {"name": MODEL} | sections.get("model", {})}
         sections = sections | {"cache": {"read_ahead": False} | sections.get("cache", {})}
         self.settings = Settings.model_validate(sections)
@@ -88,7 +92,7 @@ class Harness:
         """A client that calls the app without a network; it gets bodies only when complete."""
         transport = httpx.ASGITransport(self.app)
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
+        return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
 
     async def post(self, path: str, **body: Any) -> httpx.Response:
         """POST a JSON body, without a network."""
@@ -104,11 +108,15 @@ class Harness:
 
 @asynccontextmanager
 async def serving(
-    app: FastAPI, slow_reader_seconds: float = 60, slow_sender_seconds: float = 60
+    app: FastAPI, long_linger_seconds: float = 30.0, **http: Any
 ) -> AsyncIterator[str]:
-    """Serve the app on a free port, in this event loop; gives the base URL."""
-    protocol = slow_clients(slow_reader_seconds, slow_sender_seconds)
-    config = uvicorn.Config(app, port=0, log_config=None, lifespan="off", http=protocol)
+    """Serve the app on a free port, in this event loop; gives the base URL.
+
+    Keywords are settings of the section http, for the connections.
+    """
+    protocol = slow_clients(HttpSettings(**http), metrics_of(app))
+    protocol.long_linger_seconds = long_linger_seconds
+    config = uvicorn.Config(app, port=0, log_config=None, lifespan="off", http=protocol, ws="none")
     server = uvicorn.Server(config)
     # Only the part of serve() that takes no signals from the test runner.
     config.load()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -50,7 +51,7 @@ def outputs_of(task: Task, tokens: list[int], request_id: str = "r") -> list[Req
     return outputs
 
 
-def scoring(script: Script, **sections: dict[str, int]) -> Harness:
+def scoring(script: Script, **sections: dict[str, Any]) -> Harness:
     """An API whose worker samples the tokens that a script says, then the end of the document."""
     api = Harness(sections)
     worker = api.worker

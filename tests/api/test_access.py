@@ -89,10 +89,15 @@ async def test_every_route_needs_a_key_but_the_open_ones() -> None:
 async def test_the_open_paths_are_few() -> None:
     assert {"/", "/health", "/live", "/ready"} == OPEN_PATHS
     async with keyed().http() as http:
+        for path in ("/health/", "http://test//health"):  # served as what they mean
+            assert (await http.get(path)).json()["status"] == "ok"
         for path in (
-            "/health/",
-            "http://test//health",
             "/v1/health",
+            "/v1/v1/health",
+            "/metrics/",
+            "http://test//metrics",
+            "/health/metrics",
+            "http://test//v1/models",
             "/HEALTH",
             "/health/../metrics",
         ):
@@ -156,7 +161,7 @@ async def test_routes_for_operators_are_for_keys_of_role_admin() -> None:
 async def test_an_operator_may_come_from_anywhere_with_a_key() -> None:
     transport = httpx.ASGITransport(keyed().app, client=("10.0.0.1", 5))
     headers = {"authorization": "Bearer operator", "x-forwarded-for": "10.0.0.2"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         for path in ("/v1/admin/models", "/v1/cache", "/metrics"):
             assert (await http.get(path, headers=headers)).status_code == 200
         assert (await http.post(COMPLETIONS, json={"prompt": "a"}, headers=headers)).is_success
@@ -186,7 +191,7 @@ async def test_a_stranger_is_refused_before_the_body_is_read(
 
     transport = httpx.ASGITransport(counting)
     headers = {"authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         response = await http.post(path, content=never_ends(), headers=headers)
     assert response.status_code == status
     assert received == 0

@@ -1,6 +1,8 @@
 """/v1/admin/models: who is let in, and what the operator is told."""
 
 import asyncio
+import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,7 +24,7 @@ async def from_peer(
 ) -> list[httpx.Response]:
     """What somebody at this address gets for each route."""
     transport = httpx.ASGITransport(api.app, client=client)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         responses = [await http.get(ADMIN, headers=headers)]
         for action in ACTIONS:
             body = {"id": "other"}
@@ -44,10 +46,79 @@ async def test_others_are_not(peer: Any) -> None:
     assert api.manager.models["other"].loads == 0
 
 
-@pytest.mark.parametrize("header", ["origin", "x-forwarded-for", "forwarded"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("origin", "x-forwarded-for", "forwarded", "via", "x-real-ip", "cf-connecting-ip"),
+        *("true-client-ip", "referer", "sec-fetch-site", "X-Original-URL", "fly-client-ip"),
+    ],
+)
 async def test_what_is_sent_on_behalf_of_others_is_not(header: str) -> None:
-    for response in await from_peer(Harness(MODELS), ("127.0.0.1", 5), {header: "127.0.0.1"}):
+    api = Harness(MODELS | {"http": {"cors_origins": ["*"]}})
+    for response in await from_peer(api, ("127.0.0.1", 5), {header: "127.0.0.1"}):
         assert_error(response, 403, "admin_refused")
+
+
+@pytest.mark.parametrize("host", ["models.example.org", "10.0.0.1:8000", "rebound.test"])
+async def test_what_was_sent_to_another_name_is_not(host: str) -> None:
+    api = Harness(MODELS | {"http": {"allow_no_keys": True}})
+    for response in await from_peer(api, ("127.0.0.1", 5), {"host": host}):
+        assert response.status_code in (403, 421)  # the host may be refused before
+    assert api.manager.models["other"].loads == 0
+
+
+NOWHERE = ["/etc/passwd", "../secret", "hf:a/b", "/dev/zero", "~/.ssh/id_rsa", "a\0b", "\ud800"]
+
+
+@pytest.mark.parametrize("file", NOWHERE)
+@pytest.mark.parametrize("ident", ["new", "other", "o"])
+async def test_without_keys_files_are_those_of_the_settings(file: str, ident: str) -> None:
+    api = Harness(MODELS)
+    for param, value in (
+        ("path", file),
+        ("tokenizer", file),
+        ("states", {"s": file}),
+        ("adapters", [file]),
+    ):
+        response = await load(api, {"id": ident, param: value})
+        if response.status_code != 400:  # no text in UTF-8, or with a NUL
+            error = assert_error(response, 403, "admin_refused")
+            assert error["param"] == param
+            assert "model.directories" in error["message"]
+    assert list(api.manager.models) == [MODEL, "other"]
+    assert api.manager.models["other"].loads == 0
+
+
+@pytest.mark.parametrize(
+    "ident",
+    ["../../etc/passwd", "/etc/passwd", "hf:a/b", "..", "a/../b", "~", "other:nobody", "a\u2028b"],
+)
+@pytest.mark.parametrize("action", ACTIONS)
+async def test_ids_are_no_paths(action: str, ident: str) -> None:
+    response = await Harness(MODELS).post(f"{ADMIN}/{action}", id=ident)
+    assert response.status_code in (400, 404)
+    assert response.json()["error"]["code"] in ("model_not_found", "invalid_value")
+
+
+async def test_without_keys_a_model_of_a_directory_is_loaded_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "m.pth").touch()
+    (tmp_path / "leak.pth").symlink_to("/etc/passwd")
+    api = Harness({"model": {"directories": [str(tmp_path)]}})
+    loaded = await load(api, {"id": "mine", "path": str(tmp_path / "m.pth")})
+    assert loaded.json()["state"] == "ready"
+    refused = await load(api, {"id": "leak", "path": str(tmp_path / "leak.pth")})
+    assert_error(refused, 403, "admin_refused")
+
+
+async def test_a_key_of_role_admin_may_name_any_file() -> None:
+    api = Harness(MODELS | {"http": {"admin_key": "operator"}})
+    async with api.http("operator") as http:
+        response = await http.post(f"{ADMIN}/load", json={"id": "new", "path": "/srv/x.pth"})
+    assert response.json()["path"] == "/srv/x.pth"
+
+
+async def load(api: Harness, body: dict[str, Any]) -> httpx.Response:
+    return await api.post_bytes(f"{ADMIN}/load", json.dumps(body).encode())
 
 
 async def test_the_routes_can_be_switched_off() -> None:
@@ -141,6 +212,21 @@ async def test_a_failure_is_told_and_the_old_model_goes_on(
     async with api.http() as http:
         (listed,) = (await http.get(ADMIN)).json()["data"]
     assert (listed["state"], listed["detail"], listed["loads"]) == ("ready", error["message"], 1)
+
+
+async def test_why_a_load_failed_is_not_for_clients() -> None:
+    api = Harness(MODELS)
+    api.failure = CheckpointError("/srv/models/other.pth: broken")
+    assert (await api.post(f"{ADMIN}/load", id="other")).status_code == 400
+    response = await api.post(COMPLETIONS, prompt="a", model="other")
+    assert "(failed)" in assert_error(response, 503, "model_not_loaded")["message"]
+    async with api.http() as http:
+        for path in ("/v1/models", "/v1/models/other", "/health", "/ready", "/api/tags", "/api/ps"):
+            assert "/srv" not in (await http.get(path)).text
+        shown = await http.post("/api/show", json={"model": "other"})
+        assert "/srv" not in response.text + shown.text
+        # The operator is told.
+        assert "/srv/models/other.pth: broken" in (await http.get(ADMIN)).text
 
 
 @pytest.mark.parametrize("action", ACTIONS)

@@ -65,6 +65,30 @@ async def test_a_line_is_its_owners_and_a_key_that_is_taken_back_ends_that(tmp_p
     api.batches.close()
 
 
+async def test_a_key_that_is_taken_back_ends_lines_that_are_being_computed(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    write_keys(path, {"alice": {}, "bob": {}})
+    sections = {"http": {"keys_file": str(path)}, "batches": {"directory": str(tmp_path)}}
+    api = Harness(sections, hold_after=1)
+    lines = lines_of(api)
+    tasks = {
+        name: asyncio.create_task(lines.answer(Owner(name, name), COMPLETIONS, BODY))
+        for name in ("alice", "bob")
+    }
+    async with asyncio.timeout(PATIENCE):
+        await api.worker.until(lambda: api.worker.pieces_sent == 2)
+        write_keys(path, {"bob": {}})
+        api.keys.reread()
+        refused = await tasks["alice"]
+        assert (refused.status_code, error_of(refused)) == (401, "invalid_api_key")
+        assert refused.retry_after is None
+        assert len(api.worker.aborted) == 1
+        assert not tasks["bob"].done()
+        api.worker.release()
+        assert (await tasks["bob"]).status_code == 200
+    api.batches.close()
+
+
 async def test_each_key_has_its_limits_a_second_time_for_batches(tmp_path: Path) -> None:
     path = tmp_path / "keys.toml"
     key = write_keys(path, {"alice": {"requests_per_minute": 1}})["alice"]
@@ -89,7 +113,7 @@ async def test_what_is_only_away_is_tried_again_and_what_is_wrong_is_not(tmp_pat
     api.worker.error, api.worker.finish = "out of luck", "error"
     broken = await answer(api, Owner(""), prompt="x")
     assert (error_of(broken), broken.blames_engine, broken.retry_after) == ("engine_error", True, 0)
-    for body in ({"prompt": "x", "model": "other"}, {"prompt": ""}, {}):
+    for body in ({"prompt": "x", "model": "other"}, {"prompt": 5}, {"top_k": "x"}):
         assert (await answer(api, Owner(""), **body)).retry_after is None
     await api.manager.unload(MODEL)
     gone = await answer(api, Owner(""), prompt="x")
@@ -121,3 +145,13 @@ async def test_lines_have_no_deadlines(tmp_path: Path) -> None:
         api.worker.release()
         assert (await task).status_code == 200
     api.batches.close()
+
+
+async def test_a_line_may_fill_in_the_middle() -> None:
+    api = Harness({"model": {"fill_in_middle": "on"}})
+    found = await answer(api, Owner(""), prompt="a", suffix="b")
+    assert found.status_code == 200
+    ids = api.worker.generated[0].task.prompt_ids
+    assert bytes(each - 1 for each in ids).decode() == "✿prefix✿✿suffix✿b✿middle✿a"
+    refused = await answer(Harness(), Owner(""), prompt="a", suffix="b")
+    assert (refused.status_code, error_of(refused)) == (400, "unsupported_parameter")

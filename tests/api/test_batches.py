@@ -283,3 +283,23 @@ async def test_the_log_has_a_line_at_the_begin_and_end_of_a_batch(
     assert begin.getMessage() == f"{ident}: 2 requests to /v1/completions"
     assert end.getMessage().startswith(f"{ident}: completed: 1 of 2 requests answered, 1 failed")
     assert vars(end)["fields"]["status"] == "completed"
+
+
+async def test_a_batch_is_deleted_also_while_it_is_computed(tmp_path: Path) -> None:
+    api = BatchesHarness(tmp_path, hold_after=1)
+    async with api.running():
+        batch = await api.create(line("a", prompt="x"), line("b", prompt="x"))
+        path = f"{BATCHES}/{batch['id']}"
+        await api.worker.until(lambda: api.worker.pieces_sent >= 1)
+        api.token = "theirs"
+        assert_error(await api.call("DELETE", path), 404, "batch_not_found")
+        api.token = "mine"
+        deleted = await api.ask("DELETE", path)
+        assert deleted == {"id": batch["id"], "object": "batch", "deleted": True}
+        await api.worker.until(lambda: len(api.worker.aborted) == len(api.worker.generated))
+        for method, end in (("GET", ""), ("DELETE", ""), ("POST", "/cancel")):
+            assert_error(await api.call(method, path + end), 404, "batch_not_found")
+        assert (await api.ask("GET", BATCHES))["data"] == []
+        after = await api.call("GET", BATCHES, params={"after": batch["id"]})
+        assert_error(after, 404, "batch_not_found")
+        await api.ask("DELETE", f"{FILES}/{batch['input_file_id']}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.api.boundaries import chat_boundaries
+from server.api.boundaries import boundaries_in, token_boundaries
 from server.tokenizer.bytes import ByteTokenizer
 from server.tokenizer.chat_template import ChatTemplate
 
@@ -14,7 +14,8 @@ def parts(messages, template, tokenizer=None, breakpoints=()):
     tokenizer = tokenizer or ByteTokenizer()
     text = template.render(messages)
     ids = tokenizer.encode(text)
-    found = chat_boundaries(messages, text, ids, template, tokenizer, breakpoints)
+    ends = boundaries_in(messages, text, template, breakpoints)
+    found = token_boundaries(ends, text, ids, tokenizer)
     return {tokenizer.decode(ids[:count]): kind for count, kind in found.items()}
 
 

@@ -91,7 +91,7 @@ async def test_metrics_are_in_the_format_of_prometheus() -> None:
 async def test_others_than_the_operator_are_refused(method: str, path: str) -> None:
     api = harness()
     transport = httpx.ASGITransport(api.app, client=("10.0.0.1", 5))
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         assert_error(await http.request(method, path), 403, "admin_refused")
     assert not api.worker.queries
     off = Harness({"http": {"admin": "off"}})

@@ -128,7 +128,9 @@ async def test_usage_counts_a_prompt_once(path: str, stream: bool) -> None:
     api.client.deliver = deliver_counted  # type: ignore[method-assign]
     body = {"messages": [user(part("a"))], "prompt": ["a", "b"], "n": 3}
     options = {"include_usage": True}
-    response = await api.post(path, **body, stream=stream, stream_options=options)
+    response = await api.post(
+        path, **body, stream=stream, stream_options=options if stream else None
+    )
     found = json.loads(events(response.text)[-2]) if stream else response.json()
     prompts = 1 if path == CHAT else 2
     assert found["usage"]["prompt_tokens_details"] == {

@@ -147,6 +147,7 @@ async def test_what_means_nothing_here_is_ignored() -> None:
         top_logprobs=0,
         audio=None,
         best_of=1,
+        stream=True,
         stream_options={"include_usage": True, "include_obfuscation": False},
         no_such_field=[None],
     )

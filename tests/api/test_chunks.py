@@ -4,9 +4,13 @@ import pytest
 
 from server.api.assistant.answer import Delta
 from server.api.choices import News
-from server.api.chunks import ChatChunks, Chunks, CompletionChunks
+from server.api.chunks import ChatChunks, ChatStream, Chunks, CompletionChunks
+from server.api.completion_form import CompletionForm
+from server.api.plan import READS_ONLY, Plan
+from server.workers.messages import Task
 
-BOTH = [CompletionChunks({}, False), ChatChunks({}, False, 1)]
+PLAN = Plan([[1]], [Task([1], READS_ONLY)] * 3)
+BOTH = [CompletionChunks({}, False, CompletionForm(PLAN)), ChatChunks({}, ChatStream(1))]
 
 
 @pytest.mark.parametrize("chunks", BOTH)

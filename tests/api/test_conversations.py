@@ -1,5 +1,6 @@
 """Conversations as the official client sees them."""
 
+import asyncio
 from pathlib import Path
 
 import openai
@@ -7,6 +8,7 @@ import pytest
 
 from tests.api.harness import MODEL
 from tests.api.responses_harness import CONVERSATIONS, RESPONSES, ResponsesHarness
+from tests.api.test_response_events import events
 
 pytestmark = pytest.mark.anyio
 
@@ -99,3 +101,37 @@ async def test_other_tenants_do_not_see_it(api: ResponsesHarness) -> None:
         assert refused.status_code == 404
         assert refused.json()["error"]["code"] == "conversation_not_found"
     assert (await api.ask("GET", f"{path}/items"))["data"] == [item]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("store", [False, True])
+@pytest.mark.parametrize("name", ["conversation", "previous_response_id"])
+async def test_what_is_deleted_while_a_response_goes_on_from_it_is_named(
+    tmp_path: Path, name: str, store: bool, stream: bool
+) -> None:
+    api = ResponsesHarness(tmp_path, hold_after=1)
+    if name == "conversation":
+        path = CONVERSATIONS
+        ident = (await api.ask("POST", path, json={}))["id"]
+    else:
+        path = RESPONSES
+        api.worker.hold_after = None
+        ident = (await api.respond())["id"]
+        api.worker.hold_after = 1
+    before = len(api.worker.generated)
+    body = {"input": "hi", name: ident, "store": store, "stream": stream}
+    asking = asyncio.create_task(api.call("POST", RESPONSES, json=body))
+    await api.worker.until(lambda: len(api.worker.generated) > before)
+    await api.ask("DELETE", f"{path}/{ident}")
+    api.worker.release()
+    response = await asking
+    if name == "previous_response_id" and not store:
+        assert response.status_code == 200  # nothing is kept, so nothing is missing
+        assert "deleted" not in response.text
+        return
+    assert f"{name}: was deleted while the response was made" in response.text
+    if stream:
+        assert events(response.text)[-1][0] == "response.failed"
+    else:
+        assert response.status_code == 404
+        assert response.json()["error"]["param"] == name

@@ -41,7 +41,8 @@ async def test_a_page_may_call_and_sees_what_clients_go_by(origins: tuple[str, .
     assert response.status_code == 200
     assert response.text.endswith("data: [DONE]\n\n")
     assert response.headers["access-control-allow-origin"] == allowed
-    assert "x-request-id" in response.headers["access-control-expose-headers"].split(", ")
+    shown = response.headers["access-control-expose-headers"].split(", ")
+    assert {"x-request-id", "retry-after", "x-rwkv-ignored-tools"} <= set(shown)
 
 
 async def test_it_sees_errors_too() -> None:

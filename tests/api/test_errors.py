@@ -23,7 +23,17 @@ REFUSED_BY_BOTH: list[tuple[dict[str, Any], str, str]] = [
     ({"model": "other"}, "model_not_found", "model"),
     ({"model": "\ud800"}, "model_not_found", "model"),
     ({"model": 3}, "invalid_value", "model"),
-    ({"max_tokens": -1}, "invalid_value", "max_tokens"),
+    ({"max_tokens": -2}, "invalid_value", "max_tokens"),
+    ({"max_tokens": 1.5}, "invalid_value", "max_tokens"),
+    ({"n_predict": 101}, "invalid_value", "n_predict"),
+    ({"repeat_penalty": 0}, "invalid_value", "repeat_penalty"),
+    ({"repeat_penalty": 1.5, "repetition_penalty": 1.2}, "invalid_value", "repeat_penalty"),
+    ({"bad_words": [""]}, "invalid_value", "bad_words.0"),
+    ({"bad_words": ["é" * 65]}, "invalid_value", "bad_words.0"),
+    ({"bad_words": ["a"] * 65}, "invalid_value", "bad_words"),
+    ({"top_n_sigma": -1.5}, "invalid_value", "top_n_sigma"),
+    ({"penalty_last_n": -2}, "invalid_value", "penalty_last_n"),
+    ({"stream_options": {}, "stream": False}, "invalid_value", "stream_options"),
     ({"max_tokens": 101}, "invalid_value", "max_tokens"),
     ({"max_tokens": True}, "invalid_value", "max_tokens"),
     ({"max_tokens": "16"}, "invalid_value", "max_tokens"),
@@ -43,7 +53,6 @@ REFUSED_BY_BOTH: list[tuple[dict[str, Any], str, str]] = [
     ({"repetition_penalty": 0}, "invalid_value", "repetition_penalty"),
     ({"penalty_decay": 1.5}, "invalid_value", "penalty_decay"),
     ({"seed": 1.5}, "invalid_value", "seed"),
-    ({"stop": ""}, "invalid_value", "stop"),
     ({"stop": ["a", ""]}, "invalid_value", "stop.1"),
     ({"stop": ["a"] * 17}, "invalid_value", "stop"),
     ({"stop": {"a": 1}}, "invalid_value", "stop"),
@@ -60,21 +69,19 @@ REFUSED_BY_BOTH: list[tuple[dict[str, Any], str, str]] = [
     ({"best_of": 2, "stream": True}, "invalid_value", "best_of"),
     ({"best_of": 6, "stream": False}, "invalid_value", "best_of"),
     ({"best_of": 2, "save_state": True, "stream": False}, "invalid_value", "save_state"),
+    ({"prompt_logprobs": 0}, "unsupported_parameter", "prompt_logprobs"),
     ({"prompt_logprobs": 1}, "unsupported_parameter", "prompt_logprobs"),
     ({"return_token_ids": True}, "unsupported_parameter", "return_token_ids"),
     ({"response_format": "json"}, "invalid_value", "response_format"),
 ]
 
 REFUSED_COMPLETIONS: list[tuple[dict[str, Any], str, str]] = [
-    ({"prompt": None}, "missing_required_parameter", "prompt"),
-    ({"prompt": ""}, "invalid_value", "prompt"),
-    ({"prompt": []}, "invalid_value", "prompt"),
-    ({"prompt": ["a", ""]}, "invalid_value", "prompt"),
-    ({"prompt": [[1], []]}, "invalid_value", "prompt"),
+    ({"prompt": None, "messages": HELLO}, "unsupported_parameter", "messages"),
+    ({"prompt": None, "input": "a"}, "unsupported_parameter", "input"),
     ({"prompt": [1, "a"]}, "invalid_value", "prompt"),
     ({"prompt": [[1], "a"]}, "invalid_value", "prompt"),
     ({"prompt": [True]}, "invalid_value", "prompt"),
-    ({"prompt": [1.0]}, "invalid_value", "prompt"),
+    ({"prompt": [1.5]}, "invalid_value", "prompt"),
     ({"prompt": {"text": "a"}}, "invalid_value", "prompt"),
     ({"prompt": 5}, "invalid_value", "prompt"),
     ({"prompt": [257]}, "invalid_value", "prompt"),
@@ -178,7 +185,7 @@ async def test_a_form_is_told_to_be_json() -> None:
     assert "application/json" in assert_error(response, 400, "invalid_value")["message"]
 
 
-@pytest.mark.parametrize("path", ["/v1/nothing", "/v1", CHAT + "/", "/docs", "/v1/a%0Ab"])
+@pytest.mark.parametrize("path", ["/v1/nothing", "/v1", CHAT + "/x", "/docs", "/v1/a%0Ab"])
 async def test_unknown_urls(path: str) -> None:
     async with Harness().http() as http:
         assert_error(await http.get(path), 404, "unknown_url")

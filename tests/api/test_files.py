@@ -1,6 +1,7 @@
 """/v1/files: what is uploaded comes back, within bounds, and only to its owner."""
 
 import asyncio
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.access.keys_files import write_keys
 from tests.api.batches_harness import FILES, BatchesHarness
-from tests.api.harness import assert_error
+from tests.api.harness import assert_error, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -97,6 +99,19 @@ async def test_what_is_no_upload_is_refused(
     api.batches.close()
 
 
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", ""])
+async def test_only_a_form_with_files_is_read(tmp_path: Path, kind: str) -> None:
+    async def unread() -> Any:
+        yield pytest.fail("it was read")
+
+    api = BatchesHarness(tmp_path)
+    headers = {"content-type": kind}
+    refused = await api.call("POST", FILES, content=unread(), headers=headers)
+    error = assert_error(refused, 400, "missing_required_parameter")
+    assert "multipart/form-data" in error["message"]
+    api.batches.close()
+
+
 async def chunked(content: bytes) -> Any:
     yield content
 
@@ -158,3 +173,126 @@ def test_no_form_makes_an_internal_error(
     response = asyncio.run(scenario())
     if response.status_code != 200:
         assert_error(response, 400, response.json()["error"]["code"])
+
+
+async def slow(parts: list[bytes], sent: asyncio.Event, go_on: asyncio.Event) -> Any:
+    """A body whose last part comes when it may."""
+    for part in parts[:-1]:
+        yield part
+    sent.set()
+    await go_on.wait()
+    yield parts[-1]
+
+
+def form_of(content: bytes) -> tuple[bytes, dict[str, str]]:
+    request = httpx.Request(
+        "POST", "http://test", files={"file": ("a", content)}, data={"purpose": "batch"}
+    )
+    return request.read(), {"content-type": request.headers["content-type"]}
+
+
+class Uploading:
+    """An upload that has begun and does not end by itself: so many bytes of it have come."""
+
+    def __init__(self, base: str, key: str, content: bytes, announced: int | None = None) -> None:
+        body, headers = form_of(content)
+        if announced is not None:
+            headers["content-length"] = str(announced)
+        self._sent, self._go_on = asyncio.Event(), asyncio.Event()
+        self._parts = [body[:-1], body[-1:]]
+        self._request = {"headers": headers | {"authorization": f"Bearer {key}"}}
+        self._base = base
+
+    async def __aenter__(self) -> "Uploading":
+        self._task = asyncio.create_task(self._send())
+        await asyncio.wait(
+            [asyncio.create_task(self._sent.wait()), self._task],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _send(self) -> httpx.Response:
+        async with httpx.AsyncClient(base_url=self._base) as http:
+            content = slow(self._parts, self._sent, self._go_on)
+            return await http.post(FILES, content=content, **self._request)
+
+    async def finish(self) -> httpx.Response:
+        self._go_on.set()
+        return await self._task
+
+
+async def put(base: str, key: str, content: bytes) -> httpx.Response:
+    body, headers = form_of(content)
+    headers["authorization"] = f"Bearer {key}"
+    async with httpx.AsyncClient(base_url=base) as http:
+        return await http.post(FILES, content=body, headers=headers)
+
+
+async def test_what_an_upload_announces_takes_nothing_from_others(tmp_path: Path) -> None:
+    api = BatchesHarness(tmp_path, {"batches": {"limit_bytes": 100_000}})
+    async with (
+        serving(api.app) as base,
+        Uploading(base, "liar", b"x" * 1000, announced=90_000),
+        Uploading(base, "liar", b"x" * 1000, announced=90_000),
+    ):
+        assert (await put(base, "mine", b"x" * 60_000)).status_code == 200
+    api.batches.close()
+
+
+async def test_uploads_that_grow_too_large_together_are_refused_and_others_come(
+    tmp_path: Path,
+) -> None:
+    api = BatchesHarness(tmp_path, {"batches": {"limit_bytes": 3 << 20}})
+    async with serving(api.app) as base:
+        async with Uploading(base, "a", b"x" * (2 << 20)) as first:
+            async with Uploading(base, "b", b"x" * (2 << 20)) as second:
+                assert_error(await second.finish(), 507, "batches_full")
+            assert (await first.finish()).status_code == 200
+        assert (await put(base, "b", b"x" * (1 << 19))).status_code == 200
+    api.batches.close()
+
+
+async def test_so_many_uploads_come_at_once(tmp_path: Path) -> None:
+    api = BatchesHarness(tmp_path, {"batches": {"max_uploads": 2}})
+    async with serving(api.app) as base:
+        async with Uploading(base, "a", b"x") as first, Uploading(base, "b", b"x"):
+            refused = await put(base, "c", b"x")
+            assert_error(refused, 429, "queue_full")
+            assert int(refused.headers["retry-after"]) > 0
+            assert (await first.finish()).status_code == 200
+            assert (await put(base, "c", b"x")).status_code == 200
+        assert (await put(base, "c", b"x")).status_code == 200
+    api.batches.close()
+
+
+async def test_one_of_several_keys_leaves_others_room_to_upload(tmp_path: Path) -> None:
+    keys = write_keys(tmp_path / "keys.toml", {"alice": {}, "bob": {}})
+    http = {"keys_file": str(tmp_path / "keys.toml")}
+    api = BatchesHarness(tmp_path, {"http": http, "batches": {"max_uploads": 3}})
+    async with (
+        serving(api.app) as base,
+        Uploading(base, keys["alice"], b"x"),
+        Uploading(base, keys["alice"], b"x"),
+    ):
+        assert_error(await put(base, keys["alice"], b"x"), 429, "queue_full")
+        assert (await put(base, keys["bob"], b"x")).status_code == 200
+    api.batches.close()
+
+
+async def test_a_full_disk_is_no_internal_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = BatchesHarness(tmp_path)
+
+    async def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("starlette.datastructures.UploadFile.write", full)
+    assert_error(await api.upload(b"x"), 507, "batches_full")
+    monkeypatch.undo()
+    assert (await api.upload(b"x")).status_code == 200
+    api.batches.close()

@@ -1,4 +1,4 @@
-"""Every kind of stream, byte for byte as it is in tests/api/golden; ids and times stand as `…`.
+"""Every kind of answer, byte for byte as it is in tests/api/golden; ids and times stand as `…`.
 
 A change that is meant: RENEW_GOLDEN=1 python -m pytest tests/api/test_golden.py, and read the diff.
 """
@@ -12,6 +12,8 @@ import pytest
 
 from server.tokenizer.tool_messages import call_text
 from tests.api.harness import Harness
+from tests.api.scoring_worker import scoring
+from tests.fake_text import FakeTokenizer
 
 pytestmark = pytest.mark.anyio
 
@@ -54,6 +56,21 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "ollama-agent": ("/api/chat", {"messages": ROLES, **TOOLS}, AGENT),
     "ollama-generate": ("/api/generate", {"prompt": "hi"}, HELLO),
 }
+LOGPROBS = {"logprobs": True, "top_logprobs": 2}
+WHOLE: dict[str, tuple[str, dict[str, Any]]] = {
+    "whole-chat": ("/v1/chat/completions", CHAT | LOGPROBS | {"n": 2}),
+    "whole-chat-plain": ("/v1/chat/completions", CHAT),
+    "whole-completions": ("/v1/completions", TEXT | {"prompt": ["hé", "x"], "logprobs": 2}),
+    "whole-completions-echo": ("/v1/completions", TEXT | {"echo": True, "logprobs": 1}),
+    "whole-completions-best": ("/v1/completions", TEXT | {"best_of": 3, "n": 2, "echo": True}),
+    "whole-responses": ("/v1/responses", {"input": "hi", "top_logprobs": 2, "store": False}),
+    "whole-messages": ("/v1/messages", {"messages": ROLES, "max_tokens": 9}),
+    "whole-ollama-chat": ("/api/chat", {"messages": ROLES, **LOGPROBS}),
+    "whole-ollama-generate": ("/api/generate", {"prompt": "hi", "raw": True, **LOGPROBS}),
+    "whole-embeddings": ("/v1/embeddings", {"input": ["a", "bé"]}),
+    "whole-ollama-embed": ("/api/embed", {"input": ["a", "bé"]}),
+    "whole-ollama-embeddings": ("/api/embeddings", {"prompt": "a"}),
+}
 FAILURES = {
     "chat-failure": ("/v1/chat/completions", CHAT),
     "completions-failure": ("/v1/completions", TEXT),
@@ -79,6 +96,20 @@ async def test_a_stream_is_what_it_was(name: str) -> None:
     api = Harness(sections, script=lambda _: [text[at : at + 6] for at in range(0, len(text), 6)])
     response = await api.post(path, **body)
     assert response.status_code == 200, response.text
+    compare(name, response.text)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+async def test_a_whole_answer_is_what_it_was(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.randbits", lambda _: 1)
+    path, body = WHOLE[name]
+    text = 'Hé, "雪"\n\x01'
+    api = scoring(lambda _: FakeTokenizer().encode(text))
+    if "embed" in name:
+        api = Harness()
+    response = await api.post(path, **body | {"stream": False})
+    assert response.status_code == 200, response.text
+    assert int(response.headers["content-length"]) == len(response.content)
     compare(name, response.text)
 
 

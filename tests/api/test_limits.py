@@ -151,7 +151,7 @@ async def test_a_keys_own_limits_of_tokens_take_the_place_of_the_servers(tmp_pat
         fits = {"prompt": "a" * 10, "max_tokens": 2}
         assert (await http.post(COMPLETIONS, json=fits)).status_code == 200
         long = await http.post(COMPLETIONS, json=fits | {"prompt": "a" * 11})
-        assert "limit of 10" in assert_error(long, 400, "context_length_exceeded")["message"]
+        assert "at most 10 tokens" in assert_error(long, 400, "context_length_exceeded")["message"]
         more = await http.post(COMPLETIONS, json=fits | {"max_tokens": 3})
         assert "limit of 2" in assert_error(more, 400, "invalid_value")["message"]
     assert server.api.settings.limits.max_output_tokens == 5

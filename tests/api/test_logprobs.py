@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from server.api.logprobs import LogprobEntry, LogprobText, completion_logprobs, token_text
+from server.api.logprobs import LogprobEntry, LogprobText, token_text, top_by_text
 from server.engine.outputs import merged
 from server.sampling.params import SamplingParams
 from server.sampling.token_logprobs import TokenLogprobs
@@ -96,10 +96,10 @@ async def test_chat_has_a_list_of_tokens_with_their_bytes(top: int) -> None:
     assert choice["message"]["content"] == "hé"
     content = choice["logprobs"]["content"]
     assert choice["logprobs"]["refusal"] is None
-    # As generated: with the blank before the first word, without the end of the document.
-    assert [each["token"] for each in content] == [" ", "h", *BYTES[:2]]
-    assert [each["bytes"] for each in content] == [[32], [104], [0xC3], [0xA9]]
-    for place, each in enumerate(content):
+    # As shown: without the space before the first word and the end of the document.
+    assert [each["token"] for each in content] == ["h", *BYTES[:2]]
+    assert [each["bytes"] for each in content] == [[104], [0xC3], [0xA9]]
+    for place, each in enumerate(content, 1):
         expected = logprobs_of(IDS(" hé")[place], place, top)
         assert each["logprob"] == expected.logprob
         assert [other["logprob"] for other in each["top_logprobs"]] == expected.top_logprobs
@@ -227,6 +227,24 @@ async def test_echo_begins_text_and_logprobs_with_the_prompt(echo: bool) -> None
         assert first["text_offset"][:3] == [0, 0, 1]
 
 
+@pytest.mark.parametrize("n", [1, 3])
+async def test_the_first_chunk_of_a_stream_has_all_of_a_long_prompt(n: int) -> None:
+    body = {"prompt": [IDS("é" * 3000), IDS("x")], "n": n, "echo": True, "logprobs": 1, "seed": 1}
+    whole = (await ask(say("y"), **body))["choices"]
+    assert await streamed(say("y"), **body) == [
+        {"text": choice["text"], "logprobs": choice["logprobs"]} for choice in whole
+    ]
+    response = await say("y").post(COMPLETIONS, stream=True, **body)
+    firsts: dict[int, dict[str, Any]] = {}
+    for line in events(response.text)[:-1]:
+        (choice,) = json.loads(line)["choices"]
+        firsts.setdefault(choice["index"], choice)
+    for index, choice in firsts.items():
+        tokens = 6000 if index < n else 1
+        assert len(choice["logprobs"]["tokens"]) > tokens  # and the first of the answer
+        assert choice["text"] == ("é" * 3000 if index < n else "x") + "y"
+
+
 async def test_what_follows_a_broken_character_begins_after_it() -> None:
     api = scoring(lambda _: [*IDS("a"), SNOW[0], *IDS("bc")])
     body = {"prompt": [[*IDS("a"), SNOW[0], *IDS("bc")]], "echo": True, "logprobs": 0}
@@ -274,14 +292,17 @@ async def test_tokens_of_the_same_bytes_have_keys_of_their_own() -> None:
             return b"a" if token_id in (200, 201) else super().token_bytes(token_id)
 
     entry = LogprobEntry(200, TokenLogprobs(-2.0, [98, 200, 201], [-1.0, -2.0, -3.0]), 0)
-    (top,) = completion_logprobs([], [entry], Twofold())["top_logprobs"]
+    top = top_by_text(entry, Twofold())
     assert top == {"token_id:98": -1.0, "a": -2.0, "token_id:201": -3.0}
 
 
 async def test_more_logprobs_than_can_be_kept_are_refused() -> None:
     api = say("a")
-    body = {"prompt": [1] * 10_000, "echo": True, "logprobs": 20, "n": 4, "max_tokens": 20_000}
+    body = {"prompt": [1] * 500, "echo": True, "logprobs": 20, "n": 4, "max_tokens": 20_000}
     error = assert_error(await api.post(COMPLETIONS, **body), 400, "invalid_value")
     assert error["param"] == "logprobs"
-    assert str(4 * 21 * 30_000) in error["message"]
+    assert str(4 * 21 * 20_500) in error["message"]
+    body |= {"prompt": [1] * 1000, "max_tokens": 0}
+    error = assert_error(await api.post(COMPLETIONS, **body), 400, "invalid_value")
+    assert "at most 65536 in all for tokens of prompts (got 84000)" in error["message"]
     assert api.worker.generated == []

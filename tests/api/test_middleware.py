@@ -77,6 +77,15 @@ async def test_the_access_log_has_its_parts_as_fields_and_no_text(
     assert not any("secret" in line or "Hello" in line for line in formatted)
 
 
+async def test_a_long_path_is_logged_in_part(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "server.api.access")
+    async with serving(Harness().app) as url, httpx.AsyncClient() as http:
+        assert (await http.get(f"{url}/{'%F0%9F%98%80' * 4000}")).status_code == 404
+    (line,) = [each for each in caplog.records if each.name == "server.api.access"]
+    assert len(JsonFormatter().format(line)) < 30_000
+    assert len(line.fields["path"]) == 1000
+
+
 def body_of(size: int) -> bytes:
     """A valid request of so many bytes."""
     content = json.dumps({"prompt": "a", "user": ""}).encode()

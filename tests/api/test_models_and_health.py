@@ -17,7 +17,7 @@ async def test_models() -> None:
         assert (await http.get("/v1/models/org%2Ftiny")).json() == DESCRIPTION
 
 
-@pytest.mark.parametrize("model", ["other", "org", "org/tiny/", ""])
+@pytest.mark.parametrize("model", ["other", "org", "org/tiny/", "/x"])
 async def test_unknown_models(model: str) -> None:
     async with Harness().http() as http:
         assert_error(await http.get(f"/v1/models/{model}"), 404, "model_not_found")

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import ollama
 import pytest
 from ollama import AsyncClient
@@ -193,8 +194,8 @@ async def test_models() -> None:
         ("chat", {"model": "other", "messages": HELLO}, 404, "other"),
         ("chat", {"messages": [{"role": "user", "content": "x", "images": ["a"]}]}, 400, "images"),
         ("chat", {"messages": HELLO, "options": {"mirostat": 1}}, 400, "options.mirostat:"),
-        ("chat", {"messages": HELLO, "options": {"stop": [""]}}, 400, "options.stop.0:"),
-        ("chat", {"messages": HELLO, "options": {"num_predict": 10**9}}, 400, "options.num_pre"),
+        ("chat", {"messages": HELLO, "options": {"stop": ["a", ""]}}, 400, "options.stop.1:"),
+        ("chat", {"messages": HELLO, "options": {"num_predict": -3}}, 400, "options.num_pre"),
         ("chat", {"messages": HELLO, "options": {"repeat_penalty": 0}}, 400, "options.repeat_"),
         ("chat", {"messages": HELLO, "format": {"type": "number", "not": {}}}, 400, "format: "),
         ("generate", {"prompt": "x", "raw": True, "format": {"enum": []}}, 400, "format: "),
@@ -203,7 +204,9 @@ async def test_models() -> None:
         ("generate", {"prompt": "x", "context": [1]}, 400, "context"),
         ("generate", {"prompt": "x", "template": "y"}, 400, "template"),
         ("generate", {"prompt": "x", "state_id": "state_1"}, 400, "state_id"),
-        ("embed", {}, 400, "input"),
+        ("embed", {"input": ["a", ""]}, 400, "input"),
+        ("chat", {"messages": HELLO, "temperature": 0}, 400, "temperature"),
+        ("generate", {"prompt": "x", "repeat_penalty": 1.5}, 400, "repeat_penalty"),
         ("pull", {"model": "x"}, 404, "rwkv-server pull"),
         ("nothing", {}, 404, "/api/nothing"),
     ],
@@ -241,4 +244,46 @@ async def test_bodies_are_json_whatever_their_type_unless_a_web_page_sends_them(
         answer = await http.post("/api/generate", content=body, headers=headers)
         assert answer.json()["response"] == "Hello, wörld"
         headers["origin"] = "http://elsewhere"
-        assert (await http.post("/api/generate", content=body, headers=headers)).status_code == 400
+        assert (await http.post("/api/generate", content=body, headers=headers)).status_code == 403
+
+
+@pytest.mark.parametrize("body", [{}, {"input": ""}, {"input": []}, {"input": None}])
+async def test_embeddings_of_nothing_are_nothing(body: dict[str, Any]) -> None:
+    api = Harness()
+    answer = (await api.post("/api/embed", model=MODEL, **body)).json()
+    assert (answer["model"], answer["embeddings"]) == (MODEL, [])
+    assert (await api.post("/api/embeddings", model=MODEL, prompt="")).json() == {"embedding": []}
+    assert (await api.post("/api/embed", model="other", **body)).status_code == 404
+    assert not api.worker.generated
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given"), [(5, 5), (10**9, 100), (100.0, 100), (0, 100), (-1, 100), (-2, 100)]
+)
+@pytest.mark.parametrize("body", [("chat", {"messages": HELLO}), ("generate", {"prompt": "x"})])
+async def test_no_more_tokens_are_predicted_than_the_server_lets_anybody_have(
+    body: tuple[str, dict[str, Any]], wanted: float, given: int
+) -> None:
+    api = Harness({"limits": {"max_output_tokens": 100}})
+    fields = body[1] | {"options": {"num_predict": wanted}, "stream": False}
+    assert (await api.post(f"/api/{body[0]}", **fields)).status_code == 200
+    assert api.worker.generated[0].task.params.max_tokens == given
+
+
+async def test_options_may_be_all_that_chats_know() -> None:
+    api = Harness()
+    options = {"repeat_last_n": 64, "repeat_penalty": 1.1, "top_n_sigma": 1.5, "num_ctx": 4096}
+    options |= {"dry_multiplier": 0.8, "bad_words": ["x"], "min_new_tokens": 2, "num_gpu": 1}
+    body = {"messages": HELLO, "options": options, "stream": False}
+    assert (await api.post("/api/chat", **body)).status_code == 200
+    params = api.worker.generated[0].task.params
+    assert (params.penalty_last_n, params.repetition_penalty, params.top_n_sigma) == (64, 1.1, 1.5)
+    assert (params.dry_multiplier, params.bad_words, params.min_tokens) == (0.8, ("x",), 2)
+
+
+async def test_probes_may_ask_for_the_head_alone() -> None:
+    async with serving(Harness().app) as url, httpx.AsyncClient(base_url=url) as http:
+        for path in ("/api/tags", "/api/version", "/api/ps", "/v1/models"):
+            head, whole = await http.head(path), await http.get(path)
+            assert (head.status_code, head.content) == (200, b"")
+            assert head.headers["content-length"] == whole.headers["content-length"]

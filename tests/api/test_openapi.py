@@ -25,9 +25,9 @@ a schema has no words for them."""
 
 
 def harness(folder: Path) -> Harness:
-    """An API that keeps all that it can keep."""
+    """An API that keeps all that it can keep, and whose model knows all that one can know."""
     kept = {name: {"directory": str(folder / name)} for name in ("states", "responses", "batches")}
-    return Harness({**kept, "limits": LIMITS})
+    return Harness({**kept, "limits": LIMITS, "model": {"fill_in_middle": "on"}})
 
 
 def operations_of(description: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:

@@ -169,7 +169,7 @@ async def talking(engine, tokenizer, template, talk):
     app = create_app(sections, manager, *stores, Keys(sections.http))
     transport = httpx.ASGITransport(app)
     async with asyncio.timeout(10 * PATIENCE):
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             await talk(http)
         await manager.stop()
     assert not engine.has_work

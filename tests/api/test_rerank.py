@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from server.api.plan import MOST_PROMPT_LOGPROBS
 from server.workers.messages import CacheUse, Task
 from tests.api.harness import MODEL, Harness, assert_error
 from tests.api.scoring_worker import logprobs_of, scoring
@@ -145,19 +146,29 @@ async def test_the_metrics_call_it_rerank() -> None:
         (RERANK, {"documents": ["a", 1]}, "documents[1]", "invalid_value"),
         (RERANK, {"documents": ["a", {"image": "x"}]}, "documents[1]", "invalid_value"),
         (RERANK, {"top_n": 0}, "top_n", "invalid_value"),
-        (RERANK, {"max_tokens_per_doc": 0}, "max_tokens_per_doc", "invalid_value"),
+        (RERANK, {"max_tokens_per_doc": -1}, "max_tokens_per_doc", "invalid_value"),
+        (RERANK, {"max_tokens_per_doc": 1.5}, "max_tokens_per_doc", "invalid_value"),
         (RERANK, {"rank_fields": ["title"]}, "rank_fields", "unsupported_parameter"),
         (RERANK, {"max_chunks_per_doc": 2}, "max_chunks_per_doc", "unsupported_parameter"),
         ("/score", {"text_2": []}, "text_2", "invalid_value"),
         ("/score", {"text_1": ["a", "b"]}, "text_1", "invalid_value"),
         ("/score", {"text_1": ""}, "text_1", "invalid_value"),
+        ("/score", {"text_1": None}, "text_1", "missing_required_parameter"),
+        ("/score", {"text_1": None, "queries": ""}, "queries", "invalid_value"),
+        ("/score", {"text_1": None, "queries": ["a", "b"]}, "queries", "invalid_value"),
+        ("/score", {"text_2": None, "documents": []}, "documents", "invalid_value"),
+        ("/score", {"text_2": None, "items": 5}, "items", "invalid_value"),
+        ("/score", {"documents": ["other"]}, "documents", "invalid_value"),
+        ("/score", {"queries": "other"}, "queries", "invalid_value"),
+        ("/score", {"label_token_ids": [1]}, "label_token_ids", "unsupported_parameter"),
     ],
 )
 async def test_refusals_name_the_field(
     path: str, fields: dict[str, Any], param: str, code: str
 ) -> None:
     api = server()
-    body = {"query": "q", "documents": ["a"], "text_1": "a", "text_2": ["a", "b", "c"]} | fields
+    score = {"text_1": "a", "text_2": ["a", "b", "c"]}
+    body = (score if path == "/score" else {"query": "q", "documents": ["a"]}) | fields
     assert assert_error(await api.post(path, **body), 400, code)["param"] == param
 
 
@@ -174,3 +185,36 @@ async def test_limits_name_what_is_too_long(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("server.api.relevance.MOST_LOGPROBS", 5)
     response = await server().post(RERANK, query="qq", documents=["a", "b"])
     assert assert_error(response, 400, "invalid_value")["param"] == "query"
+
+
+@pytest.mark.parametrize("first", ["text_1", "queries", "data_1"])
+@pytest.mark.parametrize("second", ["text_2", "documents", "data_2", "items"])
+async def test_a_score_has_the_names_of_all_its_clients(first: str, second: str) -> None:
+    bodies: list[dict[str, Any]] = [
+        {first: "q", second: ["a", "bc"]},
+        {first: ["q", "r"], second: ["a", "bc"]},
+        {first: "q", second: "a"},
+    ]
+    for body in bodies:
+        plain = {"text_1": body[first], "text_2": body[second]}
+        found = [await server().post("/v1/score", **each) for each in (body, plain)]
+        assert [each.status_code for each in found] == [200, 200], found[0].text
+        assert found[0].json()["data"] == found[1].json()["data"]
+
+
+async def test_no_tokens_for_a_document_mean_all_of_them() -> None:
+    body = {"query": "q", "documents": ["abc", "de"]}
+    found = [
+        (await server().post(RERANK, **body, **fields)).json()["results"]
+        for fields in ({}, {"max_tokens_per_doc": 0}, {"max_tokens_per_doc": 0.0})
+    ]
+    assert found[0] == found[1] == found[2]
+
+
+async def test_a_query_of_too_many_tokens_is_refused() -> None:
+    api = Harness()
+    body = {"query": "x" * MOST_PROMPT_LOGPROBS, "documents": ["a"]}  # a blank comes before it
+    error = assert_error(await api.post("/v1/rerank", **body), 400, "invalid_value")
+    assert error["param"] == "query"
+    assert "must have at most 65536 tokens (got 65537)" in error["message"]
+    assert api.worker.generated == []

@@ -26,7 +26,9 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"input": "x" * 400}, "context_length_exceeded", "input"),
     ({"input": 3}, "invalid_value", "input"),
     ({"input": [3]}, "unsupported_content", "input.0"),
-    ({"input": [{"type": "computer_call"}]}, "unsupported_content", "input.0"),
+    ({"input": [{"type": "hologram_call"}]}, "unsupported_content", "input.0"),
+    ({"input": [{"type": ["message"]}]}, "unsupported_content", "input.0"),
+    ({"input": [{"type": "ghost_snapshot", "x": "\ud800"}]}, "invalid_value", "input.0"),
     ({"input": [{"role": "tool", "content": "a"}]}, "invalid_value", "input.0.role"),
     ({"input": [{"role": "user"}]}, "missing_required_parameter", "input.0.content"),
     (
@@ -57,7 +59,6 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "invalid_value",
         "text.format",
     ),
-    ({"tools": [{"type": "web_search"}]}, "unsupported_parameter", "tools[0].type"),
     ({"tools": [{"type": "function"}]}, "invalid_value", "tools[0].name"),
     ({"tool_choice": "required"}, "invalid_value", "tool_choice"),
     ({"top_logprobs": 21}, "invalid_value", "top_logprobs"),

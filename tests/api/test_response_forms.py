@@ -1,5 +1,6 @@
 """Responses of a certain form, and with log-probabilities: what is asked, and what comes back."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,8 @@ def test_thoughts_calls_and_markers_are_passed_over() -> None:
     found = TextLogprobs(TOKENIZER)
     found.push(News(0, text, None, entries(text)))
     assert found.take(Delta(reasoning="hm")) == []
-    assert [each["token"] for each in found.take(Delta(content="hi "))] == list("hi ")
-    said = found.take(Delta(content="so"))
+    first, said = (map(json.loads, found.take(Delta(content=text))) for text in ("hi ", "so"))
+    assert [each["token"] for each in first] == list("hi ")
     assert [(each["token"], each["logprob"]) for each in said] == [("s", -30.0), ("o", -31.0)]
 
 
@@ -134,5 +135,26 @@ def test_text_that_comes_in_pieces_has_its_own_tokens() -> None:
     places = []
     for place, each in enumerate(text):
         found.push(News(0, each, None, entries(text)[place : place + 1]))
-        places += [-said["logprob"] for said in found.take(Delta(content=each))]
+        places += [-json.loads(said)["logprob"] for said in found.take(Delta(content=each))]
     assert places == [0, 1, 2, 3]
+
+
+def test_a_token_that_begins_with_the_blank_before_the_text_is_kept() -> None:
+    tokens = [(" ", 0), (" Hi", 1), (" you", 4)]
+    made = [LogprobEntry(TOKENIZER.encode(text)[-1], TokenLogprobs(-float(at), [], []), at)
+            for text, at in tokens]  # fmt: skip
+    for news in ([made], [made[:1], made[1:2], made[2:]]):
+        found = TextLogprobs(TOKENIZER)
+        text = "".join(text for text, _ in tokens)
+        for number, each in enumerate(news):
+            piece = text if len(news) == 1 else tokens[number][0]
+            found.push(News(0, piece, None, each))
+        said = found.take(Delta(content="Hi")) + found.take(Delta(content=" you"))
+        assert [json.loads(each)["logprob"] for each in said] == [-1.0, -4.0]
+
+
+def test_a_token_with_a_whole_marker_and_the_first_word_belongs_to_the_word() -> None:
+    found = TextLogprobs(TOKENIZER)
+    (entry,) = entries("x")
+    found.push(News(0, "\n\nx", None, [entry]))
+    assert len(found.take(Delta(content="x"))) == 1

@@ -55,9 +55,15 @@ async def test_unknown_names(name: str) -> None:
 async def test_the_list_has_models_and_their_states() -> None:
     async with Harness(SECTIONS).http() as http:
         models = (await http.get("/v1/models")).json()["data"]
-        assert [model["id"] for model in models] == [MODEL, "other", "other:poet"]
+        assert [model["id"] for model in models] == [
+            *(MODEL, "other", "other:poet"),
+            *("main", "gpt-4o"),
+        ]
         for name, ident in (("gpt-4o", "other"), ("gpt-4o:poet", "other:poet"), ("main", MODEL)):
-            assert (await http.get(f"/v1/models/{name}")).json()["id"] == ident
+            for tag in ("", ":latest"):  # which Ollama's clients add
+                assert (await http.get(f"/v1/models/{name}{tag}")).json()["id"] == ident
+        for name in ("other:latest:latest", ":latest", "latest", "other:poet2:latest"):
+            assert_error(await http.get(f"/v1/models/{name}"), 404, "model_not_found")
         assert_error(await http.get("/v1/models/other:x"), 404, "model_not_found")
 
 

@@ -7,9 +7,15 @@ from unittest.mock import Mock
 
 import pytest
 import uvicorn
+from starlette.types import Message
 from uvicorn.server import ServerState
 
+from server.api.request_metrics import RequestMetrics
+from server.api.responses.run import Run
+from server.api.sending import send_in_pieces
 from server.api.slow_clients import slow_clients
+from server.config_http import HttpSettings
+from server.json_pieces import PIECE_BYTES
 from server.workers.client import STREAM_TOKENS
 from server.workers.messages import Generate
 from tests.api.harness import COMPLETIONS, Harness, serving
@@ -82,7 +88,7 @@ async def test_a_client_that_reads_on_or_leaves_in_time_is_not_cut(end: str) -> 
     loop = Mock()
     transport = Mock(**{"get_extra_info.return_value": None})
     config = uvicorn.Config(app=Mock(), log_config=None)
-    connection = slow_clients(60, 7)(config, ServerState(), {}, loop)
+    connection = slow_clients(HttpSettings(), RequestMetrics())(config, ServerState(), {}, loop)
     connection.connection_made(transport)
     deadline = loop.call_later.return_value = Mock()
     connection.pause_writing()
@@ -94,3 +100,49 @@ async def test_a_client_that_reads_on_or_leaves_in_time_is_not_cut(end: str) -> 
     transport.abort.assert_not_called()
     cut(why)
     transport.abort.assert_called_once_with()
+
+
+async def test_the_end_of_a_response_that_is_not_read_does_not_keep_its_connection() -> None:
+    """The buffer may hold too little to pause writing, or the connection be about to close."""
+    loop, transport = Mock(), Mock(**{"get_extra_info.return_value": None})
+    transport.is_closing.return_value = True
+    transport.get_write_buffer_size.return_value = 5
+    config = uvicorn.Config(app=Mock(), log_config=None)
+    settings = HttpSettings(slow_reader_seconds=7)
+    connection = slow_clients(settings, RequestMetrics())(config, ServerState(), {}, loop)
+    connection.connection_made(transport)
+    connection.on_response_complete()
+    (seconds, check, unread), _ = loop.call_later.call_args
+    assert (seconds, unread) == (7, 5)
+    transport.get_write_buffer_size.return_value = 4  # it reads, if slowly
+    check(unread)
+    (_, check, unread), _ = loop.call_later.call_args
+    assert unread == 4
+    transport.abort.assert_not_called()
+    check(unread)
+    transport.abort.assert_called_once_with()
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 5 * PIECE_BYTES])
+@pytest.mark.parametrize("more", [False, True])
+async def test_bodies_are_written_in_pieces(size: int, more: bool) -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    await send_in_pieces(send, {"type": "http.response.body", "body": body, "more_body": more})
+    assert b"".join(each["body"] for each in sent) == body
+    assert max(len(each["body"]) for each in sent) <= PIECE_BYTES
+    assert [each["more_body"] for each in sent] == [True] * (len(sent) - 1) + [more]
+
+
+async def test_a_follower_that_does_not_read_holds_a_piece_of_the_events() -> None:
+    run = Run("tenant", Mock(), is_streamed=True)
+    run.tell([{"type": "news", "delta": "x" * 1000}] * 5000)
+    run.end()
+    events = [events async for events in run.follow(-1, 60)]
+    assert max(map(len, events)) < PIECE_BYTES + 2000
+    assert b"".join(events).count(b"event: news") == 5000
+    assert b"".join(events).endswith(b"".join([each async for each in run.follow(4998, 60)]))

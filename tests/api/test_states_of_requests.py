@@ -58,7 +58,8 @@ async def test_the_state_after_an_answer(tmp_path: Path, stream: bool, include_u
     api = StatesHarness(tmp_path)
     base = await api.create(prompt="ab")
     body = {"prompt": "cd", "state_id": base["id"], "save_state": True, "stream": stream}
-    body["stream_options"] = {"include_usage": include_usage}
+    if stream:
+        body["stream_options"] = {"include_usage": include_usage}
     response = await api.call("POST", COMPLETIONS, json=body)
     if stream:
         *_, last, done = events(response.text)

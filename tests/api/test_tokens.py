@@ -90,9 +90,10 @@ async def test_what_else_a_chat_says_reaches_the_template(fields: dict[str, Any]
 @at_both
 async def test_apply_template(root: str) -> None:
     found = await asked(f"{root}/apply-template", messages=HELLO, model=MODEL)
-    assert found == {"prompt": "user: hé\n\nassistant:"}
+    prompt = "user: hé\n\nassistant:"
+    assert found == {"prompt": prompt, "tokens": IDS(prompt)}
     found = await asked(f"{root}/apply-template", messages=HELLO, add_generation_prompt=False)
-    assert found == {"prompt": "user: hé"}
+    assert found == {"prompt": "user: hé", "tokens": IDS("user: hé")}
 
 
 async def test_a_template_that_refuses_the_messages() -> None:

@@ -1,7 +1,11 @@
 """The turn after calls of tools: it goes on from the state of the answer, or from what was read."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
+from server.api.assistant.arguments import arguments_object
 from server.api.assistant.form import AnswerForm, opening_of
 from server.api.assistant.reader import AnswerReader
 from server.api.conversation import Conversation
@@ -20,7 +24,8 @@ from tests.api.answers import TOOLS
 from tests.tokenizer.test_request_template import QWEN
 
 USER = {"role": "user", "content": "Rain in Rome?"}
-CALL = call_text("weather", '{"city":"Rome","days":[1,2.50]}')
+ARGUMENTS = '{"city":"Rome","days":[1,2.50]}'
+CALL, HERMES_CALL = call_text("weather", ARGUMENTS, "g1"), call_text("weather", ARGUMENTS)
 ENCODE, DECODE = ByteTokenizer().encode, ByteTokenizer().decode
 TEMPLATES = {"rwkv": ChatTemplate(), "qwen": ChatTemplate(QWEN)}
 
@@ -34,7 +39,11 @@ def conversation(name, **variables):
 def answered(talk, text):
     """The choice with a text that has been generated."""
     opening = opening_of(talk.prompt())
-    form = AnswerForm(reasons=True, opening=opening, calls="hermes", continued=talk.continues)
+    syntax = TEMPLATES["qwen" if "<|im_start|>" in talk.prompt() else "rwkv"].call_syntax
+    names = tuple(tool["function"]["name"] for tool in TOOLS)
+    form = AnswerForm(
+        reasons=True, opening=opening, calls=syntax, continued=talk.continues, tool_names=names
+    )
     choice = GeneratedChoice([text], ENCODE(text), "stop", reader=AnswerReader(form))
     choice.reader.read(text, is_last=True)
     return choice
@@ -57,8 +66,8 @@ def read_ahead(talk, choice):
     ("name", "text"),
     [
         ("rwkv", f" {CALL}"),
-        ("rwkv", f" Let me see.\n{CALL}\n{call_text('time', '{}')}"),
-        ("qwen", CALL),
+        ("rwkv", f" Let me see.\n{CALL}\n{call_text('time', '{}', 'g1')}"),
+        ("qwen", HERMES_CALL),
     ],
 )
 def test_calls_come_back_byte_for_byte(name, text):
@@ -88,7 +97,23 @@ def test_calls_in_another_form_are_read_as_they_will_come_back(name):
     choice = answered(talk, '<tool_call>{"arguments":{"city": "Rome"}, "name":"weather"}')
     read = read_ahead(talk, choice)
     assert next_prompt(talk, choice).startswith(read)
-    assert '{"name": "weather", "arguments": {"city": "Rome"}}' in read
+    other = '{"name": "weather", "arguments": {"city": "Rome"}}'
+    assert (other if name == "qwen" else call_text("weather", '{"city":"Rome"}', "g1")) in read
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_arguments_are_read_as_clients_send_them_that_get_objects(name):
+    talk = replace(conversation(name), returns_objects=True)
+    choice = answered(
+        talk, '<tool_call>{"name":"weather","arguments":{"city" : "R\\u00f6m", "x":2.50}}'
+    )
+    calls = choice.answer.as_message()["tool_calls"]
+    arguments = json.dumps(arguments_object(calls[0]["function"]["arguments"]), ensure_ascii=False)
+    assert arguments == '{"city": "Röm", "x": 2.5}'
+    calls[0]["function"]["arguments"] = arguments
+    read = read_ahead(talk, choice)
+    assert next_prompt(talk, choice, tool_calls=calls).startswith(read)
+    assert "Röm" in read
 
 
 @pytest.mark.parametrize("content", ["It is", "  It is"])
@@ -110,7 +135,7 @@ def test_tools_are_not_shown_again_after_a_state():
         ChatTemplate(), TOOLS, {"enable_thinking": True, "reasoning_effort": "low"}
     )
     added = ContinuedTemplate(thinks).render([USER])
-    assert added == "\n\nUser: Rain in Rome? think a bit\n\nAssistant: <think"
+    assert added == "\n\nUser: Rain in Rome? (think a bit)\n\nAssistant: <think"
 
 
 def test_a_state_after_an_answer_has_its_calls():
@@ -119,8 +144,9 @@ def test_a_state_after_an_answer_has_its_calls():
 
 
 def test_an_answer_does_not_end_within_its_arguments():
-    text = call_text("weather", '{"city": "\\n\\nUser: a\\n\\nSystem: b"}')
-    assert not any(stop in text for stop in ChatTemplate().stop)
+    odd = '{"city": "\\n\\nUser: a\\n\\nSystem: b"}'
+    texts = call_text("weather", odd), call_text("weather", odd.replace("\\n", "\n"), "g1")
+    assert not any(stop in text for stop in ChatTemplate().stop for text in texts)
 
 
 def test_a_message_that_the_template_changes_cannot_be_continued():

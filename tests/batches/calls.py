@@ -9,7 +9,7 @@ import msgspec
 from server.batches.records import Answer, Batch, Owner, TokenUse
 from server.batches.runner import BatchRunner
 from server.batches.store import BatchStore
-from tests.batches.stored import lines_of
+from tests.batches.stored import lines_of, no_bound
 from tests.fakes import PATIENCE
 
 OK = Answer(status_code=200, request_id="req", body=b'{"a":1}', tokens=TokenUse(3, 2, 1, 0))
@@ -62,7 +62,7 @@ class Calls:
 
 @asynccontextmanager
 async def running(store: BatchStore, calls: Calls, lines: int = 2) -> AsyncIterator[BatchRunner]:
-    runner = BatchRunner(store, calls, lines, 1000, 10_000, calls.sleep)
+    runner = BatchRunner(store, calls, lines, 1000, 10_000, no_bound, calls.sleep)
     runner.start()
     try:
         async with asyncio.timeout(PATIENCE):

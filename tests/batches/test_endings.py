@@ -8,12 +8,17 @@ import msgspec
 import pytest
 
 from server.batches.lines import LineReader
-from server.batches.records import BatchesUnavailableError, TokenUse
+from server.batches.records import (
+    BatchesUnavailableError,
+    NoRoomError,
+    TokenUse,
+    UnknownBatchError,
+)
 from server.batches.store import BatchStore
 from server.batches.turns import Turns
 from server.batches.work import BatchWork
 from tests.batches.calls import OK, Calls, custom_ids, over, running
-from tests.batches.stored import ENDPOINT, FakeTime, add_batch, lines_of, open_store
+from tests.batches.stored import ENDPOINT, FakeTime, add_batch, lines_of, no_bound, open_store
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +27,7 @@ async def test_a_batch_that_is_over_by_now_is_not_begun_again(store: BatchStore)
     batch, calls = add_batch(store, 1), Calls()
     async with running(store, calls):
         done = await over(store, batch)
-    reader, turns = LineReader(ENDPOINT, 9, 9999), Turns(1)
+    reader, turns = LineReader(ENDPOINT, 9, 9999, no_bound), Turns(1)
     before = msgspec.structs.replace(batch, status="in_progress", total=1)
     await BatchWork(before, store, reader, calls, turns, turns, 1).run()
     assert len(calls.prompts) == 1
@@ -120,12 +125,12 @@ async def test_answers_wait_for_room(tmp_path: Path, caplog: pytest.LogCaptureFi
     store, calls = open_store(tmp_path, limit_bytes=1400), Calls()
     batch = add_batch(store, 3)
     ballast = store.files.add("me", "ballast", "user_data", (tmp_path / "batches.lock").open("rb"))
-    store.files.reserve("me", 1000)
+    store.room.grow_upload("me", 1000)
     real_sleep = calls.sleep
 
     async def sleep(seconds: float) -> None:
         if len(calls.slept) == 3:
-            store.files.release("me", 1000)
+            store.room.end_upload("me", 1000)
         await real_sleep(seconds)
 
     calls.sleep = sleep  # type: ignore[method-assign]
@@ -188,3 +193,70 @@ async def test_batches_are_forgotten_some_time_after_their_end(tmp_path: Path) -
     store.sweep()
     assert store.list("me", 9) == ([second], False)
     store.close()
+
+
+@pytest.mark.parametrize("when", ["validating", "computing", "waiting for room", "over"])
+async def test_a_batch_that_is_deleted_ends_and_others_go_on(
+    store: BatchStore, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    calls = Calls(held=when in ("computing", "validating"))
+    batch = add_batch(store, 5)
+    full = when == "waiting for room"
+    monkeypatch.setattr(store.room, "check_answer", fail_with_no_room if full else lambda *_: None)
+    async with running(store, calls) as runner:
+        if when == "computing":
+            await calls.until(2)
+        elif when == "over":
+            await over(store, batch)
+        elif when == "waiting for room":
+            while not calls.slept:
+                await asyncio.sleep(0.002)
+        store.remove("me", batch.id)
+        runner.wake()
+        with pytest.raises(UnknownBatchError):
+            store.get("me", batch.id)
+        while runner._works:
+            await asyncio.sleep(0.002)
+        assert calls.running == 0
+        monkeypatch.undo()
+        other = add_batch(store, 2, "they")
+        runner.wake()
+        calls.release()
+        assert (await over(store, other)).status == "completed"
+    assert store.list("me", 9) == ([], False)
+    with store._database.reading() as db:
+        assert db.execute("SELECT count(*) FROM results").fetchone() == (0,)
+    # Its files are files like others.
+    left = {file.purpose for file in store.files.list("me", 9)[0]}
+    assert left == ({"batch", "batch_output"} if when == "over" else {"batch"})
+    for file in store.files.list("me", 9)[0]:
+        store.files.remove("me", file.id)
+
+
+def fail_with_no_room(*_: Any) -> None:
+    raise NoRoomError("none")
+
+
+async def test_only_its_owner_deletes_a_batch(store: BatchStore) -> None:
+    batch = add_batch(store, 1)
+    for tenant, ident in (("they", batch.id), ("me", "batch_none")):
+        with pytest.raises(UnknownBatchError):
+            store.remove(tenant, ident)
+    store.remove("me", batch.id)
+    with pytest.raises(UnknownBatchError):
+        store.remove("me", batch.id)
+
+
+async def test_a_page_of_batches_ends_where_its_bytes_do(
+    store: BatchStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.batches.store.PAGE_BYTES", 900)
+    idents = [add_batch(store, 1).id for _ in range(7)]
+    found: list[str] = []
+    pages, has_more = 0, True
+    while has_more:
+        page, has_more = store.list("me", 100, found[-1] if found else "")
+        found += [batch.id for batch in page]
+        pages += 1
+    assert found == idents[::-1]
+    assert 3 <= pages <= 7

@@ -50,22 +50,38 @@ def test_a_removed_file_leaves_the_disk_and_makes_room(tmp_path: Path) -> None:
     store = open_store(tmp_path, limit_bytes=10)
     file = add_file(store, b"x" * 8)
     with pytest.raises(NoRoomError, match=r"batches\.limit_bytes = 10"):
-        store.files.reserve("me", 3)
+        store.begin_upload("me", 3)
     store.files.remove("me", file.id)
     assert names(tmp_path) == set()
     with pytest.raises(UnknownFileError):
         store.files.get("me", file.id)
-    store.files.reserve("me", 10)
+    store.begin_upload("me", 10)
     store.close()
 
 
-def test_what_is_being_uploaded_counts_until_it_is_there(tmp_path: Path) -> None:
+def test_what_has_come_of_an_upload_counts_until_it_is_there(tmp_path: Path) -> None:
     store = open_store(tmp_path, limit_bytes=10)
-    store.files.reserve("me", 6)
+    for _ in range(3):
+        store.begin_upload("me", 10)  # what is announced counts nothing
+    store.room.grow_upload("me", 6)
     with pytest.raises(NoRoomError):
-        store.files.reserve("me", 5)
-    store.files.release("me", 6)
-    store.files.reserve("me", 5)
+        store.room.grow_upload("me", 5)
+    with pytest.raises(NoRoomError):
+        store.begin_upload("they", 5)
+    store.begin_upload("they", 4)
+    store.room.end_upload("me", 6)
+    store.room.grow_upload("me", 5)
+    store.close()
+
+
+def test_uploads_that_are_under_way_count_as_files(tmp_path: Path) -> None:
+    store = open_store(tmp_path, max_files=2)
+    store.begin_upload("me", 0)
+    store.begin_upload("they", 0)
+    with pytest.raises(NoRoomError, match=r"there are 2 files, of batches\.max_files = 2"):
+        store.begin_upload("me", 0)
+    store.room.end_upload("they", 0)
+    store.begin_upload("me", 0)
     store.close()
 
 
@@ -74,7 +90,7 @@ def test_there_are_only_so_many_files(tmp_path: Path) -> None:
     for tenant in ("me", "they"):
         add_file(store, b"", tenant)
     with pytest.raises(NoRoomError, match=r"batches\.max_files = 2"):
-        store.files.reserve("me", 0)
+        store.begin_upload("me", 0)
     store.close()
 
 

@@ -1,15 +1,17 @@
 """What is computed, in which order, how often, and when it is given up."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from server.batches.lines import Line, LineReader, Place
 from server.batches.records import TokenUse
 from server.batches.runner import AT_ONCE, BatchRunner
 from server.batches.store import BatchStore
 from server.batches.work import ATTEMPTS
 from tests.batches.calls import BROKEN, BUSY, OK, WRONG, Calls, custom_ids, over, running
-from tests.batches.stored import add_batch, lines_of
+from tests.batches.stored import add_batch, lines_of, no_bound
 from tests.fakes import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -44,6 +46,33 @@ async def test_tenants_take_turns_however_many_lines_one_has(store: BatchStore) 
     tenants = "".join(prompt[0] for prompt in calls.prompts)
     mixed = tenants[tenants.index("B") : tenants.rindex("B")]
     assert mixed.count("A") <= 2 * mixed.count("B")
+
+
+async def test_only_lines_that_have_their_turn_are_in_memory(
+    store: BatchStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    read = LineReader.read
+
+    def counting_read(reader: LineReader, path: Path, place: Place) -> Line:
+        reads.append(place.number)
+        return read(reader, path, place)
+
+    monkeypatch.setattr(LineReader, "read", counting_read)
+    batches, calls = [add_batch(store, 5, tenant) for tenant in "ABC"], Calls(held=True)
+    first_tries = {f"{tenant} {number}" for tenant in "ABC" for number in (1, 3)}
+    calls.script = lambda prompt: (
+        BUSY if calls.prompts.count(prompt) == 1 and (prompt in first_tries) else None
+    )
+    async with running(store, calls, lines=2):
+        await calls.until(2)
+        for _ in range(50):
+            await asyncio.to_thread(lambda: None)
+        assert len(reads) == 2
+        calls.release()
+        for batch in batches:
+            assert (await over(store, batch)).completed == 5
+    assert len(reads) == len(calls.prompts) == 15 + len(first_tries)
 
 
 async def test_so_many_lines_are_computed_at_once_of_all_batches(store: BatchStore) -> None:
@@ -108,7 +137,7 @@ async def test_one_that_waits_leaves_its_turn_to_others(store: BatchStore) -> No
 @pytest.mark.parametrize("ticks", range(5))
 async def test_it_stops_also_when_there_is_news_just_then(store: BatchStore, ticks: int) -> None:
     async with asyncio.timeout(PATIENCE):
-        runner = BatchRunner(store, Calls(), 1, 1000, 10_000)
+        runner = BatchRunner(store, Calls(), 1, 1000, 10_000, no_bound)
         runner.start()
         batch = add_batch(store, 1)
         runner.wake()

@@ -4,13 +4,15 @@ import itertools
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from server.bench import program
 from server.bench.ceilings import Ceilings, Work, spans_of, work_of
-from server.bench.random_weights import random_weights
+from server.bench.random_weights import random_weights, weights_bytes
 from server.kernels import ceilings as kernels
 from server.kernels.team import Team
 from server.model.initialize import SHAPES, design
@@ -132,3 +134,29 @@ def test_what_the_user_got_wrong_is_said(arguments, message):
     assert result.returncode == 2
     assert message in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", ["int4", "int8", "float32"])
+def test_what_does_not_fit_the_memory_is_said_before_it_is_made(shape, dtype, monkeypatch, capsys):
+    needed = weights_bytes(shape, "rwkv7", dtype)
+    monkeypatch.setattr(program, "available_bytes", lambda: needed - 1)
+    tracemalloc.start()
+    try:
+        assert program.main(["--shape", shape, "--dtype", dtype, "--threads", "1"]) == 2
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: --shape {shape}: {dtype} weights need ")
+    assert "use --dtype int4 or a smaller shape" in line
+
+
+def test_the_bytes_of_a_shape_are_counted(tiny):
+    for dtype in ("int4", "int8", "bfloat16", "float32"):
+        _, weights = random_weights(tiny, "rwkv7", dtype)
+        arrays = [a for part in weights for a in (part if isinstance(part, tuple) else (part,))]
+        assert sum(array.nbytes for array in arrays) == weights_bytes(tiny, "rwkv7", dtype)
+    # 13.3 billion parameters, the head in 8 bits, scales, the embedding in 16
+    assert 13e9 / 2 < weights_bytes("13.3b", "rwkv7", "int4") < 9e9
+    assert 13e9 < weights_bytes("13.3b", "rwkv7", "int8") < 15e9

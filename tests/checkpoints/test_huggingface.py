@@ -185,8 +185,10 @@ def test_shards_that_do_not_fit_their_index(tmp_path, v7):
 
 
 def test_links_out_of_the_folder_are_what_the_hub_makes(tmp_path, v7):
-    blobs = write_folder(tmp_path / "blobs", fla7(v7), CONFIG, shards=2)
-    snapshot = tmp_path / "models--me--tiny-7" / "snapshots" / ("0" * 40)
+    repository = tmp_path / "models--me--tiny-7"
+    repository.mkdir()
+    blobs = write_folder(repository / "blobs", fla7(v7), CONFIG, shards=2)
+    snapshot = repository / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)
     for blob in blobs.iterdir():
         (snapshot / blob.name).symlink_to(blob)

@@ -13,8 +13,11 @@ from tests.checkpoints.gguf_files import RWKV7, STRING, entry, gguf, vocabulary
 def test_file_and_folder(tmp_path):
     checkpoint = tmp_path / "rwkv7-g1-0.1b.pth"
     checkpoint.write_bytes(b"")
-    assert locate(str(checkpoint)) == ModelFiles("rwkv7-g1-0.1b", checkpoint)
-    assert locate(str(tmp_path)) == ModelFiles(tmp_path.name, checkpoint)
+    assert locate(str(checkpoint)) == ModelFiles(
+        "rwkv7-g1-0.1b", checkpoint, names=("rwkv7-g1-0.1b",)
+    )
+    folder = tmp_path.name
+    assert locate(str(tmp_path)) == ModelFiles(folder, checkpoint, names=(folder,))
     assert locate(str(tmp_path), "world").tokenizer == "world"
     (tmp_path / "tokenizer.json").write_text("{}")
     assert locate(str(tmp_path)).tokenizer == str(tmp_path / "tokenizer.json")
@@ -47,7 +50,9 @@ def test_gguf_brings_its_tokenizer_and_template(tmp_path):
     template = entry("tokenizer.chat_template", STRING, "{{ inside }}")
     path.write_bytes(gguf([*vocabulary(["<s>", "a"]), template]))
     files = locate(str(tmp_path))
-    assert files == ModelFiles(tmp_path.name, path, str(path), "{{ inside }}")
+    assert files == ModelFiles(
+        tmp_path.name, path, str(path), "{{ inside }}", names=(tmp_path.name,)
+    )
     (tmp_path / "tokenizer.json").write_text("{}")
     assert locate(str(path)).tokenizer == str(path)
     assert locate(str(path), "world").tokenizer == "world"
@@ -108,5 +113,8 @@ def test_choose_tokenizer(tmp_path):
     with pytest.raises(CheckpointError, match=r"50277 tokens \(Pile, Raven\) needs 20B_tokenizer"):
         choose_tokenizer(files, 50_277)
     (tmp_path / "20B_tokenizer.json").write_text("{}")
-    assert choose_tokenizer(files, 50_277) == str(tmp_path / "20B_tokenizer.json")
+    for size in (50_277, 50_288, 50_304):  # RWKV-7 of the Pile is padded
+        assert choose_tokenizer(files, size) == str(tmp_path / "20B_tokenizer.json")
+    with pytest.raises(CheckpointError, match="50305 does not tell the tokenizer"):
+        choose_tokenizer(files, 50_305)
     assert choose_tokenizer(ModelFiles("m", tmp_path, "x.json"), 256) == "x.json"

@@ -5,7 +5,8 @@ import pytest
 from server.conversations.conversation_store import ConversationStore
 from server.conversations.database import open_postgres, open_sqlite
 from server.conversations.response_store import ResponseStore
-from server.conversations.threads import Bounds, Threads
+from server.conversations.room import Bounds
+from server.conversations.threads import Threads
 from tests.conversations.postgres_server import running_postgres
 
 
@@ -24,11 +25,11 @@ class Stores:
         self.opened = []
         self.open()
 
-    def open(self, limit=1000, limit_bytes=1 << 20, ttl_seconds=0):
+    def open(self, limit=1000, limit_bytes=1 << 20, ttl_seconds=0, **others):
         """Once more, with other bounds."""
         self.database = self.open_database()
         self.opened.append(self.database)
-        bounds = Bounds(limit, limit_bytes, ttl_seconds)
+        bounds = Bounds(limit, limit_bytes, ttl_seconds, **others)
         threads = Threads(self.database, bounds, lambda: self.time)
         self.responses, self.conversations = ResponseStore(threads), ConversationStore(threads)
 

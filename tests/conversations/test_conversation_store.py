@@ -2,8 +2,15 @@
 
 import pytest
 
+from server.conversations.reading import to_json
 from server.conversations.records import Page, UnknownConversationError, UnknownItemError
 from tests.conversations.turns import ALL, item, texts
+
+
+def listed(stores, ident, page):
+    found = stores.conversations.items("me", ident, page)
+    assert found.idents == [each["id"] for each in found.items]
+    return found.items, found.has_more
 
 
 def test_a_conversation_is_what_it_was_made_with(stores):
@@ -12,7 +19,7 @@ def test_a_conversation_is_what_it_was_made_with(stores):
     assert conversation.id.startswith("conv_")
     assert conversation.created == stores.time
     assert stores.conversations.get("me", conversation.id) == conversation
-    assert stores.conversations.item("me", conversation.id, first["id"]) == first
+    assert stores.conversations.item("me", conversation.id, first["id"]) == to_json(first)
     changed = stores.conversations.update("me", conversation.id, {"topic": "y"})
     assert changed.metadata == {"topic": "y"}
     stores.open()
@@ -21,12 +28,11 @@ def test_a_conversation_is_what_it_was_made_with(stores):
 
 def test_items_are_listed_added_and_removed(stores):
     ident = stores.conversations.add("me", {}, []).id
-    assert stores.conversations.items("me", ident, ALL) == ([], False)
+    assert listed(stores, ident, ALL) == ([], False)
     added = [item(text) for text in "abcd"]
     stores.conversations.add_items("me", ident, added)
-    assert stores.conversations.items("me", ident, Page(2)) == (added[:1:-1], True)
-    rest = stores.conversations.items("me", ident, Page(2, added[2]["id"]))
-    assert rest == (added[1::-1], False)
+    assert listed(stores, ident, Page(2)) == (added[:1:-1], True)
+    assert listed(stores, ident, Page(2, added[2]["id"])) == (added[1::-1], False)
     assert stores.conversations.remove_item("me", ident, added[1]["id"]).id == ident
     assert texts(stores.conversations.context("me", ident).items) == ["a", "c", "d"]
     for missing in (added[1]["id"], "nothing"):

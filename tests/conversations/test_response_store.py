@@ -2,16 +2,20 @@
 
 import threading
 
+import msgspec
 import pytest
 
+from server.conversations.reading import item_of, to_json
 from server.conversations.records import (
+    Context,
+    NewResponse,
     Page,
     Unfinished,
     UnknownConversationError,
     UnknownItemError,
     UnknownResponseError,
 )
-from tests.conversations.turns import ALL, add, history, inputs, item, new, texts
+from tests.conversations.turns import ALL, add, history, inputs, item, new, response, texts
 
 
 def test_a_response_has_read_all_that_it_goes_on_from(stores):
@@ -19,7 +23,7 @@ def test_a_response_has_read_all_that_it_goes_on_from(stores):
     add(stores, "two", "b", "c", after="one")
     add(stores, "branch", "d", after="one", outputs=("no", "yes"))
     add(stores, "other", "x")
-    assert stores.responses.get("me", "two") == {"id": "two", "status": "completed"}
+    assert response(stores, "two") == {"id": "two", "status": "completed"}
     assert inputs(stores, "two") == ["a", "ok", "b", "c"]
     assert history(stores, "two") == ["a", "ok", "b", "c", "ok"]
     assert history(stores, "branch") == ["a", "ok", "d", "no", "yes"]
@@ -33,9 +37,9 @@ def test_input_items_come_in_pages(stores):
         found, after, has_more = [], "", True
         while has_more:
             page = Page(3, after, newest_first)
-            items, has_more = stores.responses.input_items("me", "two", page)
-            found += texts(items)
-            after = items[-1]["id"]
+            part = stores.responses.input_items("me", "two", page)
+            found += texts(part.items)
+            after, has_more = part.idents[-1], part.has_more
         assert found == expected
     with pytest.raises(UnknownItemError):
         stores.responses.input_items("me", "two", Page(3, "nothing"))
@@ -43,10 +47,10 @@ def test_input_items_come_in_pages(stores):
 
 def test_what_others_have_is_not_there(stores):
     add(stores, "one", "a")
-    (kept,) = stores.responses.input_items("me", "one", ALL)[0]
+    (kept,) = stores.responses.input_items("me", "one", ALL).items
     assert stores.responses.find_items("me", [kept["id"]]) == {kept["id"]: kept}
     assert stores.responses.find_items("them", [kept["id"]]) == {}
-    for method in ("get", "context", "remove"):
+    for method in ("read", "read_about", "get_unfinished", "context", "remove"):
         for tenant, ident in (("them", "one"), ("me", "o\0ne"), ("me", "")):
             with pytest.raises(UnknownResponseError):
                 getattr(stores.responses, method)(tenant, ident)
@@ -62,11 +66,11 @@ def test_a_removed_response_stays_as_the_history_of_others_and_no_longer(stores)
     add(stores, "one", "a")
     add(stores, "two", "b", after="one")
     add(stores, "three", "c", after="two")
-    (first, *_), _ = stores.responses.input_items("me", "one", ALL)
+    first, *_ = stores.responses.input_items("me", "one", ALL).items
     for ident in ("one", "two"):
         stores.responses.remove("me", ident)
         with pytest.raises(UnknownResponseError):
-            stores.responses.get("me", ident)
+            response(stores, ident)
     assert history(stores, "three") == ["a", "ok", "b", "ok", "c", "ok"]
     stores.responses.remove("me", "three")
     assert not stores.responses.find_items("me", [first["id"]])
@@ -86,11 +90,11 @@ def test_a_response_of_a_conversation_adds_to_it_and_reads_what_was_there(stores
     add(stores, "aside", "c", after="one")
     assert history(stores, "aside") == ["begin", "a", "ok", "c", "ok"]
     stores.responses.remove("me", "two")
-    found, _ = stores.conversations.items("me", conversation, ALL)
+    found = stores.conversations.items("me", conversation, ALL).items
     assert texts(found) == ["begin", "a", "ok", "between", "b", "ok"]
     stores.conversations.remove("me", conversation)
     with pytest.raises(UnknownResponseError):
-        stores.responses.get("me", "one")
+        response(stores, "one")
     with pytest.raises(UnknownConversationError):
         stores.responses.add("me", context, new("three", "c"))
 
@@ -100,15 +104,18 @@ def test_who_makes_a_response_and_who_cancels_it_agree(stores):
     context = stores.conversations.context("me", conversation)
     for ident in ("made", "cancelled"):
         stores.responses.add("me", context, new(ident, ident, status="queued", request={"a": 1}))
+        unfinished = stores.responses.get_unfinished("me", ident)
+        assert unfinished == {"id": ident, "status": "queued"}
     assert stores.responses.advance({"id": "made", "status": "in_progress"})
     assert stores.responses.advance({"id": "cancelled", "status": "cancelled"})
     for ident in ("made", "cancelled"):
         is_first = stores.responses.advance({"id": ident, "status": "completed"}, [item("ok")])
         assert is_first == (ident == "made")
-        assert stores.responses.get("me", ident)["status"] == (
+        assert response(stores, ident)["status"] == (
             "completed" if ident == "made" else "cancelled"
         )
-    found, _ = stores.conversations.items("me", conversation, ALL)
+        assert stores.responses.get_unfinished("me", ident) is None
+    found = stores.conversations.items("me", conversation, ALL).items
     assert texts(found) == ["made", "ok"]
     assert not stores.responses.advance({"id": "unknown", "status": "completed"})
 
@@ -149,3 +156,18 @@ def test_claims_of_two_servers_do_not_overlap(stores):
     for server in servers:
         server.join()
     assert sorted(claimed) == sorted(f"r{number}" for number in range(20))
+
+
+def test_log_probabilities_of_long_items_stay_json(stores):
+    logprobs = [{"token": "é", "logprob": -1.5, "bytes": None, "top_logprobs": []}] * 2000
+    part = {"type": "output_text", "text": "hé", "annotations": [{"a": 1}], "logprobs": logprobs}
+    long = item("x") | {"role": "assistant", "content": [part, part | {"logprobs": []}]}
+    stores.responses.add("me", Context(), NewResponse({"id": "one", "status": "completed"}, [long]))
+    (read,) = stores.responses.context("me", "one")[0].items
+    assert read["content"][0] | {"logprobs": logprobs} == part
+    assert [type(each["logprobs"]) for each in read["content"]] == [msgspec.Raw] * 2
+    (again,) = stores.responses.find_items("me", [long["id"]]).values()
+    # Kept again they are the same bytes.
+    assert to_json(again) == to_json(read) == to_json(long)
+    plain = item("x") | {"content": "x" * 100_000, "extra": [1, {"b": None}]}
+    assert item_of(to_json(plain)) == plain

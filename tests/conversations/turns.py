@@ -1,6 +1,7 @@
 """Responses and items that say little."""
 
 import itertools
+import json
 
 from server.conversations.records import Context, NewResponse, Page
 
@@ -30,10 +31,15 @@ def add(stores, ident, *inputs, after="", tenant="me", **fields):
     stores.responses.add(tenant, context, new(ident, *inputs, **fields))
 
 
+def response(stores, ident, tenant="me"):
+    """What is kept of a response."""
+    return json.loads(stores.responses.read(tenant, ident))
+
+
 def history(stores, ident, tenant="me"):
     """What one reads that goes on from a response."""
     return texts(stores.responses.context(tenant, ident)[0].items)
 
 
 def inputs(stores, ident, page=ALL, tenant="me"):
-    return texts(stores.responses.input_items(tenant, ident, page)[0])
+    return texts(stores.responses.input_items(tenant, ident, page).items)

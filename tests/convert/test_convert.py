@@ -49,6 +49,14 @@ def test_through_gguf_and_back_is_exact(tmp_path, generation):
     )
 
 
+@pytest.mark.parametrize(("name", "format"), [("b.gguf", "gguf"), ("folder", "huggingface")])
+def test_formats_without_a_deep_embedding_refuse_it_by_name(tmp_path, name, format):
+    source = write_model(tmp_path / "a.safetensors", random_model("rwkv7a"))
+    with pytest.raises(CheckpointError, match=rf"RWKV-7a does not fit format {format}"):
+        run(source, tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
 @pytest.mark.parametrize("shard_bytes", [1 << 40, 20_000])
 def test_through_a_folder_and_back_is_exact(tmp_path, monkeypatch, shard_bytes):
     monkeypatch.setattr(writers, "SHARD_BYTES", shard_bytes)

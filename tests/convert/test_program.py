@@ -96,7 +96,7 @@ def test_a_full_disk_is_one_line(model, tmp_path, name):
     assert names(tmp_path) == ["a.safetensors"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("name", ["b.safetensors", "folder"])
 def test_ctrl_c_leaves_nothing(tmp_path, name, number):
     # Large enough to be caught in the middle.
@@ -108,7 +108,7 @@ def test_ctrl_c_leaves_nothing(tmp_path, name, number):
     os.killpg(program.pid, number)
     _, err = program.communicate(timeout=60)
     assert program.returncode == 130
-    assert err == "interrupted; nothing was written\n"
+    assert err.splitlines()[-1] == "interrupted; nothing was written"
     assert names(tmp_path) == ["a.safetensors"]
 
 

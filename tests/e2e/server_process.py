@@ -18,16 +18,23 @@ START_SECONDS = 240  # the kernels may have to be compiled first
 STOP_SECONDS = 30
 
 
+PROGRAM = (sys.executable, "-m", "server")
+
+
 class ServerProcess:
     """Starts `python -m server serve ARGS --port 0`; a context that ends what it started."""
 
-    def __init__(self, *args, **environment):
-        """Cached states are kept in a folder of its own, unless the environment names one."""
+    def __init__(self, *args, program=PROGRAM, folder=ROOT, **environment):
+        """What it keeps lies in a folder of its own, unless the environment names others.
+
+        Two servers cannot share the files and batches, and tests let servers overlap.
+        """
         self._folder = tempfile.TemporaryDirectory(prefix="rwkv-server-test-")
         environment.setdefault("RWKV_SERVER_CACHE_DIRECTORY", self._folder.name)
+        environment.setdefault("XDG_DATA_HOME", self._folder.name)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "server", "serve", *args, "--port", "0"],
-            cwd=ROOT,
+            [*program, "serve", *args, "--port", "0"],
+            cwd=folder,
             env={**os.environ, **{name: str(value) for name, value in environment.items()}},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -64,13 +71,16 @@ class ServerProcess:
         return self
 
     def wait_for_line(self, text, start, times=1):
-        """Wait until one, or more, of self.lines[start:] have the text."""
+        """Wait until one, or more, of self.lines[start:] have the text. Returns them."""
 
-        def is_there():
-            return sum(text in line for line in self.lines[start:]) >= times
+        def found():
+            lines = [line for line in self.lines[start:] if text in line]
+            return lines if len(lines) >= times else None
 
         with self._more_lines:
-            assert self._more_lines.wait_for(is_there, START_SECONDS), self.lines
+            lines = self._more_lines.wait_for(found, START_SECONDS)
+            assert lines, self.lines
+            return lines
 
     @property
     def pid(self):

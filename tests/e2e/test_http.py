@@ -27,7 +27,7 @@ def test_stream_framing(server):
     [
         ("/v1/completions", b"{", 400, None),
         ("/v1/completions", b'{"prompt": "x", "temperature": "hot"}', 400, "temperature"),
-        ("/v1/completions", b'{"prompt": ""}', 400, "prompt"),
+        ("/v1/completions", b'{"prompt": 5}', 400, "prompt"),
         ("/v1/completions", b'{"prompt": [999999]}', 400, "prompt"),
         ("/v1/chat/completions", b'{"messages": []}', 400, "messages"),
         ("/v1/chat/completions", b"[]", 400, None),

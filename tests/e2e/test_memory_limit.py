@@ -13,11 +13,15 @@ from tests.e2e.test_recovery import COMMON, COMPLETIONS, read_all
 
 pytestmark = pytest.mark.slow
 
-# One arena, or glibc keeps address space in reserve that a limit does not take away.
-SETTINGS = {"MALLOC_ARENA_MAX": 1, "RWKV_SERVER_CACHE_MEMORY_BYTES": 0}
 MARGIN = 12 << 20
 LARGE = [1] * 4_000_000
 """A prompt whose list of ids alone has more than the margin."""
+# One arena, or glibc keeps address space in reserve that a limit does not take away.
+SETTINGS = {
+    "MALLOC_ARENA_MAX": 1,
+    "RWKV_SERVER_CACHE_MEMORY_BYTES": 0,
+    "RWKV_SERVER_HTTP_MAX_BODY_VALUES": len(LARGE),
+}
 
 
 class MemoryLimit:
@@ -82,7 +86,7 @@ def test_a_request_that_takes_all_memory_is_refused_and_others_go_on():
 
 def test_workers_that_have_no_memory_to_start_are_waited_for_and_other_models_go_on(tmp_path):
     path = tmp_path / "b.safetensors"
-    assert run_cli("init", "--layers", "1", "--dim", "64", str(path))[0] == 0
+    assert run_cli("init", "--layers", "1", "--dim", "64", "--vocab-size", "256", str(path))[0] == 0
     config = tmp_path / "server.toml"
     config.write_text(f"[models.b]\npath = '{path}'\n")
     with (

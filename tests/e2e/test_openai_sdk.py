@@ -121,4 +121,6 @@ def test_models_and_errors(client):
         chat(client, max_tokens=10**9)
     assert caught.value.param == "max_tokens"
     with pytest.raises(openai.BadRequestError):
-        client.completions.create(model=MODEL, prompt="")
+        client.completions.create(model=MODEL, prompt="a", extra_body={"stop_regex": "x"})
+    begun = client.completions.create(model=MODEL, prompt="", max_tokens=3)
+    assert begun.usage.prompt_tokens == 1  # the token between documents

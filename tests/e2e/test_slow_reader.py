@@ -32,7 +32,7 @@ def open_slowly(url):
     connection.settimeout(START_SECONDS)
     connection.connect((host, int(port)))
     content = json.dumps(BODY | {"stream": True}).encode()
-    head = "POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+    head = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     connection.sendall(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
     stream = connection.makefile("rb", buffering=0)
     assert b" 200 " in stream.readline()

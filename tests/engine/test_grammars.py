@@ -184,6 +184,7 @@ def test_an_output_that_this_vocabulary_cannot_write_is_an_error(engine):
         {"allowed_token_ids": (ord("x"),)},
         {"logit_bias": ((ord("a"), NEVER),)},
         {"min_tokens": 1, "stop_token_ids": (ord("a"),)},
+        {"bad_words": ("a",)},
     ],
 )
 def test_a_grammar_whose_tokens_the_request_bans_is_an_error_of_the_request(engine, bans):

@@ -1,13 +1,17 @@
 """The process that checks grammars: what it says, and what it survives."""
 
 import asyncio
+import errno
 import gc
+import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from server import bounded_child
 from server.grammars import checker as module
 from server.grammars.checker import MAX_BYTES, CheckerBusyError, GrammarChecker
 from server.grammars.forms import GrammarError, json_grammar, regex_grammar
@@ -38,6 +42,11 @@ def schema_of(depth, make):
     return {"$defs": definitions | {f"d{depth}": {"type": "null"}}, "$ref": "#/$defs/d0"}
 
 
+def as_it_is(schema):
+    """A grammar of a schema as the compiler gets it from who writes one in its form."""
+    return json.dumps({"grammars": [{"json_schema": schema}]})
+
+
 async def test_what_is_right_comes_back(checker):
     for grammar in (json_grammar({"type": "object"}), regex_grammar("[a-z]+"), 'start: "a"'):
         assert await checker.check(grammar) == grammar
@@ -48,18 +57,16 @@ async def test_what_is_right_comes_back(checker):
 @pytest.mark.parametrize(
     ("grammar", "why"),
     [
-        (json_grammar({"type": "array", "uniqueItems": True}), "uniqueItems"),
-        (json_grammar({"type": "array", "contains": {}}), "contains"),
-        (json_grammar({"not": {}}), "not"),
-        (json_grammar({"if": {}, "then": {}}), '"if", "then"'),
-        (json_grammar({"oneOf": [{"type": "integer"}, {"type": "number"}]}), "oneOf"),
-        (json_grammar({"type": "string", "format": "zzz"}), "zzz"),
-        (json_grammar({"type": "string", "pattern": "(?=a)b"}), "look-around"),
-        (json_grammar({"type": "foo"}), "foo"),
-        (json_grammar({"properties": 3}), "properties"),
-        (json_grammar({"enum": []}), "Unsatisfiable"),
+        (as_it_is({"type": "array", "uniqueItems": True}), "uniqueItems cannot be kept"),
+        (as_it_is({"if": {}, "then": {}}), "cannot be kept"),
+        (as_it_is({"oneOf": [{"type": "integer"}, {"type": "number"}]}), "oneOf"),
+        (as_it_is({"type": "string", "format": "zzz"}), "zzz"),
+        (as_it_is({"type": "string", "pattern": "(?=a)b"}), "look-around"),
+        (as_it_is({"type": "foo"}), "foo"),
+        (as_it_is({"properties": 3}), "properties"),
+        (as_it_is({"enum": []}), "no output is possible"),
         (json_grammar({"minLength": 5, "maxLength": 2, "type": "string"}), "minLength"),
-        (json_grammar({"$ref": "http://127.0.0.1:1/schema"}), "127.0.0.1"),
+        (as_it_is({"$ref": "http://127.0.0.1:1/schema"}), "127.0.0.1"),
         (json_grammar({"$ref": "#"}), "no output"),
         (regex_grammar(r"(a)\1"), "backreferences"),
         (regex_grammar("["), "unclosed"),
@@ -106,26 +113,71 @@ async def test_regexes_that_explode_elsewhere_are_nothing_special(checker, regex
 async def test_a_long_one_is_refused_without_a_process():
     unused = GrammarChecker()
     assert str(MAX_BYTES) in await refusal(unused, "é" * (MAX_BYTES // 2 + 1))
-    assert unused._process is None
+    assert not unused._child.is_running
 
 
 async def test_the_process_is_started_again_and_answers_are_kept():
     checker = GrammarChecker()
     await checker.check('start: "a"')
-    os.kill(checker._process.pid, signal.SIGKILL)
-    checker._process.wait()
+    process = checker._child._process
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
     assert await checker.check('start: "a"')
-    assert checker._process.returncode is not None  # it was not needed
+    assert not checker._child.is_running  # it was not needed
     assert await checker.check('start: "b"')
-    assert checker._process.poll() is None
+    assert checker._child.is_running
+
+
+def killing(monkeypatch, number, times):
+    """Processes are killed as soon as they are started, a number of times; those started."""
+    start, started = subprocess.Popen, []
+
+    def start_and_kill(*args, **kwargs):
+        process = start(*args, **kwargs)
+        started.append(process)
+        if len(started) <= times:
+            process.send_signal(number)
+        return process
+
+    monkeypatch.setattr(bounded_child.subprocess, "Popen", start_and_kill)
+    return started
+
+
+SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGUSR1, signal.SIGPROF]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+async def test_one_that_is_killed_while_it_starts_is_started_again(monkeypatch, number):
+    started = killing(monkeypatch, number, times=1)
+    assert await GrammarChecker().check('start: "a"') == 'start: "a"'
+    assert len(started) == 2
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+async def test_when_none_starts_the_client_may_try_again(monkeypatch, number):
+    checker = GrammarChecker()
+    started = killing(monkeypatch, number, times=2)
+    with pytest.raises(CheckerBusyError):
+        await checker.check('start: "a"')
+    assert await checker.check('start: "a"') == 'start: "a"'
+    assert len(started) == 3
+
+
+async def test_a_process_that_cannot_be_made_is_no_mistake_either(monkeypatch):
+    def fail(*_, **__):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(bounded_child.subprocess, "Popen", fail)
+    with pytest.raises(CheckerBusyError):
+        await GrammarChecker().check('start: "a"')
 
 
 async def test_a_grammar_is_not_to_blame_for_a_process_that_stands_still(monkeypatch):
     checker = GrammarChecker()
     await checker.check('start: "a"')
-    os.kill(checker._process.pid, signal.SIGSTOP)
+    os.kill(checker._child._process.pid, signal.SIGSTOP)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_PATIENCE", 0.01)
+        patch.setattr(checker._child, "_seconds", 0.01)
         with pytest.raises(CheckerBusyError):
             await checker.check('start: "b"')
     assert await checker.check('start: "b"') == 'start: "b"'
@@ -142,7 +194,7 @@ async def test_the_process_knows_no_keys_and_ends_with_its_owner(monkeypatch):
     monkeypatch.setenv("RWKV_SERVER_HTTP_API_KEY", "secret")
     checker = GrammarChecker()
     await checker.check('start: "a"')
-    process = checker._process
+    process = checker._child._process
     assert b"secret" not in Path(f"/proc/{process.pid}/environ").read_bytes()
     del checker
     gc.collect()

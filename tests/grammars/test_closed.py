@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.grammars.forms import GrammarError, closed
+from server.grammars.errors import GrammarError
+from server.grammars.schemas.closing import closed
 
 OPEN = {"type": "object", "properties": {"a": {"type": "integer"}}}
 SHUT = OPEN | {"additionalProperties": False}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from server.grammars.endless import check_ends
-from server.grammars.forms import GrammarError, json_grammar
+from server.grammars.forms import GrammarError, json_grammar, several
 
 LIST = {"type": "array", "items": {"$ref": "#"}}
 NODE = {
@@ -13,6 +13,11 @@ NODE = {
     "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}, "value": {}},
     "required": ["next"],
 }
+
+
+def as_it_is(schema):
+    """A grammar of a schema as the compiler gets it from who writes one in its form."""
+    return json.dumps({"grammars": [{"json_schema": schema}]})
 
 
 def needs(schema, **others):
@@ -34,8 +39,12 @@ def needs(schema, **others):
     ],
 )
 def test_what_requires_itself_has_no_end(schema):
-    with pytest.raises(GrammarError, match="without end"):
-        check_ends(json_grammar(schema))
+    for grammar in (as_it_is(schema), json_grammar(schema)):
+        with pytest.raises(GrammarError, match="without end"):
+            check_ends(grammar)
+        lark = "start: /a/ calls" + "\ncalls: " + f"%json {json.dumps(schema)}" + ' "}"'
+        with pytest.raises(GrammarError, match="without end"):
+            check_ends(several(lark, other='start: "a"'))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +65,7 @@ def test_what_requires_itself_has_no_end(schema):
     ],
 )
 def test_what_may_stop_has_an_end(schema):
-    check_ends(json_grammar(schema))
+    check_ends(as_it_is(schema))
 
 
 def test_many_references_are_followed_fast():
@@ -80,8 +89,8 @@ def test_other_grammars_are_left_alone():
     "text",
     [
         *("", "start: /a/", "{", '{"a": 1}', '{"grammars": 1}', '{"grammars": [1, {}]}'),
-        json_grammar({"allOf": [{"$ref": f"#/allOf/{'9' * 5000}"}]}),
-        json_grammar({"allOf": [{"$ref": "#/allOf/-1"}, {"$ref": "#/allOf/٣"}]}),
+        as_it_is({"allOf": [{"$ref": f"#/allOf/{'9' * 5000}"}]}),
+        as_it_is({"allOf": [{"$ref": "#/allOf/-1"}, {"$ref": "#/allOf/٣"}]}),
     ],
 )
 def test_of_what_is_no_such_grammar_the_compiler_tells(text):

@@ -4,12 +4,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from server.kernels.quantize import (
-    GROUP,
-    INT4_VALUES,
-    quantize_int4_blocks,
-    quantize_int8_blocks,
-)
+from server.checkpoints.checkpoint import bfloat16_to_float32, float32_to_bfloat16
+from server.kernels.int4 import INT4_VALUES
+from server.kernels.jit import TARGET
+from server.kernels.quantize import quantize_int4_blocks, quantize_int8_blocks
+from server.kernels.simd import GROUP
 
 SHAPES = [(16, 32), (1, 1), (17, 33), (48, 7), (70, 65), (257, 96), (160, 320)]
 VALUES = np.array(INT4_VALUES, dtype=np.float64)
@@ -213,6 +212,105 @@ def test_the_largest_numbers_give_the_largest_scale(bits):
     np.testing.assert_array_equal(np.sign(found), np.sign(grouped(weights)))
 
 
+def int4_as_at_first(weights):
+    """Codes and scales as the first kernel computed them, in float32 and in its order of sums.
+
+    Whatever computes them faster must give the same bits: packed files, fingerprints and stored
+    states depend on them.
+    """
+    single, values = np.float32, np.float32(INT4_VALUES)
+    limits = (values[1:] + values[:-1]) / single(2)
+    groups = np.float32(grouped(weights))  # [rows, groups, 32]
+    peaks = np.take_along_axis(groups, np.abs(groups).argmax(-1)[..., None], -1)[..., 0]
+    largest = np.where(peaks != 0, peaks, single(1))
+    x = groups / largest[..., None]
+
+    def half_of(numbers):
+        halves = np.clip(numbers, -single(LARGEST_HALF), single(LARGEST_HALF)).astype(np.float16)
+        return halves.astype(single) + single(0)  # no negative zero
+
+    def inverse_of(scale):
+        return np.divide(largest, scale, out=np.zeros_like(largest), where=scale != 0)
+
+    def codes_of(scaled):
+        return (scaled[..., None] > limits).sum(-1)
+
+    scales, gains = np.zeros_like(largest), np.zeros_like(largest)
+    for target in (-140, -134, -127, -120, -100, 98, 104, 110):
+        inverse = inverse_of(half_of(largest / single(target)))
+        products, squares = np.zeros_like(largest), np.zeros_like(largest)
+        for i in range(GROUP):
+            value = values[codes_of(x[..., i] * inverse)]
+            products = products + value * x[..., i]
+            squares = squares + value * value
+        best = np.divide(products, squares, out=np.zeros_like(products), where=squares > 0)
+        scale = half_of(largest * best)
+        ratio = scale / largest
+        gain = ratio * (single(2) * products - ratio * squares)
+        scales, gains = np.where(gain > gains, scale, scales), np.maximum(gain, gains)
+    codes = codes_of(x * inverse_of(scales)[..., None])
+    return codes, scales.astype(np.float16).view(np.uint16)
+
+
+def assert_is_int4_as_at_first(weights):
+    with np.errstate(all="ignore"):
+        numbers, halves = int4_as_at_first(weights)
+    codes, scales = quantize(weights, 4)
+    blocks, groups, _ = scales.shape
+    np.testing.assert_array_equal(scales.transpose(0, 2, 1).reshape(blocks * 16, groups), halves)
+    pairs = np.stack([codes & 15, codes >> 4], axis=2)
+    found = pairs.transpose(0, 3, 1, 2, 4).reshape(blocks * 16, groups, GROUP)
+    np.testing.assert_array_equal(found, numbers)
+
+
+@pytest.mark.parametrize(("rows", "columns"), SHAPES)
+@pytest.mark.parametrize("size", [1e-45, 1e-38, 1e-9, 3e-6, 1e-3, 1, 1e5, 1e9, 1e37])
+@pytest.mark.parametrize("kind", ["normal", "laplace", "integers", "bits"])
+def test_int4_has_the_bits_that_it_had_at_first(rows, columns, size, kind):
+    rng = np.random.default_rng(rows * columns)
+    shape = rows, columns
+    if kind == "integers":  # many that are halfway between two values
+        weights = rng.integers(-254, 205, shape) * 0.5 * size
+    elif kind == "bits":
+        weights = rng.integers(0, 1 << 32, shape, dtype=np.uint32).view(np.float32)
+        weights = np.where(np.isfinite(weights), weights, np.float32(size))
+    else:
+        weights = getattr(rng, kind)(0, size, shape)
+    assert_is_int4_as_at_first(np.float32(np.clip(weights, -3.4e38, 3.4e38)))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_weights_of_16_bits_are_read_as_they_are(bits, dtype):
+    if dtype == "float16" and not TARGET.has_half:
+        pytest.skip("such a CPU gets them as float32")
+    rng = np.random.default_rng(2)
+    weights = rng.standard_normal((37, 70), np.float32)
+    if dtype == "float16":
+        stored = weights.astype(np.float16)
+        weights, stored = stored.astype(np.float32), stored.view(np.int16)
+    else:
+        stored = float32_to_bfloat16(weights)
+        weights = bfloat16_to_float32(stored)
+    expected = quantize(weights, bits)
+    codes, scales = (np.zeros_like(array) for array in expected)
+    kernel = quantize_int8_blocks if bits == 8 else quantize_int4_blocks
+    peak = kernel(stored, codes, scales, 0, len(codes))
+    assert np.int32(peak).view(np.float32) == np.abs(weights).max()
+    assert (codes.tobytes(), scales.tobytes()) == tuple(array.tobytes() for array in expected)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, -np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [(0, 0), (16, 32), (5, 69), (36, 69)])
+def test_the_peak_tells_what_is_not_finite(wrong, place):
+    weights = np.float32(np.random.default_rng(2).standard_normal((37, 70)))
+    weights[place] = wrong
+    for kernel, bits in ((quantize_int4_blocks, 4), (quantize_int8_blocks, 8)):
+        codes = np.zeros((3, 3 * bits, 16, 4), np.uint8)
+        peak = kernel(weights, codes, np.zeros((3, 3, 16), np.uint16), 0, 3)
+        assert not np.int32(peak).view(np.float32) < np.inf
+
+
 any_finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 matrices = st.tuples(st.integers(1, 20), st.integers(1, 70)).flatmap(
     lambda shape: st.one_of(
@@ -228,6 +326,12 @@ matrices = st.tuples(st.integers(1, 20), st.integers(1, 70)).flatmap(
 @settings(max_examples=150, deadline=None)
 def test_int8_is_what_numpy_rounds_to_for_all_numbers(weights):
     assert_is_expected_int8(weights)
+
+
+@given(matrices)
+@settings(max_examples=100, deadline=None)
+def test_int4_has_the_bits_that_it_had_at_first_for_all_numbers(weights):
+    assert_is_int4_as_at_first(weights)
 
 
 @given(matrices)

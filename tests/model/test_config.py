@@ -51,7 +51,7 @@ def test_variants_that_are_fine():
 
 GENERATIONS = {
     generation: design(generation, 2, 8, 11, 4)
-    for generation in ("rwkv4", "rwkv5.0", "rwkv5.1", "rwkv5.2", "rwkv6", "rwkv7")
+    for generation in ("rwkv4", "rwkv5.0", "rwkv5.1", "rwkv5.2", "rwkv6", "rwkv7", "rwkv7a")
 }
 
 

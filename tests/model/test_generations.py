@@ -35,7 +35,7 @@ def write_random(folder, generation, **sizes):
 
 
 @pytest.mark.parametrize("generation", OLDER)
-@pytest.mark.parametrize(("dim", "head_size"), [(60, 20), (128, 64)])
+@pytest.mark.parametrize(("dim", "head_size"), [(60, 20), (128, 64), (256, 128), (64, 32)])
 def test_logits_are_the_twins(tmp_path, generation, dim, head_size):
     path, tensors = write_random(tmp_path, generation, dim=dim, head_size=head_size)
     logits, _ = read(load_model(path, threads=2), [PROMPT])

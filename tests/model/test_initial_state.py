@@ -43,6 +43,61 @@ def test_a_tuned_state_is_the_twins(tmp_path, generation):
     np.testing.assert_allclose(logits, expected.read(PROMPT), atol=1e-4)
 
 
+def full(seed=5, layers=LAYERS, dim=HEADS * SIZE):
+    """What RWKV-PEFT's `fullstate` tunes: the shifts of the first token as well."""
+    rng = np.random.default_rng(seed)
+    shifts = {
+        f"blocks.{layer}.{part}.ts_state": rng.standard_normal(dim, dtype=np.float32)
+        for layer in range(layers)
+        for part in ("att", "ffn")
+    }
+    return tuned() | shifts
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_full_state_is_the_twins(tmp_path, inside):
+    tensors, states = random_tensors(), full()
+    stored = tensors | states if inside else tensors
+    model = load_model(write_model(tmp_path / "model.st", stored))
+    expected = twin(tensors)
+    for layer in range(LAYERS):
+        expected.state[layer] = states[f"blocks.{layer}.att.time_state"]
+        expected.time_shift[layer] = states[f"blocks.{layer}.att.ts_state"]
+        expected.channel_shift[layer] = states[f"blocks.{layer}.ffn.ts_state"]
+    path = write_model(tmp_path / "state.st", stored if inside else states)
+    pool = StatePool(model.config, 4)
+    found = (
+        initial_state(model.config, path, open_checkpoint(path).tensors)
+        if inside
+        else read_initial_state(model.config, path)
+    )
+    logits, _ = read(model, [PROMPT], pool.acquire(found), pool)
+    np.testing.assert_allclose(logits, expected.read(PROMPT), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("states", "match"),
+    [
+        (full(layers=2), r"blocks\.2\.att\.ts_state is missing"),
+        (full(layers=4), r"blocks\.3\.att\.ts_state: the model has 3 layers"),
+        (full(dim=61), r"blocks\.0\.att\.ts_state is float32 \[61\], expected \[60\]"),
+        (dict(list(full().items())[:-1]), r"blocks\.2\.ffn\.ts_state is missing"),
+        (dict(list(full().items())[LAYERS:]), r"blocks\.0\.att\.time_state is missing"),
+        (full() | {"blocks.1.ffn.ts_state": np.full(60, np.inf, np.float32)}, "not finite"),
+    ],
+)
+def test_full_states_that_do_not_fit(tmp_path, config, states, match):
+    with pytest.raises(CheckpointError, match=match):
+        read_initial_state(config, write_model(tmp_path / "state.st", states))
+
+
+def test_only_rwkv7_has_full_states(tmp_path):
+    path = write_model(tmp_path / "model.st", random_tensors(generation="rwkv6"))
+    config = read_config(open_checkpoint(path))
+    with pytest.raises(CheckpointError, match=r"att\.ts_state: only RWKV-7 has a ts_state"):
+        read_initial_state(config, write_model(tmp_path / "state.st", full()))
+
+
 def test_a_checkpoint_may_bring_its_own(tmp_path):
     tensors, states = random_tensors(), tuned()
     checkpoint = open_checkpoint(write_model(tmp_path / "both.st", tensors | states))

@@ -10,7 +10,7 @@ from server.model.initialize import design, initialize
 
 LAYERS, DIM, VOCAB, HEAD = 3, 64, 300, 16
 HEADS = DIM // HEAD
-GENERATIONS = ("rwkv4", "rwkv5.0", "rwkv5.1", "rwkv5.2", "rwkv6", "rwkv7")
+GENERATIONS = ("rwkv4", "rwkv5.0", "rwkv5.1", "rwkv5.2", "rwkv6", "rwkv7", "rwkv7a")
 PER_HEAD = ("rwkv5.0", "rwkv5.1")
 
 
@@ -136,6 +136,7 @@ GAINS = {
     "rwkv5.2": (1, 0.1, 1, 0.1, 1),
     "rwkv6": (1, 0.1, 1, 0.1, 1),
     "rwkv7": (1, 0.1, 1, None, 1),
+    "rwkv7a": (1, 0.1, 1, None, 1),
 }
 
 
@@ -152,7 +153,7 @@ def test_matrices(generation, weights):
             if gain is not None:
                 assert_orthogonal(weights[f"blocks.{layer}.{name}.weight"], gain)
         for name in ("att.output", "ffn.value", "ffn.receptance"):
-            if generation != "rwkv7" or name != "ffn.receptance":
+            if not generation.startswith("rwkv7") or name != "ffn.receptance":
                 assert not weights[f"blocks.{layer}.{name}.weight"].any()
     assert_orthogonal(weights["head.weight"], 0.5 * np.sqrt(VOCAB / DIM))
 

@@ -15,9 +15,11 @@ import pytest
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.reader import open_checkpoint
 from server.kernels.team import Team
+from server.model import block_checksums, loading
+from server.model.block_checksums import BLOCK_BYTES, SAMPLED_BLOCKS, unchanged
 from server.model.config import read_config
+from server.model.fingerprint import state_fingerprint
 from server.model.loading import WeightsCache, load_weights
-from server.model.packed_file import unchanged
 from tests.model.random_models import random_tensors, write_model
 
 ROOT = Path(__file__).parents[2]
@@ -183,6 +185,110 @@ def test_what_is_larger_than_the_limit_is_not_kept(checkpoint, folder, caplog):
     assert "weights_cache_bytes" in caplog.text
 
 
+BIG = 3 * BLOCK_BYTES * SAMPLED_BLOCKS
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch):
+    """A folder with a file of packed weights of which a start looks at a sample only."""
+    monkeypatch.setattr(block_checksums, "SAMPLED_SECONDS", 0.0)
+    tensors = random_tensors(layers=1, dim=60, vocab_size=BIG // 480)
+    return write_model(tmp_path / "large.safetensors", tensors, "bfloat16")
+
+
+def damage(path, begin, content):
+    """Without a trace in size or times."""
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.seek(begin)
+        file.write(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_an_unchanged_file_is_sampled_and_a_changed_one_is_read(large, folder):
+    checkpoint = open_checkpoint(large)
+    config, reports = read_config(checkpoint), []
+
+    def start(thorough=False):
+        reports.clear()
+        cache = WeightsCache(folder, LIMIT, thorough)
+        report = lambda stage, done, total: reports.append((stage.split()[0], done, total))  # noqa: E731
+        load_weights(checkpoint, config, "float32", Team(1), cache, report)
+        assert all(stage == "checking" for stage, _, _ in reports)
+        return max(done for _, done, _ in reports)
+
+    load(large, folder, "float32")
+    path = only_file(folder)
+    size = path.stat().st_size
+    assert start() == 0
+    assert start(thorough=True) > size - BLOCK_BYTES
+    os.utime(path)  # as after a copy
+    assert start() > size - BLOCK_BYTES
+    assert start() == 0
+    for record in folder.with_name("checked").iterdir():
+        record.write_text("what a crash leaves")
+    assert start() > size - BLOCK_BYTES
+    assert start() == 0
+
+
+def test_large_damage_is_found_in_a_sample(large, folder, caplog):
+    first, _ = load(large, folder, "float32")
+    path = only_file(folder)
+    size = path.stat().st_size
+    part = size // SAMPLED_BLOCKS * 2 + BLOCK_BYTES
+    other = np.random.default_rng(1).bytes(part)
+    for begin, content in (
+        (4096, bytes(part)),  # what some file systems leave of pages that were not written
+        (size // 2, bytes(part)),
+        (size - part, bytes(part)),
+        (size // 3, other),  # of another file
+        (size - 5000, bytes(1000)),
+        (0, bytes(100)),
+    ):
+        damage(path, begin, content)
+        caplog.clear()
+        assert load(large, folder, "float32") == (first, {"packing", "checking"})
+        assert "packing the weights again" in caplog.text
+    assert load(large, folder, "float32") == (first, {"checking"})
+
+
+def test_a_bit_is_found_over_some_starts(large, folder):
+    first, _ = load(large, folder, "float32")
+    path = only_file(folder)
+    place = path.stat().st_size // 2
+    damage(path, place, bytes([path.read_bytes()[place] ^ 1]))
+    starts = 0
+    while load(large, folder, "float32")[1] == {"checking"}:
+        starts += 1
+        assert starts < 100  # a third of all blocks is read each time
+    assert load(large, folder, "float32") == (first, {"checking"})
+
+
+@pytest.mark.parametrize("cut", [1, 4096, 1 << 20])
+def test_a_truncated_or_longer_large_file_is_found(large, folder, cut):
+    first, _ = load(large, folder, "float32")
+    path = only_file(folder)
+    status = path.stat()
+    os.truncate(path, status.st_size - cut)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert load(large, folder, "float32") == (first, {"packing", "checking"})
+    os.truncate(path, status.st_size + cut)
+    assert load(large, folder, "float32") == (first, {"packing", "checking"})
+
+
+def test_a_fingerprint_needs_no_weights_read(checkpoint, folder):
+    """The checksums that a file brings are those that would be computed."""
+    opened = open_checkpoint(checkpoint)
+    config, cache = read_config(opened), WeightsCache(folder, LIMIT)
+    for dtype in ("float32", "bfloat16", "int8", "int4"):
+        found = [
+            loading.load(opened, config, dtype, Team(1), where, lambda *_: None)
+            for where in (None, cache, cache)
+        ]
+        assert [loaded.checksums is None for loaded in found] == [True, False, False]
+        assert len({state_fingerprint(loaded, {}, 2) for loaded in found}) == 1
+
+
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
@@ -196,7 +302,7 @@ path, folder, fate = sys.argv[1:]
 stages = []
 def on_progress(stage, done, total):
     stages.append(stage.split()[0])
-    if fate == "die" and done == 5:
+    if fate == "die" and stage.startswith("packing") and done > total / 3:
         os.kill(os.getpid(), signal.SIGKILL)
 checkpoint = open_checkpoint(Path(path))
 cache = WeightsCache(Path(folder), 1 << 30)

@@ -132,6 +132,7 @@ PINNED = {
         "rwkv5.2": "eafd1dd4651f0709",
         "rwkv6": "a22c6acf9a5c8ac3",
         "rwkv7": "7a1f8aaf09328d35",
+        "rwkv7a": "ce51f3592d6c90a2",
     },
 }
 

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 
 from server.checkpoints.checkpoint import (
+    EPSILON_KEY,
     CheckpointError,
     bfloat16_to_float32,
     float32_to_bfloat16,
 )
 from server.checkpoints.reader import open_checkpoint
+from server.checkpoints.writer import write_safetensors
 from server.kernels.team import Team
 from server.model.config import read_config
 from server.model.initial_state import empty_state
@@ -43,6 +45,46 @@ def test_logits_are_the_twins_with_whole_heads(tmp_path):
     model = load_model(write_model(tmp_path / "model.safetensors", tensors), threads=2)
     logits, _ = read(model, [PROMPT])
     np.testing.assert_allclose(logits, naive_models.Rwkv7(tensors).read(PROMPT), atol=1e-4)
+
+
+@pytest.mark.parametrize(("dim", "head_size"), [(256, 128), (96, 32), (48, 16), (288, 144)])
+def test_heads_of_other_sizes(tmp_path, dim, head_size):
+    tensors = random_tensors(dim=dim, head_size=head_size)
+    path = write_model(tmp_path / "model.safetensors", tensors)
+    expected = naive_models.Rwkv7(tensors).read(PROMPT)
+    logits, _ = read(load_model(path, threads=2), [PROMPT])
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    logits, _ = read(load_model(path, "int8", threads=2), [PROMPT])
+    assert np.linalg.norm(logits - expected) < 0.05 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(("dim", "head_size"), [(256, 128), (96, 32), (128, 64)])
+def test_the_epsilon_of_the_group_norm_grows_with_the_heads(tmp_path, dim, head_size):
+    tensors = random_tensors(dim=dim, head_size=head_size)
+    for name in tensors:
+        if name.endswith("att.value.weight"):  # so that it matters
+            tensors[name] = tensors[name] * np.float32(0.001)
+    path = write_model(tmp_path / "model.safetensors", tensors)
+    expected = naive_models.Rwkv7(tensors).read(PROMPT)
+    logits, _ = read(load_model(path), [PROMPT])
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    assert read_config(open_checkpoint(path)).group_norm_epsilon == head_size * 1e-5
+    other = naive_models.Rwkv7(tensors)
+    other.group_epsilon = 64e-5
+    differs = np.abs(other.read(PROMPT) - expected).max() > 0.01
+    assert differs == (head_size != 64)
+
+
+def test_a_file_of_another_epsilon_is_refused(tensors, tmp_path):
+    path = tmp_path / "model.safetensors"
+    stored = {name: ("float32", values) for name, values in tensors.items()}
+    for right in ("0.0002", "2e-4"):
+        write_safetensors(path, stored, {EPSILON_KEY: right})
+        assert read_config(open_checkpoint(path)).group_norm_epsilon == 20 * 1e-5
+    for wrong in ("0.00064", "1e-5", "nan"):
+        write_safetensors(path, stored, {EPSILON_KEY: wrong})
+        with pytest.raises(CheckpointError, match=r"model\.safetensors: group_norm_epsilon"):
+            read_config(open_checkpoint(path))
 
 
 def test_bfloat16_is_the_twin_of_the_rounded_weights(checkpoint, tensors):
@@ -131,7 +173,7 @@ def test_a_slot_starts_empty_again(model):
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_loading_counts_every_matrix_once(tmp_path, layers):
+def test_loading_counts_every_byte_once(tmp_path, layers):
     tensors = random_tensors(layers=layers, dim=32, vocab_size=16, head_size=16)
     checkpoint = open_checkpoint(write_model(tmp_path / "model.safetensors", tensors))
     seen = []
@@ -139,8 +181,11 @@ def test_loading_counts_every_matrix_once(tmp_path, layers):
         checkpoint, read_config(checkpoint), "int8", Team(1), None,
         lambda stage, *step: seen.append((stage, *step)),
     )  # fmt: skip
-    total = 14 * layers
-    assert seen == [("packing weights as int8", done, total) for done in range(1, total + 1)]
+    total = sum(tensor.nbytes for tensor in checkpoint.tensors.values())
+    done = [count for _, count, _ in seen]
+    assert {(stage, of) for stage, _, of in seen} == {("packing weights as int8", total)}
+    assert done == sorted(set(done))
+    assert done[-1] == total
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8", "int4"])

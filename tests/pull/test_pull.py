@@ -120,11 +120,11 @@ def test_what_an_interruption_leaves_is_used(hub, run, fails, monkeypatch, tmp_p
     hub.repos["me/tiny"] = FOLDER
 
     def interrupt(_, name, done, __):
-        if name == "model.safetensors" and done >= 3000:
+        if name == "pulling model.safetensors" and done >= 3000:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(program.DownloadProgress, "__call__", interrupt)
+        patch.setattr(program.ProgressDisplay, "__call__", interrupt)
         code, out, err = run("me/tiny")
     assert (code, out) == (130, "")
     assert "interrupted" in err

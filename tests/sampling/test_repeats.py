@@ -1,12 +1,14 @@
 """DRY: which tokens would extend a repetition, beside a twin that follows the definition."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from server.sampling.params import SamplingParams
-from server.sampling.repeats import Repeats
+from server.sampling.repeats import Breakers, Repeats
 from tests import naive
 
 TEXTS = [b"a", b"b", b"c", b"ab", b"x:", b"::", b"", b"n\n", b"\xc3", b"\xa9"]
@@ -74,3 +76,37 @@ def test_a_long_sequence_of_one_token_is_quick_and_its_penalty_finite():
     ((token, penalty),) = found(repeats).items()
     assert token == 0
     assert 1e38 < penalty < np.inf
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.text("abc", min_size=1, max_size=6), max_size=6),
+    st.lists(st.binary(max_size=5) | st.sampled_from([b"a", b"ab", b"abc", b"ca"]), max_size=25),
+)
+def test_a_breaker_is_found_where_it_ends_whatever_others_begin_there(strings, texts):
+    breakers = Breakers(strings, texts.__getitem__, [])
+    data, since = b"", 0
+    for token, text in enumerate(texts):
+        breakers.add(token)
+        before, data = len(data), data + text
+        ends = any(
+            data[:end].endswith(string.encode())
+            for end in range(before + 1, len(data) + 1)
+            for string in strings
+        )
+        since = 0 if ends else since + 1
+        assert breakers.tokens_since == since
+        assert breakers.in_token(token) == any(string.encode() in text for string in strings)
+
+
+def test_many_followers_and_breakers_cost_little_once_they_are_known():
+    """The followers of a token that is every second one, each a token of its own."""
+    sequence = [token for number in range(1, 6000) for token in (0, number)]
+    strings = tuple(chr(0x4E00 + number) * 20 for number in range(64))
+    how = params(dry_allowed_length=1, dry_sequence_breakers=strings)
+    repeats = Repeats(how, lambda token: b"%d" % token, sequence)
+    repeats.add(0)
+    assert len(repeats.biases().tokens) == 5999
+    began = time.process_time()
+    repeats.biases()
+    assert time.process_time() - began < 0.03

@@ -28,3 +28,18 @@ def test_a_tenant_that_has_its_share_leaves_room_to_others(tmp_path):
     again = NamedStates(tmp_path, ROOM, clock, tenant_limit_bytes=10)
     assert len(again.list("me", 9)[0]) == 1, "what is there stays when the limit is lowered"
     again.close()
+
+
+def test_a_tenant_of_a_shared_server_takes_no_more_than_it_leaves(tmp_path):
+    store = NamedStates(tmp_path, 100)
+    store.is_shared = lambda: True
+    store.add("me", new(), bytes(40))
+    with pytest.raises(StatesFullError, match="would leave less than that to all others"):
+        store.add("me", new(), bytes(11))
+    store.add("they", new(), bytes(30))
+    with pytest.raises(StatesFullError, match=r"states\.limit_bytes = 100"):
+        store.check_room("they", 1)
+    store.check_room("third", 15)
+    store.is_shared = lambda: False
+    store.add("they", new(), bytes(30))
+    store.close()

@@ -92,6 +92,23 @@ def test_own_template():
     assert len(ChatTemplate("{{ strftime_now('%Y-%m-%d') }}").render([])) == 10
 
 
+def test_marks_for_training_render_as_what_is_in_them():
+    """Of transformers' own tag; templates that train models have it around answers."""
+    source = (
+        "{% for m in messages %}\n"
+        "  {%- if m.role == 'assistant' -%}\n"
+        "    <a>{% set text = m.content %}{%- generation -%} {{ text | trim }}</a>\n"
+        "    {%- endgeneration %}\n"
+        "  {% else %}<u>{{ m.content }}{% endif %}\n"
+        "{% endfor %}"
+    )
+    template = ChatTemplate(source)
+    messages = [message("user", "a"), message("assistant", " b "), message("user", "c")]
+    assert template.render(messages) == "<u>a<a>b</a><u>c"
+    with pytest.raises(TokenizerError, match="chat template, line 1"):
+        ChatTemplate("{% generation %}a")
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -134,6 +151,7 @@ def test_hostile_templates(source):
     with pytest.raises(TokenizerError, match="chat template: ") as error:
         template.render([message("user", "hi")])
     assert str(error.value).isprintable()
+    assert str(error.value).count("chat template") == 1
 
 
 def test_templates_own_words_reach_the_user():

@@ -3,9 +3,12 @@
 import pytest
 
 from server.checkpoints.gguf_vocabulary import escape
+from server.checkpoints.locate import locate
 from server.tokenizer.base import TokenizerError
 from server.tokenizer.bytes import ByteTokenizer
+from server.tokenizer.chat_template import ChatTemplate
 from server.tokenizer.load import load_tokenizer
+from server.tokenizer.prompt_parts import encode_prompt
 from tests.checkpoints.gguf_files import gguf, vocabulary
 
 SINGLE_BYTES = [escape(bytes((byte,))) for byte in range(256)]
@@ -35,6 +38,16 @@ def test_unused_and_special_ids_have_no_bytes(tmp_path):
     assert tokenizer.encode("cab<s>[PAD258]")[:2] == [100, 257]
     assert tokenizer.decode([0, 257, 258]) == "ab"
     assert tokenizer.vocab_size == 258
+
+
+def test_control_tokens_are_those_of_its_template(tmp_path):
+    stored = ["<s>", *SINGLE_BYTES, "<|im_end|>", "ab"]
+    files = locate(write(tmp_path / "m.gguf", stored, [3] + [1] * 256 + [3, 1]))
+    assert files.special_tokens == {"<s>": 0, "<|im_end|>": 257}
+    tokenizer = load_tokenizer(files.tokenizer, 259, "", files.special_tokens)
+    text = ChatTemplate("<s>{{ messages[0].content }}<|im_end|>").render([{"content": "<s>ab"}])
+    assert encode_prompt(text, tokenizer).ids == [0, *tokenizer.encode("<s>ab"), 257]
+    assert tokenizer.encode("<|im_end|>") == [1 + byte for byte in b"<|im_end|>"]
 
 
 def test_bytes_in_a_gguf(tmp_path):

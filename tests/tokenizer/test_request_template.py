@@ -59,31 +59,32 @@ TURNS = [
 
 def test_tools_in_the_built_in_format():
     text = RequestTemplate(ChatTemplate(), [WEATHER, TIME]).render(TURNS)
-    system, user, assistant, results, last = text.split("\n\n")
-    shown = {key: value for key, value in WEATHER["function"].items() if key != "strict"}
-    head, tools, tail = system.partition("<tools>\n")[2].partition("\n</tools>")
-    assert system.startswith("System: # Tools\n")
-    assert [json.loads(line)["function"] for line in head.split("\n")] == [shown, {"name": "time"}]
-    assert tools
-    assert "<tool_call>" in tail
+    system, user, assistant, first, second, last = text.split("\n\n")
+    head, tools, tail = system.split("\n")
+    assert head == "System: Tools:"
+    assert tools == (
+        '[{"name":"weather","description":"Of a city.\\n\\nNow é","arguments":{"city":'
+        '{"type":"string"}}},{"name":"time","arguments":{}}]'
+    )
+    assert tail == "Return only a JSON function call."
     assert user == "User: Rain?"
     assert assistant == (
-        'Assistant: Let me see.\n<tool_call>\n{"name": "weather", "arguments": {"city":"Rome"}}\n'
-        '</tool_call>\n<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>'
+        'Assistant: Let me see.\n```json\n{"name":"weather","arguments":{"city":"Rome"}}\n```\n'
+        '```json\n{"name":"time","arguments":{}}\n```'
     )
     # In the order of the calls, since nothing in the text names them.
-    assert results == (
-        "User: <tool_response>\ndry\n</tool_response>\n"
-        "<tool_response>\nnoon\nsharp\n</tool_response>"
-    )
+    assert first == "User: Function output:\ndry"
+    assert second == "User: Function output:\nnoon\nsharp"
     assert last == "Assistant:"
 
 
 def test_tools_follow_the_system_message():
     system = {"role": "developer", "content": "Be brief."}
     text = RequestTemplate(ChatTemplate(), [TIME]).render([system, USER])
-    assert text.startswith("System: Be brief.\n# Tools\n")
-    assert text.endswith("</tool_call>\n\nUser: Rain?\n\nAssistant:")
+    assert text == (
+        "System: Be brief.\nTools:\n- time()\nReturn only a JSON function call.\n\n"
+        "User: Rain?\n\nAssistant:"
+    )
     assert (
         RequestTemplate(ChatTemplate()).render([system, USER]).startswith("System: Be brief.\n\n")
     )
@@ -95,8 +96,14 @@ def test_a_template_that_knows_no_tools_gets_text():
         "{{ raise_exception('what role') }}{% endif %}[{{ m.role }}]{{ m.content }}{% endfor %}"
     )
     text = RequestTemplate(ChatTemplate(source), [TIME]).render(TURNS)
+    assert text.startswith("[system]Tools:\n")
+    assert text.count("[user]") == 3
+    source += "{# in the form of <tool_call> #}"
+    text = RequestTemplate(ChatTemplate(source), [TIME]).render(TURNS)
     assert text.startswith("[system]# Tools\n")
     assert text.count("[user]") == 2
+    assert "<tool_response>\ndry\n</tool_response>\n<tool_response>\nnoon" in text
+    assert '</tool_call>\n<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>' in text
     with pytest.raises(TokenizerError, match="what role"):
         ChatTemplate(source).render(TURNS)
 
@@ -131,19 +138,24 @@ def test_a_template_sees_what_transformers_shows_it():
     ("variables", "end"),
     [
         ({}, "User: Rain?\n\nAssistant:"),
-        ({"enable_thinking": False, "reasoning_effort": "none"}, "User: Rain?\n\nAssistant:"),
         ({"enable_thinking": True}, "User: Rain?\n\nAssistant: <think"),
-        (
-            {"enable_thinking": False, "reasoning_effort": "minimal"},
-            "User: Rain?\n\nAssistant: <think>\n</think",
+        *(
+            ({"enable_thinking": False} | effort, "User: Rain?\n\nAssistant: <think>\n</think")
+            for effort in ({}, {"reasoning_effort": "none"}, {"reasoning_effort": "minimal"})
         ),
-        (
-            {"enable_thinking": True, "reasoning_effort": "low"},
-            "User: Rain? think a bit\n\nAssistant: <think",
-        ),
-        (
-            {"enable_thinking": True, "reasoning_effort": "high"},
-            "User: Rain? think a lot\n\nAssistant: <think",
+        ({"enable_thinking": False, "thinking_words": ""}, "User: Rain?\n\nAssistant:"),
+        *(
+            (
+                {"enable_thinking": True, "reasoning_effort": effort, "thinking_words": form},
+                f"User: Rain? {words if form == 'bare' else f'({words})'}\n\nAssistant: <think",
+            )
+            for form in ("bare", "parentheses")
+            for effort, words in (
+                ("low", "think a bit"),
+                ("medium", "think"),
+                ("high", "think a lot"),
+                ("max", "think a lot"),
+            )
         ),
     ],
 )
@@ -161,7 +173,7 @@ def test_thoughts_stay_while_calls_are_answered():
     call = called(("a", "time", "{}"), reasoning_content="\nthe\n\nclock\n")
     turns = [USER, call, result("a", "noon")]
     text = template.render(turns)
-    thought = "Assistant: <think>\nthe\n\nclock\n</think>\n<tool_call>\n"
+    thought = "Assistant: <think>\nthe\n\nclock\n</think>\n```json\n"
     assert thought in text
     assert text.startswith(template.render([USER]))
     later = template.render([*turns, {"role": "assistant", "content": "Noon."}, USER])
@@ -178,8 +190,10 @@ def test_thoughts_stay_while_calls_are_answered():
         ('{{ tools }}{"name": function name, "parameters": dictionary}', "llama"),
         ("{{ tools }}<tool_call><function=", None),
         ("{{ tools }}", None),
-        ("{{ messages }}", "hermes"),
-        (None, "hermes"),
+        ("{{ tools }}Function output:", "g1"),
+        ("{{ messages }}", "g1"),
+        ("{{ messages }}<tool_call>", "hermes"),
+        (None, "g1"),
     ],
 )
 def test_the_template_tells_how_calls_are_written(source, syntax):

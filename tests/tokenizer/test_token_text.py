@@ -8,8 +8,8 @@ from server.checkpoints.locate import EMBEDDED
 from server.tokenizer.bytes import ByteTokenizer
 from server.tokenizer.huggingface import HuggingFaceTokenizer
 from server.tokenizer.token_text import (
-    decode_with_names,
-    encode_with_names,
+    names_of_special,
+    split_at_names,
     token_piece,
     token_text,
 )
@@ -27,6 +27,19 @@ ENDS = {
 }
 
 every_vocabulary = pytest.mark.parametrize("kind", TOKENIZERS)
+
+
+def encode_with_names(text, tokenizer):
+    parts = split_at_names(text, tokenizer)
+    return [
+        i for part in parts for i in ([part] if isinstance(part, int) else tokenizer.encode(part))
+    ]
+
+
+def decode_with_names(ids, tokenizer):
+    names = names_of_special(tokenizer)
+    data = b"".join(tokenizer.token_bytes(i) or names.get(i, b"") for i in ids)
+    return data.decode("utf-8", "replace")
 
 
 @every_vocabulary

@@ -1,14 +1,19 @@
 """The client of a model's workers: streams, limits, and when requests are taken."""
 
 import asyncio
+import itertools
 
 import pytest
 
+from server.engine.outputs import merged, size_of
 from server.sampling.params import SamplingParams
+from server.sampling.token_logprobs import TokenLogprobs
 from server.workers.client import (
     STREAM_TOKENS,
+    TURN_SIZE,
     EngineClient,
     NotReadyError,
+    OutputStream,
     QueueFullError,
 )
 from server.workers.messages import Abort, Generate, RequestOutput, Sleep, Task, Wake
@@ -189,6 +194,48 @@ def test_a_worker_that_takes_a_sleeping_request_over_is_told():
         assert second.sent[2:] == [Wake(again)]
 
     asyncio.run(scenario())
+
+
+def test_what_a_stream_gives_at_once_is_bounded_and_nothing_is_lost():
+    many = [TokenLogprobs(-float(number), [1, 2, 3], [-1.0] * 3) for number in range(5000)]
+    one = RequestOutput(
+        *("r", "hi", [7], "stop"),
+        cached_tokens=3,
+        written_tokens=4,
+        queued_seconds=0.5,
+        logprobs=many[:1],
+        prompt_logprobs=[None, *many],
+        mu=0.25,
+        stop_string="x",
+        state=b"s",
+    )
+    flood = [RequestOutput("r", "a", [n], logprobs=many[n : n + 1]) for n in range(3000)]
+    for outputs in ([one], flood, [*flood, one], [RequestOutput("r", "", [], "stop")]):
+        stream = OutputStream(lambda: None)
+        for each in outputs:
+            stream.put(each)
+        taken = []
+        while stream.has_news:
+            taken.append(stream.take())
+            assert size_of(taken[-1]) <= 2 * TURN_SIZE
+        sizes = [size_of(each) for each in taken]
+        assert all(a + b > TURN_SIZE for a, b in itertools.pairwise(sizes))
+        assert merged(taken) == merged(outputs)
+        assert [each.finish_reason for each in taken[:-1]] == [None] * (len(taken) - 1)
+
+
+def test_a_request_wakes_when_few_enough_of_its_tokens_are_left():
+    slept = []
+    stream = OutputStream(lambda: None, slept.append)
+    wide = [TokenLogprobs(-1.0, [1] * 20, [-1.0] * 20)]
+    for _ in range(2 * STREAM_TOKENS):
+        stream.put(RequestOutput("r", "a", [1], logprobs=wide))
+    assert slept == [True, True]
+    while stream.has_news:
+        left = stream._pending_tokens - len(stream.take().token_ids)
+        assert left == stream._pending_tokens
+        assert (slept[-1] is False) == (left < STREAM_TOKENS)
+    assert slept == [True, True, False]
 
 
 def test_nobody_is_woken_after_the_end():

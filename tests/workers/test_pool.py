@@ -1,6 +1,7 @@
 """The pool with real workers of the embedded model: what it does when they do not stay."""
 
 import asyncio
+import shutil
 import signal
 import tempfile
 
@@ -65,6 +66,7 @@ async def news(stream):
 def test_a_crash_loop_closes_the_model_until_a_worker_lives(monkeypatch):
     monkeypatch.setattr(restarts, "LOOP_DEATHS", 2)
     monkeypatch.setattr(restarts, "HEALTHY_SECONDS", 0.5)
+    monkeypatch.setattr(restarts, "PROGRESS_TOKENS", 1e9)  # a quick worker gets that far
 
     async def scenario():
         async with Running() as running:
@@ -173,6 +175,26 @@ def test_a_request_that_a_worker_has_no_memory_to_receive_is_not_lost():
             assert (await news(stream)).token_ids
 
     asyncio.run(scenario())
+
+
+def test_workers_come_back_when_the_temporary_folder_was_emptied(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    async def scenario():
+        async with Running() as running:
+            stream = running.client.submit(ENDLESS)
+            assert (await news(stream)).token_ids
+            for folder in tmp_path.glob("rwkv-server-*"):
+                shutil.rmtree(folder)
+            assert (await news(stream)).token_ids  # who is connected stays so
+            running.kill()
+            await running.until(lambda: running.client.workers == 0)
+            await running.until(lambda: running.client.workers == 1)
+            assert (await news(stream)).token_ids
+            assert (await news(stream)).token_ids
+
+    asyncio.run(scenario())
+    assert list(tmp_path.glob("*/workers")) == []
 
 
 def test_a_temporary_folder_where_no_socket_fits_is_named(tmp_path, monkeypatch):

@@ -45,7 +45,9 @@ class Call:
 class Answer:
     """What was said so far: always what the deltas make together."""
 
-    def __init__(self) -> None:
+    def __init__(self, must_call: bool = False) -> None:
+        self.must_call = must_call
+        """Whether there can be no content, only calls."""
         self.calls: list[Call] = []
         self._content: list[str] = []
         self._reasoning: list[str] = []
@@ -88,33 +90,38 @@ class Answer:
 class AnswerWriter:
     """Writes an answer and the deltas that make it.
 
+    If it `must_call`, there is no content: what is like it is the beginning of a call that was cut.
     Blanks before the first word are dropped, unless `keeps_blanks`, and so are those before and
     after a call; blanks that could still be such are held back if `has_calls`.
     """
 
     def __init__(
-        self, keeps_blanks: bool = False, has_calls: bool = False, parallel_calls: bool = True
+        self,
+        keeps_blanks: bool = False,
+        has_calls: bool = False,
+        parallel_calls: bool = True,
+        must_call: bool = False,
     ) -> None:
-        self.answer = Answer()
+        self.answer = Answer(must_call)
         self._deltas: list[Delta] = []
         self._begun = keeps_blanks
         self._has_calls = has_calls
         self._parallel_calls = parallel_calls
         self._drops_call = False
-        self._blanks = ""
+        self._blanks: list[str] = []
 
     def say(self, text: str) -> None:
-        """More content."""
+        """More content, unless all of the answer must be calls: then it is markup that was cut."""
         if not self._begun:
             text = text.lstrip()
-        if not text:
+        if not text or self.answer.must_call:
             return
         self._begun = True
         said = text.rstrip() if self._has_calls else text
         if said:
-            self._add(Delta(content=self._blanks + said))
-            self._blanks = ""
-        self._blanks += text[len(said) :]
+            self._add(Delta(content="".join((*self._blanks, said))))
+            self._blanks.clear()
+        self._blanks.append(text[len(said) :])
 
     def think(self, text: str) -> None:
         """More thoughts."""
@@ -123,7 +130,7 @@ class AnswerWriter:
 
     def begin_call(self, name: str) -> None:
         """A call, whose arguments follow."""
-        self._blanks = ""
+        self._blanks.clear()
         index = len(self.answer.calls)
         self._drops_call = index > 0 and not self._parallel_calls
         if not self._drops_call:
@@ -136,8 +143,9 @@ class AnswerWriter:
 
     def end(self) -> None:
         """Nothing more will come."""
-        if self._blanks and not self.answer.calls:
-            self._add(Delta(content=self._blanks))
+        blanks = "".join(self._blanks)
+        if blanks and not self.answer.calls:
+            self._add(Delta(content=blanks))
 
     def take(self) -> list[Delta]:
         """The deltas since the last time."""

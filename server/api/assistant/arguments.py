@@ -1,5 +1,6 @@
 """The arguments of a call for clients that get them as an object."""
 
+import json
 from typing import Any
 
 from pydantic_core import from_json
@@ -17,3 +18,8 @@ def arguments_object(text: str) -> dict[str, Any]:
     except ValueError:
         value = None
     return value if isinstance(value, dict) else {"arguments": text}
+
+
+def arguments_text(arguments: Any) -> str:
+    """The same as JSON again, when such a client sends it back."""
+    return json.dumps(arguments, ensure_ascii=False)

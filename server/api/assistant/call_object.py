@@ -1,49 +1,80 @@
 """One call of a function, as JSON that comes piece by piece."""
 
-import json
 from collections.abc import Generator
+from typing import Literal
 
-_NAMES = ("name",)
+from server.api.assistant.json_characters import (
+    BLANKS,
+    Characters,
+    MalformedError,
+    after_blanks,
+    expect,
+    quoted_character,
+    string,
+    value,
+)
+from server.api.assistant.offered_names import OfferedNames
+
 _ARGUMENTS = ("arguments", "parameters")
-_BLANKS = " \t\r\n"
+_FURTHER_ARGUMENTS = ("args", "params")
+"""Only after the name."""
+_WRAPPERS = ("function", "function_call", "tool_call")
+_LIST = "tool_calls"
+_PASSED_OVER = ("id", "call_id", "type", "index")
+"""What a call may have besides, where other keys say that it is none."""
+_MOST_LEVELS = 3
+"""Of wrappers."""
+_LONGEST = 256
+"""Of keys and names, where it need not be a call."""
 
-_decode = json.JSONDecoder(strict=False).decode  # newlines in strings are let through
+Trust = Literal["marked", "unmarked", "exact"]
+"""Whether markers say that it is a call; or its keys must, and an offered name; or it must be just
+as a grammar has it, {"name": "…", "arguments": …}."""
 
-Characters = Generator[None, str, str]
-"""Is sent the text character by character, and returns the first one that it did not use."""
 
-
-class _MalformedError(Exception):
-    """The character that was sent cannot follow."""
+class _ListError(Exception):
+    """A list of calls has begun."""
 
 
 class CallObject:
     """Reads {"name": …, "arguments": {…}}, its keys in any order, others among them.
 
-    The arguments are not parsed but balanced, and so are given on as they come. They end as well
-    where they cannot be JSON.
+    The name may be that of the key `function`, and both may be within `function`, `function_call`
+    or `tool_call`. The arguments are not parsed but balanced, and so are given on as they come.
+    They end as well where they cannot be JSON.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: OfferedNames, trust: Trust = "marked") -> None:
         self.name: str | None = None
         """Set when the arguments have begun, too: from then on it is a call."""
         self.done = False
         self.failed = False
+        self.begins_list = False
+        """It is {"tool_calls": [, whose calls follow."""
+        self._names = names
+        self._trust = trust
+        self._keys = 0
         self._key_name: str | None = None
         self._arguments: list[str] = []
         self._has_arguments = False
         self._characters = self._read_object()
         next(self._characters)
 
-    def read(self, text: str) -> int:
-        """Give the next text; returns how much of it was used: not all if done or failed."""
-        for position, character in enumerate(text):
+    def read(self, text: str, start: int) -> int:
+        """Give the text from a place on; returns where what was used of it ends.
+
+        That is before its end if done or failed, or if a list begins.
+        """
+        for position in range(start, len(text)):
             try:
-                self._characters.send(character)
+                self._characters.send(text[position])
             except StopIteration:
                 self.done = True
                 return position + 1
-            except _MalformedError:
+            except _ListError:
+                self.begins_list = True
+                return position + 1
+            except MalformedError:
                 self.failed = True
                 return position
         return len(text)
@@ -55,123 +86,100 @@ class CallObject:
         return text
 
     def _read_object(self) -> Generator[None, str, None]:
-        _expect((yield from _after_blanks()), "{")
-        character = yield from _after_blanks()
-        while character != "}":
-            _expect(character, '"')
-            key = yield from _string()
-            _expect((yield from _after_blanks()), ":")
-            character = yield from self._read_value(key, (yield from _after_blanks()))
-            if character == ",":
-                character = yield from _after_blanks()
-                _expect(character, '"')
-            else:
-                _expect(character, "}")
+        expect((yield from after_blanks()), "{")
+        yield from self._read_pairs(0)
         if self._key_name is None:
-            raise _MalformedError
+            raise MalformedError
         if not self._has_arguments:
+            if self._trust != "marked":
+                raise MalformedError
             self._arguments.append("{}")
         self.name = self._key_name
 
-    def _read_value(self, key: str, first: str) -> Characters:
+    def _read_pairs(self, level: int) -> Generator[None, str, None]:
+        """To the end of the object; its opening bracket has come."""
+        character = yield from after_blanks()
+        while character != "}":
+            expect(character, '"')
+            key = yield from self._short_string()
+            self._keys += 1
+            expect((yield from after_blanks()), ":")
+            character = yield from self._read_value(key, (yield from after_blanks()), level)
+            if character == ",":
+                character = yield from after_blanks()
+                expect(character, '"')
+            else:
+                expect(character, "}")
+
+    def _read_value(self, key: str, first: str, level: int) -> Characters:
         """Returns the first character after the value that is no blank."""
-        if key in _NAMES and self._key_name is None:
-            _expect(first, '"')
-            self._key_name = yield from _string()
-            if not self._key_name:
-                raise _MalformedError
-            if self._has_arguments:
-                self.name = self._key_name
-            return (yield from _after_blanks())
-        if key in _ARGUMENTS and not self._has_arguments:
+        if self._trust == "exact" and key != {1: "name", 2: "arguments"}.get(self._keys, key):
+            raise MalformedError
+        if self._key_name is None and (key == "name" or (key, first) == ("function", '"')):
+            expect(first, '"')
+            yield from self._read_name()
+            return (yield from after_blanks())
+        if key in _WRAPPERS and first == "{" and level < _MOST_LEVELS and self.name is None:
+            yield from self._read_pairs(level + 1)
+            return (yield from after_blanks())
+        if key == _LIST and first == "[" and self._keys == 1:
+            raise _ListError
+        if not self._has_arguments and self._may_be_arguments(key):
             return (yield from self._read_arguments(first))
-        return (yield from _value(first, []))
+        if self._trust != "marked" and self.name is None and key not in _PASSED_OVER:
+            raise MalformedError
+        return (yield from value(first, []))
+
+    def _may_be_arguments(self, key: str) -> bool:
+        return key in _ARGUMENTS or (key in _FURTHER_ARGUMENTS and self._key_name is not None)
+
+    def _read_name(self) -> Generator[None, str, None]:
+        written = yield from self._short_string()
+        found = self._names.find(written)
+        if not written or (found is None and self._trust != "marked"):
+            raise MalformedError
+        self._key_name = found or written
+        if self._has_arguments:
+            self.name = self._key_name
+
+    def _short_string(self) -> Generator[None, str, str]:
+        """A key or a name; its opening quote has come."""
+        if self._trust == "marked":
+            return (yield from string())
+        return (yield from string(_LONGEST, may_escape=self._trust != "exact"))
 
     def _read_arguments(self, first: str) -> Characters:
-        if first == '"':  # an object as a string, as some models write it
-            text = yield from _string()
-            if not text.lstrip().startswith("{"):
-                raise _MalformedError
-            self._arguments.append(text)
-            self._begin_arguments()
-            return (yield from _after_blanks())
-        if first == "n":
+        # An object as a string, as some models write it; no grammar has it so.
+        if first == '"' and self._trust != "exact":
+            yield from self._read_quoted_arguments()
+            return (yield from after_blanks())
+        if first == "n" and self._trust != "exact":
             word: list[str] = []
-            following = yield from _value(first, word)
+            following = yield from value(first, word)
             if "".join(word) != "null":
-                raise _MalformedError
+                raise MalformedError
+            if self._trust != "marked":  # there has to be some
+                self._begin_arguments("{}")
             return following
-        _expect(first, "{")
+        expect(first, "{")
         self._begin_arguments()
-        return (yield from _value(first, self._arguments))
+        return (yield from value(first, self._arguments))
 
-    def _begin_arguments(self) -> None:
+    def _read_quoted_arguments(self) -> Generator[None, str, None]:
+        """The value of a string, as it comes: an object, or nothing."""
+        begun = False
+        while (character := (yield from quoted_character())) is not None:
+            if not begun and character in BLANKS:
+                continue
+            if not begun:
+                expect(character, "{")
+                begun = True
+                self._begin_arguments()
+            self._arguments.append(character)
+        if not begun:
+            self._begin_arguments("{}")
+
+    def _begin_arguments(self, text: str = "") -> None:
         self._has_arguments = True
+        self._arguments.append(text)
         self.name = self._key_name
-
-
-def _expect(character: str, wanted: str) -> None:
-    if character != wanted:
-        raise _MalformedError
-
-
-def _after_blanks() -> Characters:
-    while (character := (yield)) in _BLANKS:
-        pass
-    return character
-
-
-def _string() -> Characters:
-    """A string's value; its opening quote has come."""
-    text = ['"']
-    yield from _quoted(text)
-    try:
-        value = _decode("".join(text))
-        value.encode()  # no half surrogate pairs
-    except ValueError:
-        raise _MalformedError from None
-    return str(value)
-
-
-def _value(first: str, text: list[str]) -> Characters:
-    """Append any value to `text`; returns the first character after it that is no blank."""
-    text.append(first)
-    if first in "{[":
-        yield from _nested(text)
-    elif first == '"':
-        yield from _quoted(text)
-    elif first.isalnum() or first == "-":  # a number, true, false or null
-        while (character := (yield)).isalnum() or character in "+-.":
-            text.append(character)
-        return character if character not in _BLANKS else (yield from _after_blanks())
-    else:
-        raise _MalformedError
-    return (yield from _after_blanks())
-
-
-def _nested(text: list[str]) -> Generator[None, str, None]:
-    depth = 1
-    while depth:
-        character = yield
-        if character == "<":  # never in JSON, but in the markers that end a call
-            raise _MalformedError
-        text.append(character)
-        if character == '"':
-            yield from _quoted(text)
-        elif character in "{[":
-            depth += 1
-        elif character in "}]":
-            depth -= 1
-
-
-def _quoted(text: list[str]) -> Generator[None, str, None]:
-    escaped = False
-    while True:
-        character = yield
-        text.append(character)
-        if escaped:
-            escaped = False
-        elif character == "\\":
-            escaped = True
-        elif character == '"':
-            return

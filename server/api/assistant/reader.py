@@ -4,7 +4,7 @@ This is the one way for whole answers and streams: what the deltas make together
 neither depends on how the text is cut into pieces.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from server.api.assistant.answer import Answer, AnswerWriter, Delta
 from server.api.assistant.form import AnswerForm
@@ -19,9 +19,15 @@ class AnswerReader:
 
     def __init__(self, form: AnswerForm) -> None:
         self._form = form
-        self._writer = AnswerWriter(form.continued, form.calls is not None, form.parallel_calls)
+        self._writer = AnswerWriter(
+            form.continued, form.calls is not None, form.parallel_calls, form.must_call
+        )
         self._thoughts = ThoughtReader(form, self._writer)
-        self._calls = CallReader(form.calls, self._writer) if form.calls else None
+        self._calls = CallReader(form, self._writer) if form.calls else None
+        self.reasoning_tokens = 0
+        """How many of the counted tokens are thoughts with their tags, or partly so."""
+        self._counted: Detokenizer | None = None
+        self._counted_characters = 0
 
     @property
     def answer(self) -> Answer:
@@ -43,19 +49,15 @@ class AnswerReader:
             self._writer.end()
         return self._writer.take()
 
-    def reasoning_tokens(self, token_ids: Iterable[int], tokenizer: Tokenizer) -> int:
-        """How many tokens of the answer, all of whose ids are given, are thoughts with their tags.
-
-        A token that is only partly of them counts.
-        """
-        detokenizer = Detokenizer(tokenizer)
-        count = characters = 0
-        for token_id in token_ids:
-            if characters >= self._thoughts.characters:
-                break
-            characters += len(detokenizer.push([token_id]))
-            count += 1
-        return count
+    def count(self, token_ids: Sequence[int], tokenizer: Tokenizer) -> None:
+        """Go on to count the tokens of thoughts, with the ids of all of the answer so far."""
+        if self._counted is None:
+            self._counted = Detokenizer(tokenizer)
+        most = self._thoughts.characters
+        while self._counted_characters < most and self.reasoning_tokens < len(token_ids):
+            text = self._counted.push([token_ids[self.reasoning_tokens]])
+            self._counted_characters += len(text)
+            self.reasoning_tokens += 1
 
     def _say(self, text: str) -> None:
         if self._calls:

@@ -21,6 +21,8 @@ class ThoughtReader:
         elif form.reasons and not form.continued and not form.opening.owed:
             self._place = "before"
         self._held = ""
+        self._blanks: list[str] = []
+        """Before what is held, in pieces: a model may write them without end."""
         self._begun = False
         self._read = 0
         self._end: int | None = None
@@ -47,21 +49,24 @@ class ThoughtReader:
             self._think()
         if self._place != "after":
             return ""
-        rest, self._held = self._held, ""
-        return rest
+        return self._take()
 
     def end(self) -> str:
         """No more comes; returns what was held back and is none of the thoughts."""
-        held, self._held = self._held, ""
+        is_whole = self._place != "amid" or bool(self._held)
+        text = self._take()
         if self._place == "amid":
-            self._writer.think(held.rstrip())
+            self._writer.think(text if is_whole else "")
             return ""
-        return held
+        return text
 
     def _find_begin(self) -> None:
         text = self._held.lstrip()
+        self._blanks.append(self._held[: len(self._held) - len(text)])
+        self._held = text
         if text.startswith(BEGIN):
             self._place, self._held = "amid", text[len(BEGIN) :]
+            self._blanks.clear()
         elif not BEGIN.startswith(text):
             self._place = "after"
 
@@ -70,9 +75,20 @@ class ThoughtReader:
             self._held = self._held.lstrip()
         thought, is_end, rest = split_at(self._held, END)
         said = thought.rstrip()
-        self._begun = self._begun or bool(said)
-        self._writer.think(said)
-        self._held = rest if is_end else thought[len(said) :] + rest
+        if said:
+            self._writer.think("".join((*self._blanks, said)))
+            self._blanks.clear()
+            self._begun = True
+        self._blanks.append(thought[len(said) :])
+        self._held = rest
         if is_end:
+            self._blanks.clear()
             self._place = "after"
             self._end = self._read - len(rest)
+
+    def _take(self) -> str:
+        """All that is held, with the blanks before it."""
+        text = "".join((*self._blanks, self._held))
+        self._blanks.clear()
+        self._held = ""
+        return text

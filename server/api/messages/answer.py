@@ -11,7 +11,7 @@ from server.api.chunks import Chunk
 from server.api.messages.chat_request import CALL_PREFIX
 from server.api.schemas.messages import CountTokensRequest
 from server.api.schemas.usage import Usage
-from server.api.sse import encode_json
+from server.json_pieces import encode_json
 
 _FINISH = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _TEXTS = {"text": "text_delta", "thinking": "thinking_delta"}
@@ -26,8 +26,9 @@ class MessageAnswer:
     """
 
     def __init__(
-        self, model: str, body: CountTokensRequest, tokens: Callable[[], TokenCount]
+        self, model: str, body: CountTokensRequest, tokens: Callable[[], TokenCount], kept: int = 0
     ) -> None:
+        """`kept`: how many tokens of the prompt are before the last cache_control."""
         self.message: Chunk = {
             "id": f"msg_{uuid4().hex}",
             "type": "message",
@@ -40,13 +41,18 @@ class MessageAnswer:
         self._stops = frozenset((*body.stop_sequences, *body.stop))
         self._hides_thoughts = body.hides_thoughts
         self._tokens = tokens
+        self._kept = kept
         self._open: Chunk | None = None
-        self._arguments = ""
-        """Of the call that is open."""
+        self._pieces: list[str] = []
+        """Of the text, or of the arguments of the call, that is open."""
 
     def opening(self) -> list[Chunk]:
         """The message without content."""
-        message = {**self.message, "content": [], "usage": usage_of(self._tokens().usage())}
+        message = {
+            **self.message,
+            "content": [],
+            "usage": usage_of(self._tokens().usage(), self._kept),
+        }
         return [{"type": "message_start", "message": message}, {"type": "ping"}]
 
     def news(self, news: News) -> list[Chunk]:
@@ -60,7 +66,7 @@ class MessageAnswer:
     def closing(self, usage: Usage, state_id: str = "") -> list[Chunk]:
         """Why it ended, and the usage."""
         del state_id  # nothing saves states of messages
-        self.message["usage"] = counts = usage_of(usage)
+        self.message["usage"] = counts = usage_of(usage, self._kept)
         delta = {name: self.message[name] for name in ("stop_reason", "stop_sequence")}
         return [
             {"type": "message_delta", "delta": delta, "usage": counts},
@@ -84,7 +90,7 @@ class MessageAnswer:
                 ident = f"{CALL_PREFIX}{call.id}"
                 block = {"type": "tool_use", "id": ident, "name": call.name, "input": {}}
                 events = self._begin(block)
-            self._arguments += call.arguments
+            self._pieces.append(call.arguments)
             return events
         if delta.reasoning:
             return [] if self._hides_thoughts else self._grow("thinking", delta.reasoning)
@@ -95,8 +101,7 @@ class MessageAnswer:
         if self._open is None or self._open["type"] != kind:
             signature = {"signature": ""} if kind == "thinking" else {}
             events = self._begin({"type": kind, kind: ""} | signature)
-        assert self._open is not None
-        self._open[kind] += text
+        self._pieces.append(text)
         return [*events, self._delta({"type": _TEXTS[kind], kind: text})]
 
     def _begin(self, block: Chunk) -> list[Chunk]:
@@ -110,13 +115,16 @@ class MessageAnswer:
         if block is None:
             return []
         events = []
+        said = "".join(self._pieces)
+        self._pieces.clear()
+        if block["type"] in _TEXTS:
+            block[block["type"]] = said
         if block["type"] == "thinking":
             events.append(self._delta({"type": "signature_delta", "signature": ""}))
         if block["type"] == "tool_use":
-            block["input"] = arguments_object(self._arguments)
+            block["input"] = arguments_object(said)
             text = encode_json(block["input"]).decode()
             events.append(self._delta({"type": "input_json_delta", "partial_json": text}))
-            self._arguments = ""
         return [*events, self._event("content_block_stop")]
 
     def _delta(self, delta: Chunk) -> Chunk:
@@ -126,12 +134,17 @@ class MessageAnswer:
         return {"type": kind, "index": len(self.message["content"]) - 1, **fields}
 
 
-def usage_of(usage: Usage) -> dict[str, int]:
-    """The tokens, each of the prompt's counted once."""
+def usage_of(usage: Usage, kept: int) -> dict[str, int]:
+    """The tokens, each of the prompt's counted once.
+
+    Written to the cache are those that cache_control asks to be kept, as Anthropic counts them:
+    what this server keeps besides is input as any other.
+    """
     details = usage.prompt_tokens_details
-    cached, written = details.cached_tokens, details.cache_write_tokens
+    cached = min(details.cached_tokens, usage.prompt_tokens)
+    written = min(max(0, kept - cached), details.cache_write_tokens)
     return {
-        "input_tokens": max(0, usage.prompt_tokens - cached - written),
+        "input_tokens": usage.prompt_tokens - cached - written,
         "cache_read_input_tokens": cached,
         "cache_creation_input_tokens": written,
         "output_tokens": usage.completion_tokens,

@@ -1,10 +1,10 @@
 """A request for a message as a chat: the request that gives the same answer there."""
 
-import json
 from typing import Any
 
 from pydantic import ValidationError
 
+from server.api.assistant.arguments import arguments_text
 from server.api.errors import invalid_request
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.generation import GenerationRequest
@@ -32,6 +32,10 @@ _NAMES = (
 )
 """What a field of chat is called here."""
 
+_CHANGING = "x-anthropic-billing-header:"
+"""Begins a block that Claude Code puts before all others, and that is another one for each prompt:
+with it nothing that follows would be found in the cache. It is not meant for the model."""
+
 _MODES = {"auto": "auto", "any": "required", "none": "none"}
 
 Fields = dict[str, Any]
@@ -39,7 +43,7 @@ Fields = dict[str, Any]
 
 def as_chat(body: CountTokensRequest) -> ChatCompletionRequest:
     """The chat request. Raises RequestValidationError for what only chat finds wrong."""
-    shared = body.model_fields_set & GenerationRequest.model_fields.keys()
+    shared = body.model_fields_set & GenerationRequest.model_fields.keys() - {"stream_options"}
     fields: Fields = {name: getattr(body, name) for name in shared}
     fields["messages"] = _system(body) + [each for m in body.messages for each in _messages(m)]
     fields["continue_final_message"] = body.messages[-1].role == "assistant"
@@ -64,9 +68,8 @@ def in_our_words(name: str) -> str:
 
 
 def _system(body: CountTokensRequest) -> list[Fields]:
-    if not body.system:
-        return []
-    return [{"role": "system", "content": [_part(block) for block in body.system]}]
+    parts = [_part(block) for block in body.system or () if not block.text.startswith(_CHANGING)]
+    return [{"role": "system", "content": parts}] if parts else []
 
 
 def _messages(message: InputMessage) -> list[Fields]:
@@ -116,8 +119,7 @@ def _assistant(message: InputMessage) -> Fields:
 
 
 def _call(block: ToolUseBlock) -> Fields:
-    arguments = json.dumps(block.input, ensure_ascii=False)
-    function = {"name": block.name, "arguments": arguments}
+    function = {"name": block.name, "arguments": arguments_text(block.input)}
     return {"id": _call_id(block.id), "type": "function", "function": function}
 
 

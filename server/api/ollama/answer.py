@@ -10,13 +10,14 @@ from server.api.choices import News
 from server.api.chunks import Chunk
 from server.api.dialects import OLLAMA
 from server.api.errors import ApiError
-from server.api.logprobs import LogprobEntry, chat_logprobs
 from server.api.schemas.usage import Usage
-from server.api.sse import Framing, encode_json
+from server.api.shown_logprobs import ChatLogprobs
+from server.api.sse import Framing
+from server.json_pieces import encode_pieces
 from server.tokenizer.base import Tokenizer
 
 FRAMING = Framing(
-    event=lambda chunk: encode_json(chunk) + b"\n",
+    event=lambda chunk: [*encode_pieces(chunk), b"\n"],
     failure=lambda error: [_failure(error)],
     end=b"",
     ping=b"",  # their clients know nothing that means nothing
@@ -32,18 +33,29 @@ class OllamaLines:
     """
 
     def __init__(
-        self, model: str, is_chat: bool, is_raw: bool = False, tokenizer: Tokenizer | None = None
+        self,
+        model: str,
+        is_chat: bool,
+        is_raw: bool = False,
+        tokenizer: Tokenizer | None = None,
+        is_streamed: bool = True,
     ) -> None:
-        """Raw answers are plain text. With a tokenizer there are log-probabilities."""
+        """Raw answers are plain text. With a tokenizer there are log-probabilities.
+
+        An answer that is streamed is not kept for whole().
+        """
         self._model = model
         self._is_chat = is_chat
         self._is_raw = is_raw
-        self._tokenizer = tokenizer
+        self._is_streamed = is_streamed
+        self._has_logprobs = tokenizer is not None
+        self._logprobs = ChatLogprobs(tokenizer)
         self._began = perf_counter()
         self._read = self._began
         self._reason = ""
-        self._entries: list[LogprobEntry] = []
         self._call: CallDelta | None = None
+        self._arguments: list[str] = []
+        """Of the call, in pieces."""
         self._lines: list[Chunk] = []
 
     def opening(self) -> list[Chunk]:
@@ -54,7 +66,7 @@ class OllamaLines:
         """For new text, a finish reason, or both."""
         if self._read == self._began:
             self._read = perf_counter()
-        self._entries += news.logprobs
+        self._logprobs.extend(0, news.logprobs)
         lines: list[Chunk] = []
         for delta in [Delta(content=news.text)] if self._is_raw else news.deltas:
             if delta.call is not None:
@@ -64,7 +76,8 @@ class OllamaLines:
         if news.finish_reason is not None:
             lines += self._told()
             self._reason = "length" if news.finish_reason == "length" else "stop"
-        self._lines += lines
+        if not self._is_streamed:
+            self._lines += lines
         return lines
 
     def closing(self, usage: Usage, state_id: str = "") -> list[Chunk]:
@@ -88,8 +101,8 @@ class OllamaLines:
     def whole(self) -> Chunk:
         """All lines as one, after the last."""
         answer = self._lines[-1]
-        if self._tokenizer is not None:
-            answer["logprobs"] = [each for line in self._lines for each in line.get("logprobs", ())]
+        if logprobs := self._logprobs.take(0):
+            answer["logprobs"] = logprobs["content"]
         if not self._is_chat:
             return answer | _joined(self._lines, "response")
         messages = [line["message"] for line in self._lines]
@@ -106,25 +119,26 @@ class OllamaLines:
         else:
             line |= {"response": content, **said}
         line["done"] = False
-        if logprobs := chat_logprobs(self._entries, self._tokenizer):
+        if self._has_logprobs and not self._is_streamed:
+            line["logprobs"] = []  # all together at the end
+        elif logprobs := self._logprobs.take(0):
             line["logprobs"] = logprobs["content"]
-            self._entries = []
         return line
 
     def _calls(self, delta: CallDelta) -> list[Chunk]:
         if self._call is not None and self._call.index == delta.index:
-            arguments = self._call.arguments + delta.arguments
-            self._call = CallDelta(delta.index, self._call.id, self._call.name, arguments)
+            self._arguments.append(delta.arguments)
             return []
         lines = self._told()
-        self._call = delta
+        self._call, self._arguments = delta, [delta.arguments]
         return lines
 
     def _told(self) -> list[Chunk]:
         """The call that is whole now, if there is one."""
         if self._call is None:
             return []
-        function = {"name": self._call.name, "arguments": arguments_object(self._call.arguments)}
+        arguments = arguments_object("".join(self._arguments))
+        function = {"name": self._call.name, "arguments": arguments}
         self._call = None
         return [self._line("", "", tool_calls=[{"function": function}])]
 

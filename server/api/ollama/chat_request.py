@@ -1,14 +1,15 @@
 """Requests of Ollama's clients as the chat or completion that gives the same answer."""
 
-import json
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from server.api.assistant.arguments import arguments_text
 from server.api.errors import invalid_request
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.completions import CompletionRequest
 from server.api.schemas.embeddings import EmbeddingRequest
+from server.api.schemas.generation import GenerationRequest
 from server.api.schemas.ollama import (
     Message,
     OllamaChatRequest,
@@ -17,12 +18,22 @@ from server.api.schemas.ollama import (
     OllamaRequest,
     Options,
 )
+from server.api.schemas.peer_fields import ALIASES, UNSUPPORTED
 from server.api.schemas.prompt import PromptRequest
 
 Body = TypeVar("Body", bound=BaseModel)
 
-_RENAMED = {"repeat_penalty": "repetition_penalty", "num_predict": "max_tokens"}
+_RENAMED = {
+    "repeat_penalty": "repetition_penalty",
+    "repeat_last_n": "penalty_last_n",
+    "num_predict": "max_tokens",
+}
 _OURS = {theirs: ours for ours, theirs in _RENAMED.items()}
+_KNOWN = (GenerationRequest.model_fields.keys() | ALIASES.keys() | UNSUPPORTED.keys()) - {
+    *PromptRequest.model_fields,
+    *("n", "n_cmpl", "best_of", "save_state", "stream", "stream_options", "priority", "suffix"),
+}
+"""What options may have besides Ollama's own: chat keeps to it or refuses it."""
 
 
 def in_our_words(name: str) -> str:
@@ -31,7 +42,8 @@ def in_our_words(name: str) -> str:
         return "format"
     first, *rest = name.split(".")
     first = _OURS.get(first, first)
-    return ".".join(["options", first, *rest]) if first in Options.model_fields else name
+    is_option = first in Options.model_fields or first in _KNOWN
+    return ".".join(["options", first, *rest]) if is_option else name
 
 
 def chat_of(body: OllamaChatRequest, most_tokens: int) -> ChatCompletionRequest:
@@ -53,8 +65,8 @@ def chat_of_prompt(body: OllamaGenerateRequest, most_tokens: int) -> ChatComplet
 
 
 def completion_of(body: OllamaGenerateRequest, most_tokens: int) -> CompletionRequest:
-    """The continuation of a raw prompt. Raises RequestValidationError."""
-    fields = _shared(body, most_tokens) | {"prompt": body.prompt}
+    """The continuation of a raw prompt, or up to a suffix. Raises RequestValidationError."""
+    fields = _shared(body, most_tokens) | {"prompt": body.prompt, "suffix": body.suffix}
     if body.logprobs:
         fields["logprobs"] = body.top_logprobs
     return _validated(CompletionRequest, fields)
@@ -79,9 +91,13 @@ def _shared(body: OllamaRequest, most_tokens: int) -> dict[str, Any]:
 
 def _sampling(options: Options, most_tokens: int) -> dict[str, Any]:
     given = options.model_dump(exclude_none=True)
-    fields = {_RENAMED.get(name, name): value for name, value in given.items()}
-    if options.num_predict is not None and options.num_predict <= 0:
-        fields["max_tokens"] = most_tokens
+    fields = {
+        _RENAMED.get(name, name): value
+        for name, value in given.items()
+        if name in Options.model_fields or name in _KNOWN
+    }
+    if (wanted := options.num_predict) is not None:
+        fields["max_tokens"] = min(wanted, most_tokens) if wanted > 0 else most_tokens
     return fields
 
 
@@ -109,7 +125,7 @@ def _message(message: Message) -> dict[str, Any]:
                 "type": "function",
                 "function": {
                     "name": call.function.name,
-                    "arguments": json.dumps(call.function.arguments, ensure_ascii=False),
+                    "arguments": arguments_text(call.function.arguments),
                 },
             }
             for call in message.tool_calls

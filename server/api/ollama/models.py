@@ -7,6 +7,7 @@ from typing import Any
 from server.api.schemas.ollama import OllamaDetails, OllamaModel, OllamaShown
 from server.registry.hosted_model import HostedModel
 from server.registry.served_model import ServedModel
+from server.tokenizer.fill_in_middle import fill_head
 
 NO_LIMIT = 1 << 20
 """Told as the length of the context, which has no limit: clients want a number."""
@@ -42,22 +43,33 @@ def shown(model: HostedModel, served: ServedModel) -> OllamaShown:
         capabilities.append("tools")
     if served.reasoning != "off":
         capabilities.append("thinking")
+    if served.fills_middle:
+        capabilities.append("insert")
     kind = served.generation
     info: dict[str, Any] = {
         "general.architecture": kind,
         "general.basename": model.entry.id,
         "general.parameter_count": served.parameters,
-        f"{kind}.context_length": NO_LIMIT,
+        f"{kind}.context_length": served.trained_length or NO_LIMIT,
         f"{kind}.embedding_length": served.dim,
         f"{kind}.vocab_size": served.vocab_size,
     }
     return OllamaShown(
-        template=served.chat_template.source,
+        template=_template(served),
         details=_details(model),
         model_info=info,
         capabilities=capabilities,
         modified_at=_time(model.created),
     )
+
+
+def _template(served: ServedModel) -> str:
+    """The chat template, after that of a suffix: clients look for `.Suffix` in it."""
+    chat = served.chat_template.source
+    if not served.fills_middle:
+        return chat
+    head = fill_head("{{ .Suffix }}")
+    return f"{{{{- if .Suffix }}}}{head}{{{{ .Prompt }}}}{{{{- else }}}}{chat}{{{{- end }}}}"
 
 
 def _details(model: HostedModel) -> OllamaDetails:

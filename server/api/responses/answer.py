@@ -9,6 +9,7 @@ from server.api.chunks import Chunk
 from server.api.errors import ApiError
 from server.api.responses.output_items import OutputItem, item_of
 from server.api.responses.text_logprobs import TextLogprobs
+from server.api.responses.tools import OfferedTools
 from server.api.schemas.response_object import ResponseFailure, ResponseUsage
 from server.api.schemas.usage import Usage
 from server.conversations.records import Item
@@ -24,9 +25,15 @@ class Answer:
     one way in which the output comes about.
     """
 
-    def __init__(self, response: dict[str, Any], tokenizer: Tokenizer | None = None) -> None:
+    def __init__(
+        self,
+        response: dict[str, Any],
+        tokenizer: Tokenizer | None = None,
+        tools: OfferedTools | None = None,
+    ) -> None:
         """With a tokenizer, its messages have log-probabilities."""
         self.response = response
+        self.tools = tools or OfferedTools()
         self.text = TextLogprobs(tokenizer)
         self._item: OutputItem | None = None
         self._finish: Finish | None = None
@@ -97,10 +104,10 @@ class Answer:
         return self._numbered([{"type": "error", **told}, self._state("response.failed")])
 
     def _open(self, delta: Delta) -> list[Chunk]:
-        self._item = item_of(delta, len(self.output))
+        self._item = item_of(delta, len(self.output), self.tools)
         return self._item.opening()
 
-    def _grown(self, delta: Delta, logprobs: list[Chunk]) -> list[Chunk]:
+    def _grown(self, delta: Delta, logprobs: list[bytes]) -> list[Chunk]:
         assert self._item is not None
         return self._item.grown(delta, logprobs)
 

@@ -2,12 +2,12 @@
 
 Who makes a response holds a lease on it in the store, which is renewed while the server lives. What
 has no lease any more is taken over, by this or another server on the same store, and made anew from
-the beginning: its seed is kept, so it becomes the same.
+the beginning: its seed is kept, so it becomes the same. It is made for the owner of its key, with
+the limits that the key has by then; when the key is taken back it fails.
 """
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
@@ -17,7 +17,9 @@ from typing import Any
 from starlette.types import Message, Scope
 
 from server.access.admission import Admission
-from server.access.caller import ANYBODY
+from server.access.caller import Caller
+from server.access.keys import Keys
+from server.api.caller_settings import settings_of
 from server.api.conversations import Conversations
 from server.api.errors import ApiError, internal_error
 from server.api.generation import Generation
@@ -25,14 +27,18 @@ from server.api.lease import enter_lease
 from server.api.read_ahead import ReadAhead
 from server.api.request_metrics import RequestMetrics
 from server.api.responses.answer import Answer
+from server.api.responses.remaking import as_sent
 from server.api.responses.run import Run
+from server.api.responses.runs import Runs
 from server.api.responses.text_logprobs import TextLogprobs
 from server.api.responses.turn import Turn, plan_turn
 from server.api.schemas.responses import ResponseRequest
+from server.api.states import States
 from server.api.tenant import Owner
 from server.config import Settings
 from server.conversations.records import NewResponse, Unfinished
 from server.grammars.checker import GrammarChecker
+from server.json_pieces import JsonDocument
 from server.registry.manager import ModelManager
 
 log = logging.getLogger(__name__)
@@ -40,12 +46,7 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 5.0
 LEASE_SECONDS = 4 * TICK_SECONDS
 SWEEP_SECONDS = 3600.0
-FOLLOWED_SECONDS = 300.0
-"""How long the events of a response are kept after its end, as OpenAI has it."""
-FOLLOWED_BYTES = 64 << 20
-"""And how many of them, as long as others run."""
-
-_PASSES = ("loading", "queue_full", "responses_unavailable")
+_PASSES = ("loading", "queue_full", "rate_limit_exceeded", "responses_unavailable")
 """Errors after which a response that was taken over is tried again."""
 
 
@@ -57,43 +58,43 @@ class Background:
         settings: Settings,
         models: ModelManager,
         kept: Conversations,
+        states: States,
         read_ahead: ReadAhead,
         metrics: RequestMetrics,
         admission: Admission,
         checker: GrammarChecker,
+        keys: Keys,
     ) -> None:
         self._settings = settings
         self._models = models
         self._kept = kept
+        self._states = states
         self._read_ahead = read_ahead
         self._checker = checker
-        self._scope_state = {
-            "caller": ANYBODY,
-            "admission": admission,
-            "metrics": metrics,
-            "logs_prompts": settings.logging.prompts,
-        }
-        self._runs: dict[str, Run] = {}
+        self._scope_state: dict[str, Any] = {"admission": admission, "metrics": metrics}
+        self._scope_state["logs_prompts"] = settings.logging.prompts
+        self._runs = Runs()
+        self._keys = keys
+        self._revoking: asyncio.Task[None] | None = None
+        keys.watch(self._revoke_soon)
 
     @property
     def running(self) -> int:
         """How many responses are being made."""
-        return sum(run.ended_at is None for run in self._runs.values())
+        return self._runs.running
 
     async def start(self, turn: Turn, scope: Scope) -> Run:
         """Begin to make a response, which is kept from now on. Raises ApiError."""
-        if self.running >= self._settings.responses.max_background:
-            message = "Try again later: the server makes enough responses in the background"
-            raise ApiError("queue_full", message, "background", retry_after=5.0)
-        answer = Answer(turn.new_response(), turn.logprob_tokenizer)
+        tenant, most = turn.owner.tenant, self._settings.responses.max_background
+        self._runs.check_room(tenant, most, self._keys.are_several)
+        answer = turn.new_answer()
         run = self._register(turn, answer)
         new = NewResponse(
             answer.response,
             turn.input_items,
-            request={"body": _as_sent(turn.body), "priority": turn.owner.priority},
+            request={"body": as_sent(turn.body), "priority": turn.owner.priority},
             lease_until=time.time() + LEASE_SECONDS,
         )
-        tenant = turn.owner.tenant
         try:
             with ExitStack() as exits:
                 exits.enter_context(turn.route.lease())
@@ -102,27 +103,31 @@ class Background:
                 await self._kept.call(self._kept.responses.add, tenant, turn.context, new)
                 self._launch(run, turn, generation, exits.pop_all())
         except BaseException:
-            del self._runs[answer.response["id"]]
+            self._runs.remove(answer.response["id"])
             raise
         return run
 
-    async def cancel(self, tenant: str, ident: str) -> dict[str, Any]:
+    async def cancel(self, tenant: str, ident: str) -> JsonDocument:
         """End a response, wherever it is made; one that has ended is as it was. Raises ApiError."""
-        body = await self._kept.call(self._kept.responses.get, tenant, ident)
-        if not body["background"]:
+        kept, store = self._kept, self._kept.responses
+        body = await kept.call(store.get_unfinished, tenant, ident)
+        if body is not None and await kept.call(store.advance, body | {"status": "cancelled"}):
+            self._runs.stop(ident)
+        is_background, text = await kept.call(store.read_about, tenant, ident)
+        if not is_background:
             message = "Only responses created with background=true can be cancelled"
             raise ApiError("invalid_value", message, "id")
-        cancelled = body | {"status": "cancelled"}
-        if await self._kept.call(self._kept.responses.advance, cancelled):
-            self._stop(ident)
-            return cancelled
-        return await self._kept.call(self._kept.responses.get, tenant, ident)
+        return await kept.call(JsonDocument, text)
 
     async def remove(self, tenant: str, ident: str) -> None:
         """Delete a response, and end it if it is being made. Raises ApiError."""
         await self._kept.call(self._kept.responses.remove, tenant, ident)
-        self._stop(ident)
-        self._runs.pop(ident, None)
+        self.forget(ident)
+
+    def forget(self, ident: str) -> None:
+        """End a response that is not kept any more, if it is being made here."""
+        self._runs.stop(ident)
+        self._runs.remove(ident)
 
     def follow(self, tenant: str, ident: str, starting_after: int) -> AsyncIterator[bytes]:
         """The events of a run of this server, in a stream. Raises ApiError."""
@@ -155,22 +160,20 @@ class Background:
 
     async def tick(self) -> None:
         """What is to be done every few seconds. Raises ApiError."""
-        now = asyncio.get_running_loop().time()
-        for ident, run in list(self._runs.items()):
-            if run.ended_at is not None and now - run.ended_at > FOLLOWED_SECONDS:
-                del self._runs[ident]
-        mine = [ident for ident, run in self._runs.items() if run.can_be_stopped]
+        self._runs.forget_old(asyncio.get_running_loop().time())
+        await self._end_revoked()
+        mine = [ident for ident, run in self._runs if run.can_be_stopped]
         if mine:
             until = time.time() + LEASE_SECONDS
             renewed = await self._kept.call(self._kept.responses.renew, mine, until)
             for ident in set(mine) - renewed:  # cancelled or removed by way of another server
-                self._stop(ident)
+                self._runs.stop(ident)
         if self._models.started and not self._models.closed:
             await self._take_over(self._settings.responses.max_background - self.running)
 
     async def stop(self) -> None:
         """End all runs; whoever is the next to look goes on with them."""
-        running = {ident: run for ident, run in self._runs.items() if run.ended_at is None}
+        running = {ident: run for ident, run in self._runs if run.ended_at is None}
         for run in running.values():
             run.stop()
         tasks = (run.task for run in running.values() if run.task is not None)
@@ -179,19 +182,13 @@ class Background:
             with suppress(ApiError):
                 await self._kept.call(self._kept.responses.renew, list(running), 0.0)
 
-    def _stop(self, ident: str) -> None:
-        run = self._runs.get(ident)
-        if run is not None and run.can_be_stopped:
-            run.stop()
-
     def _register(self, turn: Turn, answer: Answer) -> Run:
         run = Run(turn.owner.tenant, answer, turn.body.stream)
-        self._forget_some()
-        self._runs[answer.response["id"]] = run
+        self._runs.add(answer.response["id"], run)
         return run
 
     def _launch(self, run: Run, turn: Turn, generation: Generation, exits: ExitStack) -> None:
-        run.tell(run.answer.opening())
+        self._runs.tell(run, run.answer.opening())
         run.task = asyncio.create_task(self._make(run, turn, generation, exits))
 
     async def _make(self, run: Run, turn: Turn, generation: Generation, exits: ExitStack) -> None:
@@ -201,13 +198,13 @@ class Background:
                 while generation.running:
                     for news in await generation.news():
                         if answer.response["status"] == "queued":
-                            run.tell(answer.begin())
+                            self._runs.tell(run, answer.begin())
                             await self._advance(answer)
-                        run.tell(answer.news(news))
+                        self._runs.tell(run, answer.news(news))
                 closing = answer.closing(generation.tokens.usage())
                 run.is_settled = True
                 await self._advance(answer)
-                run.tell(closing)
+                self._runs.tell(run, closing)
                 turn.read_ahead(self._read_ahead, generation.choices)
         except ApiError as error:
             await self._fail(run, error)
@@ -215,7 +212,7 @@ class Background:
             log.exception("unexpected error in the background")
             await self._fail(run, internal_error())
         finally:
-            run.end()
+            self._runs.end(answer.response["id"], run)
 
     async def _advance(self, answer: Answer) -> None:
         """Keep what there is now, unless somebody has cancelled or removed it."""
@@ -225,7 +222,7 @@ class Background:
         """Keep that it failed, unless it is only that the server stops."""
         if self._models.closed or error.code == "responses_unavailable":
             return  # it will be made when the lease is over
-        run.tell(run.answer.failure(error))
+        self._runs.tell(run, run.answer.failure(error))
         run.answer.output.clear()
         try:
             await self._advance(run.answer)
@@ -235,55 +232,66 @@ class Background:
                 with suppress(ApiError):
                     await self._kept.call(remove, run.tenant, ident)
 
-    async def _take_over(self, most: int) -> None:
-        if most <= 0:
-            return
-        until = time.time() + LEASE_SECONDS
-        for found in await self._kept.call(self._kept.responses.claim, until, most):
-            ident = found.body["id"]
-            log.info("response %s is made again: its server has stopped", ident)
-            answer = Answer(found.body | {"status": "queued"})
-            try:
-                await self._resume(found, answer)
-            except ApiError as error:
-                if error.code in _PASSES:
-                    await self._kept.call(self._kept.responses.renew, [ident], 0.0)
-                    return  # the others would fare alike
-                await self._fail(Run(found.tenant, answer, False), error)
-            except Exception:
-                log.exception("response %s cannot be made again", ident)
-                await self._fail(Run(found.tenant, answer, False), internal_error())
+    def _revoke_soon(self) -> None:
+        self._revoking = asyncio.create_task(self._end_revoked())
 
-    async def _resume(self, found: Unfinished, answer: Answer) -> None:
+    async def _end_revoked(self) -> None:
+        """End the responses whose keys were taken back."""
+        for _, run in self._runs:
+            if run.can_be_stopped and self._keys.caller_of_tenant(run.tenant) is None:
+                run.stop()
+                await self._fail(run, _revoked())
+
+    async def _take_over(self, most: int) -> None:
+        until = time.time() + LEASE_SECONDS
+        for _ in range(most):
+            # One after another: each may have megabytes of history.
+            claimed = await self._kept.call(self._kept.responses.claim, until, 1)
+            if not claimed or not await self._begin_again(claimed[0]):
+                return
+
+    async def _begin_again(self, found: Unfinished) -> bool:
+        """Make what was claimed; False if the others would fare alike now."""
+        ident = found.body["id"]
+        log.info("response %s is made again: its server has stopped", ident)
+        answer = Answer(found.body | {"status": "queued"})
+        caller = self._keys.caller_of_tenant(found.tenant)
+        try:
+            if caller is None:
+                raise _revoked()
+            await self._resume(found, answer, caller)
+        except ApiError as error:
+            if error.code not in _PASSES:
+                await self._fail(Run(found.tenant, answer, False), error)
+                return True
+            # A key that has enough running must not hold up those of others.
+            is_of_key = caller is not None and bool(caller.name)
+            again_at = time.time() + TICK_SECONDS if is_of_key else 0.0
+            await self._kept.call(self._kept.responses.renew, [ident], again_at)
+            return is_of_key
+        except Exception:
+            log.exception("response %s cannot be made again", ident)
+            await self._fail(Run(found.tenant, answer, False), internal_error())
+        return True
+
+    async def _resume(self, found: Unfinished, answer: Answer, caller: Caller) -> None:
         body = ResponseRequest.model_validate_json(found.request["body"])
-        owner = Owner(found.tenant, found.request["priority"])
-        scope: Scope = {"state": {**self._scope_state, "started": perf_counter()}}
+        owner = Owner(found.tenant, caller.priority)
+        settings = settings_of(caller, self._settings)
+        about = {"caller": caller, "started": perf_counter()}
+        scope: Scope = {"state": self._scope_state | about}
         with ExitStack() as exits:
             route = enter_lease(exits, self._models, body.model)
-            read = found.context, list(found.input_items)
-            turn = await plan_turn(body, owner, route, self._settings, *read, self._checker)
-            answer.text = TextLogprobs(turn.logprob_tokenizer)
+            read = found.context, list(found.input_items), self._states
+            turn = await plan_turn(body, owner, route, settings, *read, self._checker)
+            answer.text, answer.tools = TextLogprobs(turn.logprob_tokenizer), turn.tools
             generation = Generation(route, turn.plan, scope, _nobody_leaves)
             exits.enter_context(generation)
             self._launch(self._register(turn, answer), turn, generation, exits.pop_all())
 
-    def _forget_some(self) -> None:
-        """Bound the events that are kept after the end."""
-        held = 0
-        for ident, run in reversed(list(self._runs.items())):
-            held += run.size
-            if run.ended_at is not None and held > FOLLOWED_BYTES:
-                del self._runs[ident]
 
-
-def with_seed(body: ResponseRequest) -> ResponseRequest:
-    """The request with a seed, so that it can be made again."""
-    return body if body.seed is not None else body.model_copy(update={"seed": secrets.randbits(63)})
-
-
-def _as_sent(body: ResponseRequest) -> str:
-    """The request as JSON without its items, which are kept by themselves."""
-    return body.model_dump_json(exclude={"input"}, exclude_unset=True)
+def _revoked() -> ApiError:
+    return ApiError("invalid_api_key", "The API key of this response is not known any more")
 
 
 async def _nobody_leaves() -> Message:

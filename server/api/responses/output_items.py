@@ -1,4 +1,4 @@
-"""Items of a response's output as they grow: messages, thoughts and calls of functions.
+"""Items of a response's output as they grow: messages, thoughts and calls of tools.
 
 Each kind has a class: events when it begins, for its pieces, and when it is done, of which the
 last has the whole item.
@@ -8,9 +8,13 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from server.api.assistant.answer import CallDelta, Delta
+from server.api.assistant.arguments import arguments_object
 from server.api.chunks import Chunk
+from server.api.responses.custom_input import CustomInput
 from server.api.responses.items import new_id
+from server.api.responses.tools import Callee, OfferedTools
 from server.conversations.records import Item
+from server.json_pieces import JsonList
 
 
 class OutputItem(ABC):
@@ -32,8 +36,8 @@ class OutputItem(ABC):
         """That there is such an item, still empty."""
 
     @abstractmethod
-    def grown(self, delta: Delta, logprobs: list[Chunk]) -> list[Chunk]:
-        """More of it; with the log-probabilities of its text, if they were asked for."""
+    def grown(self, delta: Delta, logprobs: list[bytes]) -> list[Chunk]:
+        """More of it; with the log-probabilities of its text as JSON, if they were asked for."""
 
     @abstractmethod
     def closing(self, is_whole: bool) -> list[Chunk]:
@@ -64,7 +68,7 @@ class _TextItem(OutputItem):
         part = self._part("")
         return [added, {"type": "response.content_part.added", **self._in_part, "part": part}]
 
-    def grown(self, delta: Delta, logprobs: list[Chunk]) -> list[Chunk]:
+    def grown(self, delta: Delta, logprobs: list[bytes]) -> list[Chunk]:
         text = delta.content or delta.reasoning
         if not text:
             return []
@@ -87,7 +91,7 @@ class _TextItem(OutputItem):
     def _in_part(self) -> dict[str, Any]:
         return {**self._place, "content_index": 0}
 
-    def _of_text(self, logprobs: list[Chunk]) -> dict[str, Any]:
+    def _of_text(self, logprobs: list[bytes]) -> dict[str, Any]:
         """What an event about some text has besides it."""
         del logprobs
         return {}
@@ -110,20 +114,21 @@ class Message(_TextItem):
 
     def __init__(self, index: int) -> None:
         super().__init__(index)
-        self._logprobs: list[Chunk] = []
+        self._logprobs = JsonList()
 
     def takes(self, delta: Delta) -> bool:
         return bool(delta.content)
 
-    def _of_text(self, logprobs: list[Chunk]) -> dict[str, Any]:
-        self._logprobs += logprobs
-        return {"logprobs": logprobs}
+    def _of_text(self, logprobs: list[bytes]) -> dict[str, Any]:
+        self._logprobs.extend(logprobs)
+        return {"logprobs": JsonList(logprobs)}
 
     def _of_all_text(self) -> dict[str, Any]:
         return {"logprobs": self._logprobs}
 
     def _part(self, text: str) -> dict[str, Any]:
-        return super()._part(text) | {"logprobs": [*self._logprobs]}
+        # An event with a part that is still empty must not change when the part does.
+        return super()._part(text) | {"logprobs": self._logprobs if text else []}
 
 
 class Thoughts(_TextItem):
@@ -137,23 +142,27 @@ class Thoughts(_TextItem):
         return bool(delta.reasoning)
 
 
-class FunctionCall(OutputItem):
-    """A call of one of the client's functions."""
+class _Call(OutputItem):
+    """A call of one of the client's tools."""
 
-    kind = "function_call"
-
-    def __init__(self, index: int, call: CallDelta) -> None:
+    def __init__(self, index: int, call: CallDelta, callee: Callee) -> None:
         super().__init__(index)
         self._number = call.index
-        self._call = {"call_id": call.id, "name": call.name}
+        self._call = {"call_id": call.id, **callee.of_item}
 
     def takes(self, delta: Delta) -> bool:
         return delta.call is not None and delta.call.index == self._number
 
+
+class FunctionCall(_Call):
+    """A call of a function."""
+
+    kind = "function_call"
+
     def opening(self) -> list[Chunk]:
         return [self._event("added", "in_progress", {**self._call, "arguments": ""})]
 
-    def grown(self, delta: Delta, logprobs: list[Chunk]) -> list[Chunk]:
+    def grown(self, delta: Delta, logprobs: list[bytes]) -> list[Chunk]:
         del logprobs
         text = delta.call.arguments if delta.call else ""
         if not text:
@@ -172,8 +181,71 @@ class FunctionCall(OutputItem):
         ]
 
 
-def item_of(delta: Delta, index: int) -> OutputItem:
+class CustomToolCall(_Call):
+    """A call of a tool whose input is text: the model wrote it as JSON."""
+
+    kind = "custom_tool_call"
+
+    def __init__(self, index: int, call: CallDelta, callee: Callee) -> None:
+        super().__init__(index, call, callee)
+        self._input = CustomInput()
+
+    def opening(self) -> list[Chunk]:
+        return [self._event("added", "in_progress", {**self._call, "input": ""})]
+
+    def grown(self, delta: Delta, logprobs: list[bytes]) -> list[Chunk]:
+        del logprobs
+        return self._more(self._input.push(delta.call.arguments if delta.call else ""))
+
+    def closing(self, is_whole: bool) -> list[Chunk]:
+        events = self._more(self._input.end())
+        said = {"input": self._input.text}
+        status = "completed" if is_whole else "incomplete"
+        return [
+            *events,
+            {"type": "response.custom_tool_call_input.done", **self._place, **said},
+            self._event("done", status, {**self._call, **said}),
+        ]
+
+    def _more(self, text: str) -> list[Chunk]:
+        if not text:
+            return []
+        return [{"type": "response.custom_tool_call_input.delta", **self._place, "delta": text}]
+
+
+class ToolSearchCall(_Call):
+    """A search for tools, which the client does; there are no events for its arguments."""
+
+    kind = "tool_search_call"
+
+    def __init__(self, index: int, call: CallDelta, callee: Callee) -> None:
+        super().__init__(index, call, callee)
+        self._call = {"call_id": call.id, "execution": "client"}
+
+    def opening(self) -> list[Chunk]:
+        return [self._event("added", "in_progress", {**self._call, "arguments": {}})]
+
+    def grown(self, delta: Delta, logprobs: list[bytes]) -> list[Chunk]:
+        del logprobs
+        self._pieces.append(delta.call.arguments if delta.call else "")
+        return []
+
+    def closing(self, is_whole: bool) -> list[Chunk]:
+        arguments = arguments_object("".join(self._pieces))
+        status = "completed" if is_whole else "incomplete"
+        return [self._event("done", status, {**self._call, "arguments": arguments})]
+
+
+_CALLS: dict[str, type[_Call]] = {
+    "function": FunctionCall,
+    "custom": CustomToolCall,
+    "tool_search": ToolSearchCall,
+}
+
+
+def item_of(delta: Delta, index: int, tools: OfferedTools) -> OutputItem:
     """The item that begins with a delta; an empty one begins a message."""
     if delta.call is not None:
-        return FunctionCall(index, delta.call)
+        callee = tools.callee(delta.call.name)
+        return _CALLS[callee.kind](index, delta.call, callee)
     return Thoughts(index) if delta.reasoning else Message(index)

@@ -6,6 +6,15 @@ from collections.abc import AsyncIterator
 from server.api.chunks import Chunk
 from server.api.responses.answer import Answer
 from server.api.sse import PING, typed_event
+from server.json_pieces import PIECE_BYTES, grouped
+
+_WRITE_EVENTS = 512
+_TOO_MANY = {
+    "type": "error",
+    "code": "server_error",
+    "message": "There are too many events to keep: GET the response without stream instead",
+    "param": None,
+}
 
 
 class Run:
@@ -25,7 +34,8 @@ class Run:
         """By the event loop's clock."""
         self.size = 0
         """Of the events, in bytes."""
-        self._events: list[bytes] = []
+        self._events: list[list[bytes]] = []
+        """Each in pieces."""
         self._changed = asyncio.Event()
 
     @property
@@ -42,9 +52,16 @@ class Run:
         """Add events."""
         if self.is_streamed:
             encoded = list(map(typed_event, events))
-            self.size += sum(map(len, encoded))
+            self.size += sum(len(piece) for event in encoded for piece in event)
             self._events += encoded
             self._wake()
+
+    def forget_events(self) -> None:
+        """Nobody can follow it any more: there are too many events to keep."""
+        self._events.clear()
+        self.size = 0
+        self.is_streamed = False
+        self._wake()
 
     def end(self) -> None:
         """There will be no more."""
@@ -56,10 +73,14 @@ class Run:
         number = starting_after + 1
         while True:
             changed, ended = self._changed, self.ended_at is not None
-            new = self._events[number:]
+            if not self.is_streamed:
+                yield b"".join(typed_event({**_TOO_MANY, "sequence_number": number}))
+                return
+            new = self._part(number)
             if new:
                 number += len(new)
-                yield b"".join(new)
+                for group in grouped(piece for event in new for piece in event):
+                    yield group
             elif ended:
                 return
             else:
@@ -67,6 +88,17 @@ class Run:
                     await asyncio.wait_for(changed.wait(), ping_seconds)
                 except TimeoutError:
                     yield PING
+
+    def _part(self, number: int) -> list[list[bytes]]:
+        """The next events, few enough for one write if they are not large."""
+        part: list[list[bytes]] = []
+        size = 0
+        for event in self._events[number : number + _WRITE_EVENTS]:
+            part.append(event)
+            size += sum(map(len, event))
+            if size >= PIECE_BYTES:
+                break
+        return part
 
     def _wake(self) -> None:
         self._changed.set()

@@ -1,9 +1,11 @@
 """/v1/admin/models: load, reload and unload models while the server runs."""
 
+import asyncio
 from collections.abc import Awaitable
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
+from server.api.access import caller_of
 from server.api.dependencies import Service, ServiceDependency
 from server.api.errors import ApiError
 from server.api.operator_route import OperatorRoute
@@ -11,6 +13,7 @@ from server.api.schemas.admin import AdminModel, AdminModelList, LoadRequest, Mo
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.registry.hosted_model import HostedModel, ModelConflictError
 from server.registry.manager import LOAD_ERRORS, StoppingError, UnknownModelError
+from server.registry.within_directories import OutsideError
 from server.workers.process import WorkerError
 
 router = APIRouter(
@@ -29,8 +32,16 @@ async def list_models(service: ServiceDependency) -> AdminModelList:
 
 
 @router.post("/load")
-async def load(body: LoadRequest, service: ServiceDependency) -> AdminModel:
-    """Load a model; answers when it takes requests."""
+async def load(body: LoadRequest, request: Request, service: ServiceDependency) -> AdminModel:
+    """Load a model; answers when it takes requests.
+
+    Without API keys only what the settings name, or what is in model.directories.
+    """
+    if not caller_of(request).name:
+        try:
+            await asyncio.to_thread(service.models.check_within, body.id, body.changes)
+        except OutsideError as error:
+            raise ApiError("admin_refused", str(error), error.param) from None
     return await _answer(service, service.models.load(body.id, body.changes))
 
 

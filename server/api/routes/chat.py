@@ -1,28 +1,34 @@
 """POST /v1/chat/completions."""
 
+import asyncio
 import time
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
 
 from server.api.best_of import best_choices
+from server.api.bodies.route import JsonRoute
+from server.api.bodies.threads import body_bytes, off_loop
 from server.api.choices import GeneratedChoice
-from server.api.chunks import ChatChunks
+from server.api.chunks import ChatChunks, ChatStream
 from server.api.conversation import conversation_of
 from server.api.dependencies import ServiceDependency
-from server.api.generation import Generation
-from server.api.logprobs import chat_logprobs
+from server.api.generation import Generation, usage_so_far
 from server.api.plan import plan_chat
 from server.api.saving import ChatEnding, open_saving
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.chat_completion import AssistantMessage, ChatChoice, ChatCompletion
 from server.api.schemas.errors import ERROR_RESPONSES
+from server.api.sending import JsonResponse
+from server.api.shown_logprobs import ChatLogprobs
 from server.api.sse import EventStream
 from server.api.tenant import owner_of
+from server.json_pieces import JsonList, encode_pieces
 from server.tokenizer.base import Tokenizer
 
-router = APIRouter(tags=["generation"])
+router = APIRouter(tags=["generation"], route_class=JsonRoute)
 
 
 @router.post("/v1/chat/completions", response_model=ChatCompletion, responses=ERROR_RESPONSES)
@@ -32,7 +38,8 @@ async def create_chat_completion(
     """Answer a conversation."""
     settings, owner = service.settings_for(request), owner_of(request)
     route = service.route(request, body.model)
-    conversation = conversation_of(body, route.served)
+    size = body_bytes(request.scope)
+    conversation = await off_loop(size, conversation_of, body, route.served)
     made_of = body, conversation, route.served, settings, owner
     plan = await plan_chat(*made_of, service.grammars)
     plan = await service.go_on(plan, body, owner.tenant, route)
@@ -49,26 +56,50 @@ async def create_chat_completion(
     read_ahead = partial(service.read_ahead.start, route, plan, conversation)
     tokenizer = route.served.tokenizer if body.logprobs else None
     if body.stream:
-        chunks = ChatChunks(head, body.include_usage, len(plan.choices), tokenizer)
+        stream = _stream(body, request, len(plan.choices), tokenizer)
+        chunks = ChatChunks(head, stream)
         return EventStream(route, plan, chunks, settings.http.ping_seconds, saving, read_ahead)
     with Generation(route, plan, request.scope, request.receive) as generation:
-        choices = best_choices(plan, await generation.collect())
+        logprobs = ChatLogprobs(tokenizer)
+        choices = best_choices(plan, await generation.collect(logprobs.add))
         state_id = await saving.save(generation) if saving else None
     request.scope["state"]["exits"].callback(read_ahead, choices)  # when the answer is sent
-    completion = ChatCompletion(
-        **head,
-        choices=[_choice(index, choice, tokenizer) for index, choice in enumerate(choices)],
-        usage=generation.tokens.usage(),
-        state_id=state_id,
-    )
-    content = completion.model_dump_json(exclude=None if saving else {"state_id"})
-    return Response(content, media_type="application/json")
+    usage = generation.tokens.usage()
+    answer = ChatCompletion(**head, choices=[], usage=usage, state_id=state_id).model_dump()
+    answer["choices"] = await _shown(choices, logprobs, body.include_reasoning)
+    if not state_id:
+        del answer["state_id"]
+    return JsonResponse(answer)
 
 
-def _choice(index: int, choice: GeneratedChoice, tokenizer: Tokenizer | None) -> ChatChoice:
-    return ChatChoice(
-        index=index,
-        message=AssistantMessage.of(choice.answer),
-        logprobs=chat_logprobs(choice.logprobs, tokenizer),
-        finish_reason=choice.finish_reason,
+async def _shown(
+    choices: list[GeneratedChoice], logprobs: ChatLogprobs, include_reasoning: bool
+) -> JsonList:
+    shown = JsonList()
+    for index, choice in enumerate(choices):
+        about = logprobs.take(choice.index), include_reasoning
+        shown.append(encode_pieces(_choice(index, choice, *about)))
+        await asyncio.sleep(0)  # others go on meanwhile
+    return shown
+
+
+def _stream(
+    body: ChatCompletionRequest, request: Request, choices: int, tokenizer: Tokenizer | None
+) -> ChatStream:
+    return ChatStream(
+        choices,
+        include_usage=body.include_usage,
+        usage=usage_so_far(request) if body.continuous_usage else None,
+        tokenizer=tokenizer,
+        include_reasoning=body.include_reasoning,
+        has_content=body.tool_choice.mode not in ("required", "named"),
     )
+
+
+def _choice(
+    index: int, choice: GeneratedChoice, logprobs: dict[str, Any] | None, include_reasoning: bool
+) -> dict[str, Any]:
+    assert choice.finish_reason is not None
+    message = AssistantMessage.of(choice.answer, include_reasoning)
+    shown = ChatChoice(index=index, message=message, finish_reason=choice.finish_reason)
+    return shown.model_dump() | {"logprobs": logprobs}

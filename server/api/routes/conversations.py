@@ -1,13 +1,15 @@
 """/v1/conversations: lists of items that responses read and add to."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
+from server.api.bodies.route import JsonRoute
 from server.api.dependencies import Service, ServiceDependency
-from server.api.responses.items import as_kept, references
-from server.api.routes.responses import item_list, page_of
+from server.api.responses.items import as_kept, check_attachments, references
+from server.api.routes.responses import item_page
 from server.api.schemas.conversations import (
     ConversationObject,
     ConversationRequest,
@@ -19,10 +21,12 @@ from server.api.schemas.conversations import (
 )
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.schemas.items import InputItem
+from server.api.sending import JsonResponse
 from server.api.tenant import owner_of
 from server.conversations.records import Conversation, Item
+from server.json_pieces import JsonDocument
 
-router = APIRouter(tags=["conversations"], responses=ERROR_RESPONSES)
+router = APIRouter(tags=["conversations"], responses=ERROR_RESPONSES, route_class=JsonRoute)
 
 _PATH = "/v1/conversations/{id}"
 
@@ -60,37 +64,39 @@ async def update_conversation(
 async def delete_conversation(
     id: str, request: Request, service: ServiceDependency
 ) -> DeletedConversation:
-    """Delete a conversation, its items, and the responses that belong to it."""
-    kept = service.conversations
-    await kept.call(kept.conversations.remove, owner_of(request).tenant, id)
+    """Delete a conversation, its items, and the responses that belong to it; those end."""
+    kept, tenant = service.conversations, owner_of(request).tenant
+    for unfinished in await kept.call(kept.conversations.remove, tenant, id):
+        service.background.forget(unfinished)
     return DeletedConversation(id=id)
 
 
-@router.get(f"{_PATH}/items")
+@router.get(f"{_PATH}/items", response_model=ItemList)
 async def list_items(
     id: str, query: Annotated[ItemsQuery, Query()], request: Request, service: ServiceDependency
-) -> ItemList:
+) -> Response:
     """A page of the items, the latest first."""
     kept, tenant = service.conversations, owner_of(request).tenant
-    return item_list(*await kept.call(kept.conversations.items, tenant, id, page_of(query)))
+    return await item_page(kept, kept.conversations.items, tenant, id, query)
 
 
-@router.post(f"{_PATH}/items")
+@router.post(f"{_PATH}/items", response_model=ItemList)
 async def create_items(
     id: str, body: ItemsRequest, request: Request, service: ServiceDependency
-) -> ItemList:
+) -> Response:
     """Append items."""
     kept, tenant = service.conversations, owner_of(request).tenant
     items = await _kept_items(service, tenant, body.items)
-    await kept.call(kept.conversations.add_items, tenant, id, items)
-    return item_list(items, has_more=False)
+    page = await kept.call(kept.conversations.add_items, tenant, id, items)
+    return JsonResponse(await kept.call(page.shown))
 
 
-@router.get(f"{_PATH}/items/{{item_id}}")
-async def get_item(id: str, item_id: str, request: Request, service: ServiceDependency) -> Item:
+@router.get(f"{_PATH}/items/{{item_id}}", response_model=Item)
+async def get_item(id: str, item_id: str, request: Request, service: ServiceDependency) -> Response:
     """One item."""
     kept, tenant = service.conversations, owner_of(request).tenant
-    return await kept.call(kept.conversations.item, tenant, id, item_id)
+    read = kept.conversations.item
+    return JsonResponse(await kept.call(lambda: JsonDocument(read(tenant, id, item_id))))
 
 
 @router.delete(f"{_PATH}/items/{{item_id}}")
@@ -103,7 +109,9 @@ async def delete_item(
 
 
 async def _kept_items(service: Service, tenant: str, items: Sequence[InputItem]) -> list[Item]:
-    return as_kept(items, await service.conversations.find_items(tenant, references(items)))
+    check_attachments(items, "items", only_last=False)
+    known = await service.conversations.find_items(tenant, references(items))
+    return await asyncio.to_thread(as_kept, items, known)
 
 
 def _describe(conversation: Conversation) -> ConversationObject:

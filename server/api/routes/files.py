@@ -1,8 +1,9 @@
 """/v1/files: files of the tenant that asks."""
 
 import asyncio
+import errno
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, BinaryIO
 
@@ -14,11 +15,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
+from server.api.batches import DISK_FULL
 from server.api.dependencies import ServiceDependency
 from server.api.errors import ApiError, ClientGoneError
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.schemas.files import DeletedFile, File, FileFields, FileList, FileListQuery
 from server.api.tenant import owner_of
+from server.api.uploads import Upload
+from server.batches.records import StoredFile
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +55,10 @@ async def create_file(request: Request, service: ServiceDependency) -> File:
     tenant, batches = owner_of(request).tenant, service.batches
     most = service.settings.batches.max_file_bytes
     declared = request.headers.get("content-length", "")
+    announced = min(int(declared), most) if declared.isdecimal() else 0
     async with (
-        batches.room_for(tenant, min(int(declared), most) if declared.isdecimal() else most),
-        _form(request) as form,
+        batches.upload(tenant, announced) as upload,
+        _form(upload, request) as form,
     ):
         file = form.get("file")
         if not isinstance(file, UploadFile):
@@ -68,18 +73,15 @@ async def create_file(request: Request, service: ServiceDependency) -> File:
         return File.of(await batches.add_file(tenant, name, _fields(form), file.file))
 
 
-@router.get(FILES_PATH)
+@router.get(FILES_PATH, response_model=FileList)
 async def list_files(
     query: Annotated[FileListQuery, Query()], request: Request, service: ServiceDependency
-) -> FileList:
+) -> Response:
     """A page of files, the newest first."""
-    files, has_more = await service.batches.list_files(owner_of(request).tenant, query)
-    return FileList(
-        data=[File.of(file) for file in files],
-        first_id=files[0].id if files else None,
-        last_id=files[-1].id if files else None,
-        has_more=has_more,
-    )
+    found = await service.batches.list_files(owner_of(request).tenant, query)
+    # There may be thousands.
+    body = await asyncio.to_thread(_encoded, *found)
+    return Response(body, media_type="application/json")
 
 
 @router.get(FILES_PATH + "/{id}")
@@ -108,11 +110,24 @@ async def get_content(id: str, request: Request, service: ServiceDependency) -> 
     return StreamingResponse(_chunks(source), media_type=_CONTENT, headers=headers)
 
 
+def _encoded(files: Sequence[StoredFile], has_more: bool) -> str:
+    return FileList(
+        data=[File.of(file) for file in files],
+        first_id=files[0].id if files else None,
+        last_id=files[-1].id if files else None,
+        has_more=has_more,
+    ).model_dump_json()
+
+
 @asynccontextmanager
-async def _form(request: Request) -> AsyncIterator[FormData]:
+async def _form(upload: Upload, request: Request) -> AsyncIterator[FormData]:
     """The form of a body; its file is on the disk. Raises ApiError."""
+    # No other kind of form has files; to read millions of empty fields takes long.
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        message = "file: should be a file, in a form of the type multipart/form-data"
+        raise ApiError("missing_required_parameter", message, "file")
     try:
-        form = await request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=FORM_BYTES)
+        form = await upload.form(request, _MOST_FIELDS, FORM_BYTES)
     except ApiError:
         raise  # the body is too large
     except HTTPException as error:
@@ -121,6 +136,8 @@ async def _form(request: Request) -> AsyncIterator[FormData]:
         raise ClientGoneError from None
     except OSError as error:
         log.error("an upload: %s", error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise ApiError("batches_full", DISK_FULL) from None
         message = "The server cannot keep the file; its log says more"
         raise ApiError("batches_unavailable", message) from None
     try:

@@ -1,12 +1,15 @@
 """/api: what Ollama's clients ask."""
 
 from collections.abc import Coroutine
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import Any, NoReturn
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 
+from server.api.bodies.threads import body_bytes, off_loop
 from server.api.conversation import Conversation, conversation_of
 from server.api.dependencies import Service, ServiceDependency
 from server.api.errors import ApiError
@@ -36,14 +39,16 @@ from server.api.schemas.ollama import (
     OllamaShowRequest,
     OllamaVersion,
 )
-from server.api.sse import EventStream, encode_json
+from server.api.sending import JsonResponse
+from server.api.sse import EventStream
 from server.api.tenant import owner_of
-from server.api.vectors import vector_of
+from server.api.vectors import collect_vectors, vector_of
+from server.json_pieces import JsonList
 from server.registry.manager import Route, UnknownModelError
 
 router = APIRouter(tags=["ollama"], responses=OLLAMA_ERRORS, route_class=OllamaRoute)
 
-SPOKEN = "0.12.0"
+SPOKEN = "0.13.4"
 """The version of Ollama whose API this is."""
 
 
@@ -56,7 +61,7 @@ async def ollama_chat(
     if not body.messages:
         return _nothing(body, route, {"message": {"role": "assistant", "content": ""}})
     most = service.settings_for(request).limits.max_output_tokens
-    chat = chat_of(body, most)
+    chat = await off_loop(body_bytes(request.scope), chat_of, body, most)
     conversation, plan = await _plan(chat, route, request, service)
     return await _answer(body, route, plan, request, service, conversation)
 
@@ -65,13 +70,13 @@ async def ollama_chat(
 async def ollama_generate(
     body: OllamaGenerateRequest, request: Request, service: ServiceDependency
 ) -> Response:
-    """Answer one message, or go on from a text."""
+    """Answer one message, continue a text, or complete one up to a suffix."""
     route = service.route(request, body.model)
-    if not body.prompt:
+    if not body.prompt and not body.suffix:
         return _nothing(body, route, {"response": ""})
     settings, owner = service.settings_for(request), owner_of(request)
     most = settings.limits.max_output_tokens
-    if body.raw:
+    if body.raw or body.suffix:
         completion = completion_of(body, most)
         planning = plan_completion(completion, route.served, settings, owner, service.grammars)
         plan = await _in_our_words(planning)
@@ -80,28 +85,40 @@ async def ollama_generate(
     return await _answer(body, route, plan, request, service, conversation)
 
 
-@router.post("/api/embed")
+@router.post("/api/embed", response_model=OllamaEmbeddings)
 async def ollama_embed(
     body: OllamaEmbedRequest, request: Request, service: ServiceDependency
-) -> OllamaEmbeddings:
+) -> Response:
     """A vector for each input."""
-    return await _embed(body, request, service)
+    started = perf_counter()
+    route, vectors, tokens = await _embed(body, request, service)
+    answer = OllamaEmbeddings(
+        model=body.model or route.id,
+        embeddings=[],
+        total_duration=int((perf_counter() - started) * 1e9),
+        load_duration=0,
+        prompt_eval_count=tokens,
+    )
+    return JsonResponse(answer.model_dump() | {"embeddings": JsonList(vectors)})
 
 
-@router.post("/api/embeddings")
+@router.post("/api/embeddings", response_model=dict[str, list[float]])
 async def ollama_embeddings(
     body: OllamaEmbedRequest, request: Request, service: ServiceDependency
-) -> dict[str, list[float]]:
+) -> Response:
     """The vector of a prompt, as it was once asked for."""
-    return {"embedding": (await _embed(body, request, service)).embeddings[0]}
+    _, vectors, _ = await _embed(body, request, service)
+    return JsonResponse({"embedding": msgspec.Raw(vectors[0]) if vectors else []})
 
 
+@router.head("/api/tags", include_in_schema=False)
 @router.get("/api/tags")
 async def ollama_tags(service: ServiceDependency) -> OllamaModelList:
     """All models, also those that are not loaded."""
     return OllamaModelList(models=[listed(model) for model in service.models.models.values()])
 
 
+@router.head("/api/ps", include_in_schema=False)
 @router.get("/api/ps")
 async def ollama_running(service: ServiceDependency) -> OllamaModelList:
     """The models that are loaded."""
@@ -121,6 +138,7 @@ async def ollama_show(body: OllamaShowRequest, service: ServiceDependency) -> Ol
     return shown(model, model.served)
 
 
+@router.head("/api/version", include_in_schema=False)
 @router.get("/api/version")
 async def ollama_version() -> OllamaVersion:
     """Which API this is."""
@@ -145,7 +163,9 @@ async def _plan(
     chat: ChatCompletionRequest, route: Route, request: Request, service: Service
 ) -> tuple[Conversation, Plan]:
     settings, owner = service.settings_for(request), owner_of(request)
-    conversation = conversation_of(chat, route.served)
+    size = body_bytes(request.scope)
+    conversation = await off_loop(size, conversation_of, chat, route.served)
+    conversation = replace(conversation, returns_objects=True)
     made_of = chat, conversation, route.served, settings, owner
     return conversation, await _in_our_words(plan_chat(*made_of, service.grammars))
 
@@ -167,7 +187,7 @@ async def _answer(
 ) -> Response:
     tokenizer = route.served.tokenizer if body.logprobs else None
     is_chat, is_raw = isinstance(body, OllamaChatRequest), conversation is None
-    lines = OllamaLines(body.model or route.id, is_chat, is_raw, tokenizer)
+    lines = OllamaLines(body.model or route.id, is_chat, is_raw, tokenizer, body.stream)
     read_ahead = None
     if conversation is not None:
         read_ahead = partial(service.read_ahead.start, route, plan, conversation)
@@ -182,28 +202,31 @@ async def _answer(
         lines.closing(generation.tokens.usage())
     if read_ahead is not None:  # when the answer is sent
         request.scope["state"]["exits"].callback(read_ahead, generation.choices)
-    return Response(encode_json(lines.whole()), media_type="application/json")
+    return JsonResponse(lines.whole())
 
 
 def _nothing(body: OllamaRequest, route: Route, said: dict[str, object]) -> Response:
     """Who asks for nothing wants the model loaded, or unloaded; it stays as it is."""
     reason = "unload" if body.keep_alive in (0, "0") else "load"
     answer = head_of(body.model or route.id) | said | {"done": True, "done_reason": reason}
-    return Response(encode_json(answer), media_type="application/json")
+    return JsonResponse(answer)
 
 
-async def _embed(body: OllamaEmbedRequest, request: Request, service: Service) -> OllamaEmbeddings:
-    started = perf_counter()
+async def _embed(
+    body: OllamaEmbedRequest, request: Request, service: Service
+) -> tuple[Route, list[bytes], int]:
+    """Who computes it, a vector as JSON for each input, and the tokens of the inputs."""
     settings, owner = service.settings_for(request), owner_of(request)
     route = service.route(request, body.model)
-    plan = await plan_embeddings(embedding_of(body), route.served, settings, owner)
+    if not body.input and not body.prompt:
+        return route, [], 0
+    embedding = await off_loop(body_bytes(request.scope), embedding_of, body)
+    plan = await plan_embeddings(embedding, route.served, settings, owner)
+
+    def encode(_: int, embedding: bytes) -> bytes:
+        vector = vector_of(embedding, body.dimensions, normalize=True)
+        return msgspec.json.encode(vector.tolist())
+
     with Generation(route, plan, request.scope, request.receive) as generation:
-        choices = await generation.collect()
-    vectors = [vector_of(each.embedding, body.dimensions, normalize=True) for each in choices]
-    return OllamaEmbeddings(
-        model=body.model or route.id,
-        embeddings=[vector.tolist() for vector in vectors],
-        total_duration=int((perf_counter() - started) * 1e9),
-        load_duration=0,
-        prompt_eval_count=generation.tokens.prompt,
-    )
+        vectors = await collect_vectors(generation, encode)
+    return route, vectors, generation.tokens.prompt

@@ -6,10 +6,11 @@ from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
 
+from server.api.bodies.route import JsonRoute
 from server.api.choices import TokenCount
 from server.api.dependencies import Service, ServiceDependency
 from server.api.generation import Generation
-from server.api.relevance import Pair, cut_documents, plan_relevance, relevance
+from server.api.relevance import Pair, Relevances, cut_documents, plan_relevance
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.schemas.rerank import (
     Rerank,
@@ -25,7 +26,7 @@ from server.api.schemas.rerank import (
 from server.api.tenant import owner_of
 from server.registry.manager import Route
 
-router = APIRouter(tags=["rerank"], responses=ERROR_RESPONSES)
+router = APIRouter(tags=["rerank"], responses=ERROR_RESPONSES, route_class=JsonRoute)
 
 
 @router.post("/rerank", response_model=Rerank)
@@ -35,7 +36,7 @@ async def rerank(body: RerankRequest, request: Request, service: ServiceDependen
     """Sort documents by how well they go with a query."""
     route = service.route(request, body.model)
     limit, tokenizer = body.max_tokens_per_doc, route.served.tokenizer
-    documents = await cut_documents(body.documents, limit, tokenizer)
+    documents = await cut_documents(body.documents, limit, "documents", tokenizer)
     pairs = [Pair(body.query, document) for document in documents]
     names = ("query", "documents")
     scores, usage = await _scores(body, pairs, names, route, request, service)
@@ -63,11 +64,10 @@ async def score(body: ScoreRequest, request: Request, service: ServiceDependency
     """How well each pair of texts goes together."""
     route = service.route(request, body.model)
     limit, tokenizer = body.max_tokens_per_doc, route.served.tokenizer
-    documents = await cut_documents(body.text_2, limit, tokenizer)
+    documents = await cut_documents(body.text_2, limit, body.names[1], tokenizer)
     queries = body.text_1 * (len(documents) if len(body.text_1) == 1 else 1)
     pairs = [*map(Pair, queries, documents)]
-    names = ("text_1", "text_2")
-    scores, usage = await _scores(body, pairs, names, route, request, service)
+    scores, usage = await _scores(body, pairs, body.names, route, request, service)
     return ScoreList(
         id=f"score-{uuid4().hex}",
         created=int(time.time()),
@@ -89,8 +89,9 @@ async def _scores(
     plan = await plan_relevance(body, pairs, names, route.served, settings, owner)
     plan = await service.go_on(plan, body, owner.tenant, route)
     with Generation(route, plan, request.scope, request.receive) as generation:
-        choices = await generation.collect()
-    return [relevance(choice) for choice in choices], _usage(generation.tokens)
+        relevances = Relevances(len(plan.choices))
+        await generation.collect(relevances.add)
+    return relevances.scores(), _usage(generation.tokens)
 
 
 def _usage(tokens: TokenCount) -> ScoringUsage:

@@ -6,6 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
+from server.api.bodies.route import JsonRoute
+from server.api.bodies.threads import body_bytes
 from server.api.dependencies import Service, ServiceDependency
 from server.api.errors import ApiError, ClientGoneError
 from server.api.generation import Generation
@@ -32,7 +34,7 @@ IMPORT_PATH = "/v1/states/import"
 _FILE = "application/octet-stream"
 _FILE_BODY = {"content": {_FILE: {"schema": {"type": "string", "format": "binary"}}}}
 
-router = APIRouter(tags=["states"], responses=ERROR_RESPONSES)
+router = APIRouter(tags=["states"], responses=ERROR_RESPONSES, route_class=JsonRoute)
 
 
 @router.post("/v1/states")
@@ -40,7 +42,8 @@ async def create_state(body: StateRequest, request: Request, service: ServiceDep
     """Read a prompt or messages, also after another state, and keep the state."""
     owner = owner_of(request)
     route = service.route(request, body.model)
-    plan = await plan_state(body, route.served, service.settings_for(request), owner)
+    size, settings = body_bytes(request.scope), service.settings_for(request)
+    plan = await plan_state(body, size, route.served, settings, owner)
     plan = await service.go_on(plan, body, owner.tenant, route)
     await service.states.check_room(owner.tenant, route)
     with Generation(route, plan, request.scope, request.receive) as generation:
@@ -72,15 +75,16 @@ async def import_state(
     owner = owner_of(request)
     route = service.route(request, query.model)
     await service.states.check_room(owner.tenant, route)
-    try:
-        data = await request.body()
-    except ClientDisconnect:
-        raise ClientGoneError from None
-    try:
-        content = await asyncio.to_thread(_decode, data, route)
-    except SnapshotError as error:
-        raise ApiError("invalid_value", str(error), "body") from None
-    return _describe(await service.states.add(owner.tenant, content, query), service)
+    with service.states.transfer(owner.tenant):
+        try:
+            data = await request.body()
+        except ClientDisconnect:
+            raise ClientGoneError from None
+        try:
+            content = await asyncio.to_thread(_decode, data, route)
+        except SnapshotError as error:
+            raise ApiError("invalid_value", str(error), "body") from None
+        return _describe(await service.states.add(owner.tenant, content, query), service)
 
 
 @router.get("/v1/states/{id}")
@@ -109,11 +113,11 @@ async def fork_state(
     id: str, request: Request, service: ServiceDependency, body: StateOptions | None = None
 ) -> State:
     """A new state of the same bytes."""
-    owner = owner_of(request)
-    content = await service.states.read(owner.tenant, id)
-    return _describe(
-        await service.states.add(owner.tenant, content, body or StateOptions()), service
-    )
+    tenant = owner_of(request).tenant
+    with service.states.transfer(tenant):
+        content = await service.states.read(tenant, id)
+        forked = await service.states.add(tenant, content, body or StateOptions())
+    return _describe(forked, service)
 
 
 @router.get(
@@ -123,7 +127,10 @@ async def fork_state(
 )
 async def export_state(id: str, request: Request, service: ServiceDependency) -> Response:
     """The state as a file that can be imported."""
-    content = await service.states.read(owner_of(request).tenant, id)
+    tenant = owner_of(request).tenant
+    # Until all of it is sent.
+    request.scope["state"]["exits"].enter_context(service.states.transfer(tenant))
+    content = await service.states.read(tenant, id)
     headers = {"content-disposition": f'attachment; filename="{id}.safetensors"'}
     return Response(content.payload, media_type=_FILE, headers=headers)
 

@@ -2,14 +2,27 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from server.api.schemas.bounds import MAX_FIELDS
+from server.api.schemas.validation import invalid
 from server.config_models import ModelOptions
 from server.model_names import ModelName
 from server.registry.hosted_model import ModelState
 
 
-class ModelRequest(BaseModel):
+class _FewFields(BaseModel):
+    """Each field that is not known is an error."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_count(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and len(fields) > MAX_FIELDS:
+            raise invalid("should have fewer fields", "body")
+        return fields
+
+
+class ModelRequest(_FewFields):
     """Which model."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -17,7 +30,7 @@ class ModelRequest(BaseModel):
     id: ModelName
 
 
-class LoadRequest(ModelOptions):
+class LoadRequest(_FewFields, ModelOptions):
     """Which model, and what is to be other than in the settings; a new one needs a path."""
 
     id: ModelName

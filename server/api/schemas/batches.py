@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from server.api.schemas.files import ExpiresAfter
+from server.api.schemas.responses import Metadata
 from server.api.schemas.validation import Text
 from server.batches.records import Batch as BatchRecord
 
@@ -31,13 +32,7 @@ class BatchRequest(BaseModel):
         description=f"What the lines are for: {', '.join(ENDPOINTS)}."
     )
     completion_window: Literal["24h"] = Field(description="Then it expires.")
-    metadata: (
-        dict[
-            Annotated[Text, StringConstraints(max_length=64)],
-            Annotated[Text, StringConstraints(max_length=512)],
-        ]
-        | None
-    ) = Field(None, max_length=16, description="Free text that is kept with it.")
+    metadata: Metadata | None = Field(None, description="Free text that is kept with it.")
     output_expires_after: ExpiresAfter | None = Field(
         None, description="When the files of answers go."
     )
@@ -158,6 +153,14 @@ class BatchList(BaseModel):
     first_id: str | None
     last_id: str | None
     has_more: bool
+
+
+class DeletedBatch(BaseModel):
+    """A batch is no more."""
+
+    id: str
+    object: Literal["batch"] = "batch"
+    deleted: Literal[True] = True
 
 
 def _usage(batch: BatchRecord) -> BatchUsage:

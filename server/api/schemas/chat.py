@@ -15,8 +15,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from server.api.assistant.forced_calls import ANY_TOOL
-from server.api.schemas.generation import UNSUPPORTED, GenerationRequest
+from server.api.schemas.bounds import MAX_CALLS, MAX_MESSAGES, MAX_PARTS, check_items
+from server.api.schemas.generation import GenerationRequest, MaxTokens
+from server.api.schemas.peer_fields import NOT_IN_CHATS, UNSUPPORTED
 from server.api.schemas.prompt import Unsupported
+from server.api.schemas.role_fields import NotRaw, Role
 from server.api.schemas.template_fields import TemplateFields
 from server.api.schemas.tools import Choice
 from server.api.schemas.validation import Text, invalid
@@ -58,6 +61,7 @@ def _join_parts(content: Any) -> Any:
     """A list of text parts as one string, a part a line; anything else is left as it is."""
     if not isinstance(content, list):
         return content
+    check_items(content, MAX_PARTS)
     texts: list[str] = []
     for part in content:
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
@@ -117,18 +121,26 @@ class ToolCall(Lenient):
     type: Literal["function"] = "function"
     function: FunctionCall
 
+    def as_dict(self) -> dict[str, Any]:
+        """For the chat template; without an id if it has none."""
+        function = {"name": self.function.name, "arguments": self.function.arguments}
+        call = {"type": self.type, "function": function}
+        return call if self.id is None else {"id": self.id, **call}
+
 
 class Message(Lenient):
     """One message of the conversation."""
 
-    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
+    role: Role
     content: Content = None
     name: Text | None = None
     reasoning_content: Text | None = None
     reasoning: Text | None = None
-    tool_calls: Annotated[list[ToolCall] | None, FailFast()] = None
+    tool_calls: Annotated[list[ToolCall] | None, FailFast(), Field(max_length=MAX_CALLS)] = None
     function_call: FunctionCall | None = None
     tool_call_id: Text | None = None
+    prefix: bool | None = None
+    raw: NotRaw = None
     _breakpoints: list[int] = PrivateAttr(default_factory=list)
 
     @model_validator(mode="wrap")
@@ -157,12 +169,21 @@ class Message(Lenient):
 
     def as_dict(self) -> dict[str, Any]:
         """For the chat template: content is always a string, other absent fields are left out."""
-        fields = self.model_dump(exclude_none=True, exclude={"reasoning", "function_call"})
-        return {"content": "", **fields}
+        # By hand: model_dump() takes ten times as long, and there may be thousands of messages.
+        fields: dict[str, Any] = {"content": self.content or "", "role": self.role}
+        if self.name is not None:
+            fields["name"] = self.name
+        if self.reasoning_content is not None:
+            fields["reasoning_content"] = self.reasoning_content
+        if self.tool_calls is not None:
+            fields["tool_calls"] = [call.as_dict() for call in self.tool_calls]
+        if self.tool_call_id is not None:
+            fields["tool_call_id"] = self.tool_call_id
+        return fields
 
 
 # FailFast: a body of millions of wrong items must not make millions of errors.
-Messages = Annotated[list[Message], FailFast()]
+Messages = Annotated[list[Message], FailFast(), Field(max_length=MAX_MESSAGES)]
 
 
 def _uses_functions(fields: Any) -> bool:
@@ -209,6 +230,26 @@ class ChatPromptRequest(TemplateFields):
         return self
 
     @model_validator(mode="after")
+    def _take_prefix(self) -> Self:
+        """DeepSeek's and Mistral's way to say that the last message is to be continued."""
+        marked = [number for number, message in enumerate(self.messages) if message.prefix]
+        if not marked:
+            return self
+        last = self.messages[-1]
+        if marked != [len(self.messages) - 1] or last.role != "assistant":
+            raise invalid(
+                "is only for the last message, which must be the assistant's",
+                f"messages[{marked[0]}].prefix",
+            )
+        if (last.content or "").strip() or last.tool_calls:
+            self.continue_final_message = True
+        else:
+            self.messages = self.messages[:-1]
+            if not self.messages:
+                raise invalid("should have a message before the empty one", "messages")
+        return self
+
+    @model_validator(mode="after")
     def _check_continuation(self) -> Self:
         if not self.continue_final_message:
             return self
@@ -236,21 +277,21 @@ class ChatPromptRequest(TemplateFields):
 class ChatCompletionRequest(GenerationRequest, ChatPromptRequest):
     """The body of POST /v1/chat/completions."""
 
-    unsupported: ClassVar[Unsupported] = UNSUPPORTED | {
-        "audio": lambda fields: bool(fields.get("audio")),
-    }
+    unsupported: ClassVar[Unsupported] = UNSUPPORTED | NOT_IN_CHATS
 
-    max_completion_tokens: int | None = Field(None, ge=1, description="Overrides max_tokens.")
+    max_completion_tokens: MaxTokens | None = Field(None, description="Overrides max_tokens.")
     logprobs: bool = Field(False, description="The log-probability of each token of the answer.")
     top_logprobs: int = Field(
         0, ge=0, le=MOST_TOP, description="So many most likely tokens beside it; needs logprobs."
     )
+    include_reasoning: bool = Field(True, description="Whether the response has the reasoning.")
     parallel_tool_calls: bool = Field(True, description="Whether an answer may have many calls.")
 
     @model_validator(mode="after")
     def _check_top_logprobs(self) -> Self:
         if self.top_logprobs and not self.logprobs:
             raise invalid("needs logprobs to be true", "top_logprobs")
+        self._check_stream_options()
         return self
 
     @property

@@ -34,7 +34,7 @@ class AssistantMessage(BaseModel):
     tool_calls: list[GeneratedCall] | None = None
 
     @classmethod
-    def of(cls, answer: Answer) -> Self:
+    def of(cls, answer: Answer, include_reasoning: bool = True) -> Self:
         """What was said, as the API shows it."""
         calls = [
             GeneratedCall(
@@ -42,9 +42,9 @@ class AssistantMessage(BaseModel):
             )
             for call in answer.calls
         ]
-        thoughts = answer.reasoning or None
+        thoughts = (answer.reasoning or None) if include_reasoning else None
         return cls(
-            content=None if calls and not answer.content else answer.content,
+            content=answer.content or (None if calls or answer.must_call else ""),
             reasoning_content=thoughts,
             reasoning=thoughts,
             tool_calls=calls or None,

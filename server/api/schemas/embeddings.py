@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, Field, PlainValidator, ValidationInfo
 
 from server.api.schemas.completions import PromptInput, as_prompts
+from server.api.schemas.peer_fields import in_use
 from server.api.schemas.prompt import PromptRequest, Unsupported
 from server.api.schemas.validation import invalid
 
@@ -12,7 +13,8 @@ MOST_INPUTS = 2048
 """Of a request, as with OpenAI."""
 
 
-def _as_inputs(value: Any, info: ValidationInfo) -> list[str] | list[list[int]]:
+def as_inputs(value: Any, info: ValidationInfo) -> list[str] | list[list[int]]:
+    """The inputs of a request, none of which is empty; for PlainValidator."""
     inputs = as_prompts(value, info)
     if not inputs or not all(inputs):
         raise invalid("should not be empty")
@@ -26,12 +28,13 @@ class EmbeddingRequest(PromptRequest):
 
     unsupported: ClassVar[Unsupported] = {
         "truncate_prompt_tokens": lambda fields: fields.get("truncate_prompt_tokens") is not None,
+        "fast_mode": in_use("fast_mode"),
         "embed_dtype": lambda fields: fields.get("embed_dtype") not in (None, "float32"),
     }
 
     input: Annotated[
         list[str] | list[list[int]],
-        PlainValidator(_as_inputs, json_schema_input_type=PromptInput),
+        PlainValidator(as_inputs, json_schema_input_type=PromptInput),
     ] = Field(description="Text or token ids, or a list of either; none empty.")
     encoding_format: Literal["float", "base64"] = Field(
         "float", description="`base64`: of float32 in little-endian order."

@@ -1,55 +1,68 @@
 """What requests for generated text have in common, and the fields that we must refuse."""
 
-from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BeforeValidator, FailFast, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field, model_validator
 
-from server.api.schemas.prompt import Fields, Unsupported
+from server.api.schemas.peer_fields import UNSUPPORTED
+from server.api.schemas.prompt import Unsupported
 from server.api.schemas.sampling import SamplingRequest, TokenId
 from server.api.schemas.structured import StructuredRequest
 from server.api.schemas.validation import Text, invalid
 
 
-def _as_list(value: Any) -> Any:
+def as_stops(value: Any) -> Any:
+    """Clients write "" and [""] where they mean none."""
+    if value in ("", [""]):
+        return []
     return [value] if isinstance(value, str) else value
 
 
-StopString = Annotated[Text, Field(min_length=1)]
+MAX_STOP_CHARACTERS = 1024
+"""Of a stop string: a stream holds back at most as much text."""
+
+StopString = Annotated[Text, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 StopStrings = Annotated[
     list[StopString],
     Field(max_length=16),
     FailFast(),
-    BeforeValidator(_as_list, json_schema_input_type=StopString | list[StopString]),
+    BeforeValidator(as_stops, json_schema_input_type=StopString | list[StopString]),
 ]
 
 
-def in_use(name: str) -> Callable[[Fields], bool]:
-    """For `unsupported`: whether a field has a value other than null, 0 and empty ones."""
-    return lambda fields: bool(fields.get(name))
+NO_LIMIT = -1
+"""As max_tokens: as many as the server lets anybody have."""
 
 
-UNSUPPORTED: Unsupported = {
-    name: in_use(name)
-    for name in (
-        *("prompt_logprobs", "return_token_ids", "return_tokens_as_token_ids"),
-        "guided_whitespace_pattern",
-    )
-}
+def check_max_tokens(value: int) -> int:
+    """Of a limit that may be NO_LIMIT."""
+    if value < 1 and value != NO_LIMIT:
+        raise invalid("should be at least 1, or -1 for no limit")
+    return value
+
+
+MaxTokens = Annotated[int, AfterValidator(check_max_tokens)]
 
 
 class GenerationRequest(SamplingRequest, StructuredRequest):
     """Fields of both completions and chat."""
 
     unsupported: ClassVar[Unsupported] = UNSUPPORTED
+    takes_aliases: ClassVar[bool] = True
 
-    max_tokens: int | None = Field(
-        None, ge=1, description="Most tokens to generate; the server's default if absent."
+    max_tokens: MaxTokens | None = Field(
+        None,
+        description="Most tokens to generate; the server's default if absent, its limit if -1.",
     )
     stop: StopStrings = Field(
-        default_factory=list, description="The text ends before any of these."
+        default_factory=list,
+        description="The text ends before any of these, each of at most "
+        f"{MAX_STOP_CHARACTERS} characters; they do not cut a tool call that must be made.",
     )
-    stop_token_ids: list[TokenId] = Field(
+    include_stop_str_in_output: bool = Field(
+        False, description="Whether the text ends with the string of `stop` that ended it."
+    )
+    stop_token_ids: Annotated[list[TokenId], FailFast()] = Field(
         default_factory=list, max_length=64, description="Tokens that end the text."
     )
     ignore_eos: bool = Field(False, description="Go on after the end of a document.")
@@ -65,7 +78,11 @@ class GenerationRequest(SamplingRequest, StructuredRequest):
         False, description="Keep the state after the answer as a named state; only with n = 1."
     )
     stream: bool = Field(False, description="Send the answer as it comes.")
-    stream_options: Any = Field(None, description="`include_usage` adds a last chunk with usage.")
+    stream_options: Any = Field(
+        None,
+        description="`include_usage` adds a last chunk with usage, `continuous_usage_stats` the "
+        "usage so far to all others.",
+    )
 
     @model_validator(mode="after")
     def _check_save_state(self) -> Self:
@@ -101,3 +118,14 @@ class GenerationRequest(SamplingRequest, StructuredRequest):
         """Whether the stream ends with a chunk that has the usage."""
         options = self.stream_options
         return isinstance(options, dict) and options.get("include_usage") is True
+
+    @property
+    def continuous_usage(self) -> bool:
+        """Whether every chunk of the stream has the usage so far."""
+        options = self.stream_options
+        return isinstance(options, dict) and options.get("continuous_usage_stats") is True
+
+    def _check_stream_options(self) -> None:
+        """For those whose options have an effect. Raises a validation error."""
+        if self.stream_options is not None and not self.stream:
+            raise invalid("needs stream to be true", "stream_options")

@@ -5,12 +5,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from server.api.schemas.bounds import MAX_MESSAGES, MAX_PARTS, MAX_STRINGS
 from server.api.schemas.chat import Lenient
-from server.api.schemas.generation import UNSUPPORTED, GenerationRequest, in_use
+from server.api.schemas.generation import GenerationRequest, as_stops
+from server.api.schemas.peer_fields import NOT_IN_MESSAGES, UNSUPPORTED
 from server.api.schemas.prompt import Unsupported
 from server.api.schemas.template_fields import Effort
 from server.api.schemas.tools import MOST_TOOLS, check_json
-from server.api.schemas.validation import Text, invalid
+from server.api.schemas.validation import Text, invalid, printable
 
 KINDS = ("text", "document", "tool_use", "tool_result", "thinking", "redacted_thinking")
 
@@ -99,18 +101,20 @@ def _as_blocks(value: Any) -> Any:
 
 def _unsupported_content(what: str) -> PydanticCustomError:
     message = "{what} are not supported: the model reads text only"
-    return PydanticCustomError("unsupported_content", message, {"what": what})
+    return PydanticCustomError("unsupported_content", message, {"what": printable(what)})
 
 
 SystemBlocks = Annotated[
     list[TextBlock],
     FailFast(),
+    Field(max_length=MAX_PARTS),
     BeforeValidator(_as_blocks, json_schema_input_type=str | list[TextBlock]),
 ]
 ResultBlock = Annotated[TextBlock | DocumentBlock, Field(discriminator="type")]
 ResultBlocks = Annotated[
     list[ResultBlock],
     FailFast(),
+    Field(max_length=MAX_PARTS),
     BeforeValidator(_as_blocks, json_schema_input_type=str | list[ResultBlock]),
 ]
 
@@ -141,6 +145,7 @@ AnyBlock = Annotated[
 Blocks = Annotated[
     list[AnyBlock],
     FailFast(),
+    Field(max_length=MAX_PARTS),
     BeforeValidator(_as_blocks, json_schema_input_type=str | list[AnyBlock]),
 ]
 
@@ -181,7 +186,9 @@ class Tool(Lenient):
         kind = fields.get("type") if isinstance(fields, dict) else None
         if isinstance(kind, str) and kind != "custom":
             message = "{kind} is a tool of Anthropic's servers: only custom tools are supported"
-            raise PydanticCustomError("unsupported_parameter", message, {"kind": kind[:64]})
+            raise PydanticCustomError(
+                "unsupported_parameter", message, {"kind": printable(kind[:64])}
+            )
         return fields
 
     @model_validator(mode="after")
@@ -229,20 +236,20 @@ class OutputConfig(Lenient):
 class CountTokensRequest(GenerationRequest):
     """The body of POST /v1/messages/count_tokens."""
 
-    unsupported: ClassVar[Unsupported] = UNSUPPORTED | {
-        "n": lambda fields: fields.get("n") not in (None, 1),
-        "best_of": lambda fields: fields.get("best_of") not in (None, 1),
-        **{name: in_use(name) for name in ("logprobs", "save_state", "container", "mcp_servers")},
-    }
+    unsupported: ClassVar[Unsupported] = UNSUPPORTED | NOT_IN_MESSAGES
 
     messages: Annotated[list[InputMessage], FailFast()] = Field(
-        min_length=1, description="The conversation; a last one of the assistant's is continued."
+        min_length=1,
+        max_length=MAX_MESSAGES,
+        description="The conversation; a last one of the assistant's is continued.",
     )
     system: SystemBlocks = Field(
         default_factory=list, description="What comes before the conversation."
     )
-    stop_sequences: list[Text] = Field(
-        default_factory=list, description="The text ends before any of these."
+    stop_sequences: Annotated[list[Text], FailFast(), BeforeValidator(as_stops)] = Field(
+        default_factory=list,
+        max_length=MAX_STRINGS,
+        description="As `stop`.",
     )
     tools: Annotated[list[Tool], FailFast()] = Field(
         default_factory=list, max_length=MOST_TOOLS, description="Those that the client runs."
@@ -254,6 +261,19 @@ class CountTokensRequest(GenerationRequest):
     output_config: OutputConfig = Field(OutputConfig(), description="A schema, and an effort.")
     stream_options: Any = Field(None, description="Without effect: usage is always told.")
     output_format: OutputFormat | None = Field(None, description="An older output_config.format.")
+    cache_control: CacheControl | None = Field(
+        None, description="Counts all of the prompt as written to the cache; it is kept anyway."
+    )
+
+    @model_validator(mode="after")
+    def _drop_empty_end(self) -> Self:
+        """Clients send an empty message of the assistant's where its answer is to begin."""
+        *before, last = self.messages
+        texts = [block.text for block in last.content if isinstance(block, TextBlock)]
+        is_empty = len(texts) == len(last.content) and not "".join(texts).strip()
+        if before and last.role == "assistant" and is_empty:
+            self.messages = before
+        return self
 
     @property
     def hides_thoughts(self) -> bool:

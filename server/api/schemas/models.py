@@ -12,6 +12,11 @@ class Model(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "rwkv-server"
+    context_window: int | None = None
+    """For how many tokens it was trained, which is no limit; absent where that is not known."""
+    context_length: int | None = None
+    max_model_len: int | None = None
+    """Two other names of the same."""
 
 
 class AnthropicModel(BaseModel):

@@ -1,12 +1,20 @@
 """/api: requests and answers of Ollama's clients."""
 
-from typing import Annotated, Any, ClassVar, Literal, LiteralString
+from typing import Annotated, Any, ClassVar, Literal, LiteralString, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 
+from server.api.schemas.bounds import MAX_CALLS, MAX_MESSAGES, MAX_PROMPTS, MAX_STRINGS, at_most
 from server.api.schemas.chat import Lenient
-from server.api.schemas.generation import in_use
-from server.api.schemas.prompt import ModelRequest, PromptRequest, Unsupported
+from server.api.schemas.generation import GenerationRequest
+from server.api.schemas.peer_fields import ADVICE, ALIASES, UNSUPPORTED, IsUsed, other_than
+from server.api.schemas.prompt import (
+    ModelRequest,
+    PromptRequest,
+    Unsupported,
+    unsupported_parameter,
+)
+from server.api.schemas.role_fields import role_of
 from server.api.schemas.structured import Schema
 from server.api.schemas.validation import Text, invalid
 
@@ -43,7 +51,6 @@ def _refuse(kind: Any, why: LiteralString) -> BeforeValidator:
 
 
 NoImages = Annotated[None, _refuse(list[str], "should be empty: the models read text")]
-NoSuffix = Annotated[None, _refuse(str, "is not supported: the models only go on")]
 NoTemplate = Annotated[
     None, _refuse(str, "is not supported: the model has its own; `raw` uses none")
 ]
@@ -55,18 +62,18 @@ NoContext = Annotated[
 class Message(Lenient):
     """A message of a conversation."""
 
-    role: Literal["system", "user", "assistant", "tool"]
+    role: Annotated[Literal["system", "user", "assistant", "tool"], BeforeValidator(role_of)]
     content: Text | None = None
     thinking: Text | None = None
     images: NoImages = None
-    tool_calls: Annotated[list[ToolCall] | None, FailFast()] = None
+    tool_calls: Annotated[list[ToolCall] | None, FailFast(), Field(max_length=MAX_CALLS)] = None
     tool_name: Text | None = None
 
 
 class Options(BaseModel):
-    """Parameters of a generation. Those of how a model is run are ignored."""
+    """Parameters of a generation, also those of chats. Those of how a model is run are ignored."""
 
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
     num_predict: int | None = Field(None, ge=-2, description="0 and below: as many as may be.")
     temperature: float | None = None
@@ -74,22 +81,50 @@ class Options(BaseModel):
     top_p: float | None = None
     min_p: float | None = None
     typical_p: float | None = None
-    repeat_penalty: float | None = Field(
-        None, description="Of all that was generated: repeat_last_n has no effect."
-    )
+    repeat_penalty: float | None = Field(None, description="Of tokens that were generated.")
+    repeat_last_n: int | None = Field(None, description="Only of the last so many; -1: of all.")
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     mirostat: int | None = Field(None, description="0 or 2.")
     mirostat_tau: float | None = None
     mirostat_eta: float | None = None
     seed: int | None = None
-    stop: list[Text] | Text | None = None
+    stop: Annotated[
+        Annotated[list[Text], Field(max_length=MAX_STRINGS)] | Text | None,
+        at_most(MAX_STRINGS),
+    ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_what_is_no_option(cls, fields: Any) -> Any:
+        for name in ("n", "n_cmpl", "best_of", "state_id", "state", "save_state", "suffix"):
+            value = fields.get(name) if isinstance(fields, dict) else None
+            if value is True or value not in (None, 1, False, ""):
+                raise unsupported_parameter(f"options.{name}", ADVICE.get(name, "leave it out"))
+        return fields
+
+
+_OWN = PromptRequest.model_fields.keys() - {"state_id", "state"} | {
+    *("stream", "logprobs", "top_logprobs", "suffix", "template"),
+}
+"""Fields of a chat that requests of Ollama's clients have as they are."""
+
+
+def _is_given(name: str) -> IsUsed:
+    """Whether a field has a value; 0 is one, as a temperature."""
+    return lambda fields: fields.get(name) not in (None, "", [], {}) and fields[name] is not False
 
 
 class OllamaRequest(PromptRequest):
     """What both kinds of generation have in common."""
 
-    unsupported: ClassVar[Unsupported] = {"state_id": in_use("state_id")}
+    unsupported: ClassVar[Unsupported] = {
+        **{name: _is_given(name) for name in GenerationRequest.model_fields.keys() - _OWN},
+        **{name: is_used for name, is_used in UNSUPPORTED.items() if name not in _OWN},
+        **{name: other_than(name) for name in ALIASES},
+    }
+    """What belongs in options, or nowhere."""
+    advice: ClassVar[str] = "put it into options"
 
     model: Name = Field("", description="The id of a served model; the only one if absent.")
     stream: bool = True
@@ -106,8 +141,10 @@ class OllamaRequest(PromptRequest):
 class OllamaChatRequest(OllamaRequest):
     """The body of POST /api/chat."""
 
-    messages: Annotated[list[Message], FailFast()] = Field(default_factory=list)
-    tools: list[Any] = Field(default_factory=list)
+    messages: Annotated[list[Message], FailFast()] = Field(
+        default_factory=list, max_length=MAX_MESSAGES
+    )
+    tools: list[Any] = Field(default_factory=list, max_length=MAX_STRINGS)
 
 
 class OllamaGenerateRequest(OllamaRequest):
@@ -117,16 +154,27 @@ class OllamaGenerateRequest(OllamaRequest):
     system: Text = ""
     raw: bool = Field(False, description="Go on from the prompt as it is.")
     images: NoImages = None
-    suffix: NoSuffix = None
+    suffix: Text = Field(
+        "", description="What follows the text, which is completed up to it, also without `raw`."
+    )
     context: NoContext = None
     template: NoTemplate = None
+
+    @model_validator(mode="after")
+    def _check_suffix(self) -> Self:
+        if self.suffix and self.system:
+            raise invalid("cannot be used with a suffix: that is no conversation", "system")
+        return self
 
 
 class OllamaEmbedRequest(ModelRequest):
     """The body of POST /api/embed, and of the older /api/embeddings with `prompt`."""
 
     model: Name = ""
-    input: str | list[str] | None = None
+    input: Annotated[
+        str | Annotated[list[str], Field(max_length=MAX_PROMPTS)] | None,
+        at_most(MAX_PROMPTS),
+    ] = None
     prompt: str | None = Field(None, description="Of /api/embeddings.")
     dimensions: int | None = Field(None, ge=1)
 
@@ -212,6 +260,12 @@ class OllamaEmbeddings(BaseModel):
     total_duration: int
     load_duration: int
     prompt_eval_count: int
+
+    @classmethod
+    def of_nothing(cls, model: str) -> Self:
+        """Of no input: no vectors."""
+        counts = {"total_duration": 0, "load_duration": 0, "prompt_eval_count": 0}
+        return cls(model=model, embeddings=[], **counts)
 
 
 class OllamaErrorResponse(BaseModel):

@@ -2,8 +2,18 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    FailFast,
+    Field,
+    ModelWrapValidatorHandler,
+    PlainValidator,
+    PrivateAttr,
+    model_validator,
+)
 
+from server.api.schemas.peer_fields import SCORE_NAMES
 from server.api.schemas.prompt import PromptRequest, Unsupported
 from server.api.schemas.usage import PromptTokensDetails
 from server.api.schemas.validation import Text, check_unicode, invalid
@@ -50,7 +60,9 @@ class ScoringRequest(PromptRequest):
     }
 
     max_tokens_per_doc: int | None = Field(
-        None, ge=1, description="Longer documents are cut after so many tokens; none if absent."
+        None,
+        ge=0,
+        description="Longer documents are cut after so many tokens; none if absent or 0.",
     )
     priority: int = Field(0, ge=0, le=1000, description="Requests of a lower one go first.")
 
@@ -75,16 +87,51 @@ def _as_list(value: Any) -> Any:
 
 Texts = Annotated[
     list[Text],
+    FailFast(),
     Field(min_length=1, max_length=MOST_DOCUMENTS),
     BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
 ]
 
 
+def _name_of(field: str, fields: dict[str, Any]) -> str:
+    """Which one is in the request. Raises a validation error for two that differ."""
+    given = [name for name in SCORE_NAMES[field] if fields.get(name) is not None]
+    for name in given[1:]:
+        if fields[name] != fields[given[0]]:
+            raise invalid(f"should not be given together with {given[0]}", name)
+    return given[0] if given else field
+
+
 class ScoreRequest(ScoringRequest):
     """The body of POST /v1/score, in vLLM's words: a query with each text, or pairs."""
 
-    text_1: Texts = Field(description="The query, or a query for each of text_2.")
-    text_2: Texts = Field(description="What rerank calls documents.")
+    text_1: Texts = Field(
+        description="The query, or a query for each of text_2; also as queries or data_1."
+    )
+    text_2: Texts = Field(
+        description="What rerank calls documents; also as documents, items or data_2."
+    )
+    _names: tuple[str, str] = PrivateAttr(("text_1", "text_2"))
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _take_names(cls, fields: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(fields, dict):
+            return handler(fields)
+        names = (_name_of("text_1", fields), _name_of("text_2", fields))
+        given = {"text_1": fields.get(names[0]), "text_2": fields.get(names[1])}
+        request = handler(fields | given)
+        request._names = names
+        return request
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the client calls text_1 and text_2."""
+        return self._names
+
+    unsupported: ClassVar[Unsupported] = ScoringRequest.unsupported | {
+        "label_token_ids": lambda fields: bool(fields.get("label_token_ids")),
+    }
 
     @model_validator(mode="after")
     def _check_pairs(self) -> Self:

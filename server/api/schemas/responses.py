@@ -5,9 +5,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, BeforeValidator, FailFast, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from server.api.schemas.bounds import MAX_METADATA, at_most
 from server.api.schemas.chat import Lenient
-from server.api.schemas.generation import UNSUPPORTED, GenerationRequest
+from server.api.schemas.generation import GenerationRequest, MaxTokens
 from server.api.schemas.items import MOST_ITEMS, InputItem
+from server.api.schemas.peer_fields import NOT_IN_RESPONSES, UNSUPPORTED
 from server.api.schemas.prompt import Unsupported
 from server.api.schemas.validation import Json, Text, invalid
 
@@ -28,7 +30,8 @@ NEVER: Unsupported = {
 }
 
 
-def _as_items(value: Any) -> Any:
+def as_items(value: Any) -> Any:
+    """A text as the message of a user."""
     return [{"role": "user", "content": value}] if isinstance(value, str) else value
 
 
@@ -36,7 +39,8 @@ Items = Annotated[list[InputItem], FailFast()]
 
 Metadata = Annotated[
     dict[Annotated[Text, Field(max_length=64)], Annotated[Text, Field(max_length=512)]],
-    Field(max_length=16),
+    Field(max_length=MAX_METADATA),
+    at_most(MAX_METADATA),
 ]
 """Free text that belongs to something that is kept."""
 
@@ -88,12 +92,18 @@ class TextConfig(Lenient):
 class ResponseRequest(GenerationRequest):
     """The body of POST /v1/responses: OpenAI's fields, and those of sampling."""
 
-    unsupported: ClassVar[Unsupported] = UNSUPPORTED | NEVER
+    unsupported: ClassVar[Unsupported] = UNSUPPORTED | NOT_IN_RESPONSES | NEVER
 
+    type: Text | None = Field(
+        None, max_length=64, description="Of a message over a WebSocket: response.create."
+    )
+    generate: bool = Field(
+        True, description="If not, the input is read for the turns to come, and not answered."
+    )
     input: Annotated[
         Items,
         Field(max_length=MOST_ITEMS),
-        BeforeValidator(_as_items, json_schema_input_type=str | list[InputItem]),
+        BeforeValidator(as_items, json_schema_input_type=str | list[InputItem]),
     ] = Field(default_factory=list, description="Text, or items of text and of functions.")
     instructions: Text | None = Field(
         None, description="A system message before all others; the next turn needs it again."
@@ -109,18 +119,18 @@ class ResponseRequest(GenerationRequest):
     )
     reasoning: Reasoning = Field(Reasoning(), description="How much to think, if the model can.")
     text: TextConfig = Field(TextConfig(), description="What the text should be like.")
-    tools: list[dict[str, Json]] = Field(
-        default_factory=list, max_length=128, description="Functions that the model may call."
+    tools: Annotated[list[dict[str, Json]], FailFast()] = Field(
+        default_factory=list, max_length=128, description="Functions, namespaces and custom tools."
     )
     tool_choice: Json = Field(
-        "auto", description="none, auto, required, a function, or allowed_tools."
+        "auto", description="none, auto, required, a function or custom tool, or allowed_tools."
     )
     parallel_tool_calls: bool = Field(True, description="Whether an answer may have many calls.")
     store: bool | None = Field(None, description="Keep the response; true unless nothing is kept.")
     metadata: Metadata = Field(default_factory=dict, description="Free text that is kept with it.")
     background: bool = Field(False, description="Answer at once, and go on without the client.")
-    max_output_tokens: int | None = Field(
-        None, ge=1, description="Most tokens to generate, thoughts too."
+    max_output_tokens: MaxTokens | None = Field(
+        None, description="Most tokens to generate, thoughts too."
     )
     max_tokens: int | None = Field(
         None, ge=1, description="Refused with 400: it is max_output_tokens here."
@@ -132,7 +142,7 @@ class ResponseRequest(GenerationRequest):
     top_logprobs: int = Field(
         0, ge=0, le=20, description="That many beside each token's own, which any number asks for."
     )
-    include: list[Text] = Field(
+    include: Annotated[list[Text], FailFast()] = Field(
         default_factory=list, max_length=16, description=f"Only {LOGPROBS} has an effect."
     )
     service_tier: Text = Field("auto", max_length=64, description="There is only the default one.")

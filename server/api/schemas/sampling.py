@@ -2,11 +2,26 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import FailFast, Field, PlainValidator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    FailFast,
+    Field,
+    PlainValidator,
+    model_validator,
+)
 
+from server.api.schemas.ai00_sampler import Sampler, with_whole_numbers
 from server.api.schemas.prompt import PromptRequest
 from server.api.schemas.validation import Text, check_unicode, invalid
-from server.sampling.params import DRY_BREAKERS, MOST_DRY_TOKENS, NEVER
+from server.api.schemas.whole_numbers import as_whole
+from server.sampling.params import (
+    DRY_BREAKERS,
+    MAX_WORD_BYTES,
+    MAX_WORDS,
+    MOST_DRY_TOKENS,
+    NEVER,
+)
 
 MOST_BIASES = 1024
 LARGEST_BIAS = 100
@@ -20,7 +35,10 @@ def _as_biases(value: Any) -> LogitBias:
     """OpenAI's object or llama.cpp's list of pairs, as pairs of a token id or a text and a bias."""
     if isinstance(value, dict):
         pairs: Any = [(_as_token(key), bias) for key, bias in value.items()]
-    elif isinstance(value, list) and all(isinstance(x, list) and len(x) == 2 for x in value):
+    # Pairs are tuples in what was made of a request of another API.
+    elif isinstance(value, list) and all(
+        isinstance(x, list | tuple) and len(x) == 2 for x in value
+    ):
         pairs = value
     else:
         raise invalid("should be an object or a list of pairs: token and bias")
@@ -37,6 +55,7 @@ def _as_token(key: str) -> int | str:
 def _checked_token(token: Any) -> int | str:
     if isinstance(token, str):
         return check_unicode(token)
+    token = as_whole(token)
     # type() rather than isinstance(): a bool is no token id.
     if type(token) is not int:
         raise invalid("should have token ids or strings as tokens")
@@ -49,6 +68,15 @@ def _checked_bias(bias: Any) -> float:
     if type(bias) not in (int, float) or not bias <= LARGEST_BIAS:
         raise invalid(f"should have numbers of at most {LARGEST_BIAS} as biases, or false")
     return float(bias)
+
+
+def _check_word(word: str) -> str:
+    if not 0 < len(word.encode()) <= MAX_WORD_BYTES:
+        raise invalid(f"should have 1 to {MAX_WORD_BYTES} bytes")
+    return word
+
+
+BadWord = Annotated[Text, AfterValidator(_check_word)]
 
 
 class SamplingRequest(PromptRequest):
@@ -83,6 +111,12 @@ class SamplingRequest(PromptRequest):
     penalty_decay: float = Field(
         1.0, ge=0, le=1, description="How much of a token's penalty is left after each token."
     )
+    penalty_last_n: int = Field(
+        -1,
+        ge=-1,
+        description="Tokens generated before the last so many are not penalised; -1: all are, 0: "
+        "none.",
+    )
     dry_multiplier: float = Field(0.0, ge=0, le=100, description="0 is off.")
     dry_base: float = Field(
         1.75, ge=1, le=10, description="The penalty grows so many times with each token."
@@ -101,6 +135,18 @@ class SamplingRequest(PromptRequest):
     temperature: float | None = Field(
         None, ge=0, le=10, description="0 takes the most likely token; the server's if absent."
     )
+    top_n_sigma: float = Field(
+        0.0,
+        ge=-1,
+        le=100,
+        description="Keeps tokens whose logit is within this many standard deviations of the "
+        "largest; 0 or less keeps all.",
+    )
+    bad_words: Annotated[list[BadWord], FailFast()] = Field(
+        default_factory=list,
+        max_length=MAX_WORDS,
+        description=f"Texts that the output never has, of at most {MAX_WORD_BYTES} bytes each.",
+    )
     top_k: int = Field(0, ge=-1, description="0 or -1 keeps all tokens.")
     typical_p: float = Field(1.0, gt=0, le=1, description="1 keeps all tokens.")
     top_p: float | None = Field(
@@ -116,6 +162,24 @@ class SamplingRequest(PromptRequest):
     mirostat_mode: Literal[0, 2] = Field(0, description="Another name of mirostat.")
     mirostat_tau: float = Field(5.0, ge=0, le=100, description="Bits that tokens shall be worth.")
     mirostat_eta: float = Field(0.1, ge=0, le=1, description="How fast mirostat learns.")
+
+    sampler: Annotated[
+        Sampler | None,
+        BeforeValidator(with_whole_numbers),
+        Field(
+            discriminator="type",
+            description="Ai00's: Nucleus, Typical or Mirostat, with its defaults for what it does "
+            "not say; docs/migrate.md has what differs.",
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _take_sampler(self) -> Self:
+        for name, value in self.sampler.fields().items() if self.sampler else ():
+            if name in self.model_fields_set and getattr(self, name) != value:
+                raise invalid("differs from sampler, which says it as well", name)
+            setattr(self, name, value)
+        return self
 
     @model_validator(mode="after")
     def _take_alias(self) -> Self:

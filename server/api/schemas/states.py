@@ -1,6 +1,6 @@
 """/v1/states: named states."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
@@ -9,6 +9,7 @@ from server.api.schemas.chat import Messages
 from server.api.schemas.completions import as_one_prompt
 from server.api.schemas.template_fields import TemplateFields
 from server.api.schemas.validation import Text, invalid
+from server.api.schemas.whole_numbers import whole_numbers
 
 
 class StateOptions(BaseModel):
@@ -24,6 +25,11 @@ class StateOptions(BaseModel):
         description="It expires so long after its last use; 0: never; the server's if absent.",
     )
     pinned: bool | None = Field(None, description="It never expires, whatever ttl_seconds.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_whole_numbers(cls, fields: Any) -> Any:
+        return whole_numbers(cls, fields) if isinstance(fields, dict) else fields
 
 
 class StateRequest(StateOptions, TemplateFields):
@@ -42,6 +48,8 @@ class StateRequest(StateOptions, TemplateFields):
     def _check_input(self) -> Self:
         if self.prompt and self.messages:
             raise invalid("should not be given together with prompt", "messages")
+        if any(message.prefix for message in self.messages):
+            raise invalid("a state ends with whole messages: leave prefix out", "messages")
         if not self.prompt and not self.messages:
             raise PydanticCustomError(
                 "missing_required_parameter", "or messages should be given", {"param": "prompt"}

@@ -16,6 +16,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from server.api.bodies.count import TooManyValuesError, check_sizes
+from server.api.schemas.bounds import MAX_CHOICES, MAX_FIELDS, check_items
 from server.api.schemas.prompt import PromptRequest
 from server.api.schemas.validation import Text, invalid
 
@@ -48,9 +50,18 @@ class GrammarOutput:
     grammar: str
 
 
-Output = JsonOutput | RegexOutput | ChoiceOutput | GrammarOutput
+@dataclass(frozen=True)
+class KbnfOutput:
+    """A text of a grammar in Ai00's syntax."""
+
+    grammar: str
+
+
+Output = KbnfOutput | JsonOutput | RegexOutput | ChoiceOutput | GrammarOutput
 
 ANY_OBJECT = {"type": "object"}
+MAX_SCHEMA_VALUES = 50_000
+"""Of a schema that is sent as text; a grammar has room for half of that."""
 
 
 def _parse_json(value: Any) -> Any:
@@ -58,7 +69,10 @@ def _parse_json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
+        check_sizes([value], MAX_SCHEMA_VALUES)
         return json.loads(value)
+    except TooManyValuesError:
+        raise invalid("should be a JSON schema of fewer values") from None
     except (ValueError, RecursionError):
         raise invalid("should be a JSON schema") from None
 
@@ -72,7 +86,12 @@ def _check_choices(choices: list[str] | None) -> list[str] | None:
 Schema = Annotated[
     dict[str, Any], BeforeValidator(_parse_json, json_schema_input_type=dict[str, Any] | str)
 ]
-Choices = Annotated[list[Text] | None, FailFast(), AfterValidator(_check_choices)]
+Choices = Annotated[
+    list[Text] | None,
+    FailFast(),
+    Field(max_length=MAX_CHOICES),
+    AfterValidator(_check_choices),
+]
 
 
 class _Format(BaseModel):
@@ -130,6 +149,7 @@ class StructuredOutputs(_Format):
     def _drop_defaults(cls, fields: Any) -> Any:
         if not isinstance(fields, dict):
             return fields
+        check_items(fields, MAX_FIELDS)  # each that is not known is an error
         return {name: value for name, value in fields.items() if value not in (None, False)}
 
     def outputs(self) -> dict[str, Output]:
@@ -155,17 +175,24 @@ class StructuredRequest(PromptRequest):
     guided_choice: Choices = Field(None, description="The text is one of these.")
     guided_grammar: Text = Field("", description="Lark or GBNF.")
     grammar: Text = Field("", description="Lark or GBNF.")
-    json_schema: dict[str, Any] | None = Field(None, description="llama.cpp's: a JSON schema.")
+    regex: Text = Field("", description="SGLang's guided_regex.")
+    ebnf: Text = Field("", description="SGLang's: Lark or GBNF.")
+    json_schema: Schema | None = Field(None, description="A JSON schema, also as text.")
+    bnf_schema: Text = Field(
+        "", description="Ai00's: KBNF of rules, literals and regular expressions."
+    )
 
     @model_validator(mode="after")
     def _check_outputs(self) -> Self:
-        names = list(self._outputs())
-        if len(names) > 1:
-            raise PydanticCustomError(
-                "invalid_value",
-                "cannot be used with {other}",
-                {"param": names[1], "other": names[0]},
-            )
+        outputs = list(self._outputs().items())
+        for name, output in outputs[1:]:
+            # The same twice comes from clients that do not know which name is understood.
+            if output != outputs[0][1]:
+                raise PydanticCustomError(
+                    "invalid_value",
+                    "cannot be used with {other}",
+                    {"param": name, "other": outputs[0][0]},
+                )
         return self
 
     @property
@@ -181,7 +208,12 @@ class StructuredRequest(PromptRequest):
             found |= self.structured_outputs.outputs()
         guided = self.guided_json, self.guided_regex, self.guided_choice, self.guided_grammar
         found |= _outputs("guided_", *guided)
-        found |= _outputs("", self.json_schema, grammar=self.grammar, json_name="json_schema")
+        schema, regex, grammar = self.json_schema, self.regex, self.grammar
+        found |= _outputs("", schema, regex, grammar=grammar, json_name="json_schema")
+        if self.ebnf:
+            found["ebnf"] = GrammarOutput(self.ebnf)
+        if self.bnf_schema:
+            found["bnf_schema"] = KbnfOutput(self.bnf_schema)
         return found
 
 

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainValidator, model_validator
 
-from server.api.schemas.prompt import PromptRequest
+from server.api.schemas.reasoning import in_our_fields
+from server.api.schemas.role_fields import NAME_FIELDS, RoleFields
 from server.api.schemas.tools import Tools, check_json
 from server.api.schemas.validation import invalid
 
@@ -17,7 +18,7 @@ MOST_CHARACTERS = 1 << 20
 
 _RESERVED = frozenset(
     ("messages", "tools", "documents", "add_generation_prompt", "continue_final_message")
-) | {"bos_token", "eos_token", "chat_template", "conversation", "tokenize"}
+) | {"bos_token", "eos_token", "chat_template", "conversation", "tokenize", *NAME_FIELDS.values()}
 
 
 def _check_kwargs(value: Any) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def _check_documents(value: Any) -> list[dict[str, Any]]:
     return value
 
 
-class TemplateFields(PromptRequest):
+class TemplateFields(RoleFields):
     """Tools, thinking, documents, and what else a template has variables for."""
 
     tools: Tools = Field(default_factory=list, description="Functions that the model may call.")
@@ -61,6 +62,11 @@ class TemplateFields(PromptRequest):
     chat_template_kwargs: Annotated[
         dict[str, Any], PlainValidator(_check_kwargs, json_schema_input_type=dict[str, Any])
     ] = Field(default_factory=dict, description="Further variables of the chat template.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_reasoning(cls, fields: Any) -> Any:
+        return in_our_fields(fields) if isinstance(fields, dict) else fields
 
     @property
     def shown_tools(self) -> list[dict[str, Any]]:

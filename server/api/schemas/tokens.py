@@ -13,7 +13,11 @@ from server.api.schemas.validation import Text, invalid
 MOST_CHARACTERS = 4 << 20
 """Of a text that is tokenised."""
 MOST_TOKENS = 1 << 20
-"""That are made text of. A token of the World vocabulary may have 128 bytes."""
+"""That a text is made into, or that are made text of."""
+MOST_TOKEN_TEXTS = 1 << 17
+"""The same where the text of each is told. A token of the World vocabulary may have 128 bytes."""
+MOST_TEXT_BYTES = 8 << 20
+"""Of the text that tokens are made into, which the answer has twice."""
 
 
 def _is_given(name: str) -> Callable[[Fields], bool]:
@@ -103,6 +107,8 @@ class ApplyTemplateResponse(BaseModel):
     """The answer of POST /apply-template."""
 
     prompt: str
+    tokens: list[int]
+    """Its ids. As a text sent to /v1/completions it has no special tokens, as these it has."""
 
 
 class TokenizerInfo(BaseModel):

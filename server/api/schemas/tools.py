@@ -18,7 +18,8 @@ MOST_CHARACTERS = 1 << 20
 MOST_LEVELS = 64
 """Of nesting in what a request gives a template."""
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64})?")
+"""With a dot, those of a namespace (server/api/responses/tools.py)."""
 
 
 class FunctionFields(TypedDict):

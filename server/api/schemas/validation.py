@@ -12,6 +12,11 @@ def invalid(message: LiteralString, param: str | None = None) -> PydanticCustomE
     return PydanticCustomError("invalid_value", message, {"param": param} if param else {})
 
 
+def printable(text: str) -> str:
+    """What a client has sent, to be shown in a message: half surrogate pairs become "?"."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def check_unicode(text: str) -> str:
     """Refuse lone surrogates, which JSON can write and UTF-8 cannot."""
     try:
@@ -24,7 +29,8 @@ def check_unicode(text: str) -> str:
 Text = Annotated[str, AfterValidator(check_unicode)]
 
 
-def _check_json(value: Any) -> Any:
+def check_json_value(value: Any) -> Any:
+    """Refuse what JSON has and cannot be sent back."""
     try:
         msgspec.json.encode(value)
     except (UnicodeEncodeError, RecursionError):
@@ -32,5 +38,5 @@ def _check_json(value: Any) -> Any:
     return value
 
 
-Json = Annotated[Any, AfterValidator(_check_json)]
+Json = Annotated[Any, AfterValidator(check_json_value)]
 """Anything that can be sent back as it came."""

@@ -2,11 +2,17 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
-from server.api.assistant.forced_calls import MOST_CALLS, ToolChoice, answer_grammar
+from server.api.assistant.forced_calls import (
+    MOST_CALLS,
+    ToolChoice,
+    ToolSchemaError,
+    answer_grammar,
+)
 from server.api.assistant.form import AnswerForm, Opening
 from server.api.assistant.reader import AnswerReader
 from server.grammars.forms import after_space
@@ -27,6 +33,7 @@ STRICT = {"type": "function", "function": {**F["function"], "strict": True}}
 EMPTY_ARRAY = json.dumps({"grammars": [{"json_schema": {"type": "array", "maxItems": 0}}]})
 REQUIRED, AUTO = ToolChoice("required"), ToolChoice()
 HERMES = AnswerForm(calls="hermes")
+G1 = AnswerForm(calls="g1", tool_names=("f", "g-1"), holds_calls=True)
 OPENINGS = [
     AnswerForm(calls="hermes", reasons=True, opening=opening)
     for opening in (Opening(), Opening(thinks=True, owed=">"), Opening(owed=">"))
@@ -61,7 +68,7 @@ def calls_in(form, text):
     return [(call.name, call.arguments) for call in reader.answer.calls]
 
 
-@pytest.mark.parametrize("syntax", ["hermes", "mistral", "llama"])
+@pytest.mark.parametrize("syntax", ["g1", "hermes", "mistral", "llama"])
 @pytest.mark.parametrize("content", ["", 'start: "yes"', '{"grammars": [{"json_schema": {}}]}'])
 def test_llguidance_takes_all_of_them(syntax, content):
     openings = (Opening(), Opening(thinks=True), Opening(owed=">"))
@@ -92,6 +99,61 @@ def test_a_call_that_must_be_made():
     once = answer_grammar(AnswerForm(calls="hermes", parallel_calls=False), [F, G], REQUIRED)
     assert matches(once, call)
     assert not matches(once, f"{call}\n{other}")
+
+
+def g1_call(name, arguments):
+    return call_text(name, arguments, "g1")
+
+
+def test_a_call_that_must_be_made_in_the_form_of_g1():
+    grammar = answer_grammar(G1, [F, G], REQUIRED)
+    call, other = g1_call("f", '{"x":1,"text":"```\\n"}'), g1_call("g-1", "{}")
+    for text in (call, f" {call}", f"{call}\n{other}", f"{call}\n{other}\n{call}"):
+        assert matches(grammar, text)
+        assert len(calls_in(G1, text)) == text.count("```json")
+    for text in ("", "Hi", "[]", call[:-1], f"{call}{other}", g1_call("h", "{}"), f"{call}\n"):
+        assert not matches(grammar, text)
+    for arguments in ("{}", '{"x":"1"}', '{"x":1,"y":2}'):
+        assert not matches(grammar, g1_call("f", arguments))
+    assert not matches(grammar, call.replace(":1", ": 1"))
+    assert not matches(grammar, "\n".join([other] * (MOST_CALLS + 1)))
+    assert matches(grammar, "\n".join([other] * MOST_CALLS))
+    once = answer_grammar(replace(G1, parallel_calls=False), [F, G], REQUIRED)
+    named = answer_grammar(G1, [F, G], ToolChoice("named", ("g-1",)))
+    for held in (once, named):
+        assert matches(held, other)
+        assert not matches(held, f"{other}\n{other}")
+    assert not matches(named, call)
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice"), [([STRICT, G], AUTO), ([F, G], ToolChoice("auto", ("f", "g-1")))]
+)
+def test_other_blocks_stay_free_where_calls_are_held_to_their_schemas(tools, choice):
+    grammar = answer_grammar(G1, tools, choice)
+    good, bad = g1_call("f", '{"x":1}'), g1_call("f", '{"x":""}')
+    free = ['```json\n{"name": "Bob", "arguments": 3}\n```', "```json\n[", '```json\n{"name": "f"}']
+    free += [bad.replace("json", "python"), bad.removeprefix("```json\n")]
+    for text in ("", "Hi {", good, f"So\n{good}\n{good} or", *free, f"{free[0]}\n{good} {free[1]}"):
+        assert matches(grammar, text)
+        assert calls_in(G1, text) == [("f", '{"x":1}')] * text.count('"x":1')
+    spaced = '```json \n{ "name" :"f", "arguments": {"x":""}}\n```'
+    for text in (bad, spaced, f"{good} {bad}", f"{free[0]} {bad}"):
+        assert not matches(grammar, text)
+    assert matches(grammar, g1_call("h", "{}"))  # read as content
+    assert calls_in(G1, g1_call("h", "{}")) == []
+    once = answer_grammar(replace(G1, parallel_calls=False), tools, choice)
+    assert matches(once, f"{good} so")
+
+
+def test_an_answer_in_a_wanted_form_or_a_call_of_g1():
+    content = '{"grammars": [{"json_schema": {"type": "object"}}]}'
+    grammar = answer_grammar(G1, [F], AUTO, content)
+    same = '{"name": "f", "arguments": {}}'
+    assert matches(grammar, same)
+    assert calls_in(G1, same) == []
+    assert matches(grammar, g1_call("f", '{"x":1}'))
+    assert not matches(grammar, f"```json\n{same}\n```")
 
 
 def test_a_named_function_is_called_once():
@@ -174,6 +236,10 @@ def test_an_answer_is_of_the_wanted_form_or_a_call(content):
     assert not matches(thinking, "[]")
 
 
-def test_a_schema_that_cannot_be_kept_is_found_when_the_grammar_is_checked():
-    broken = {"type": "function", "function": {"name": "f", "parameters": {"type": "strnig"}}}
-    assert "strnig" in LLMatcher.validate_grammar(answer_grammar(HERMES, [broken], REQUIRED))
+def test_a_schema_that_cannot_be_kept_is_refused_with_its_tool():
+    bad = {"type": "object", "properties": {"a": {"type": "strnig"}}}
+    broken = {"type": "function", "function": {"name": "f", "parameters": bad}}
+    with pytest.raises(ToolSchemaError, match=r"properties\.a\.type: .*'strnig'") as refused:
+        answer_grammar(HERMES, [F, G, broken], REQUIRED)
+    assert refused.value.tool == 2
+    assert answer_grammar(HERMES, [broken, G], ToolChoice("named", ("g-1",)))

@@ -182,7 +182,7 @@ def test_what_the_prompt_has_begun():
     assert opening_of("User: a\n\nAssistant: <think") == Opening(thinks=True, owed=">")
     assert opening_of("<|assistant|><think>\n") == Opening(thinks=True)
     assert opening_of("Assistant: <think>\n</think") == Opening(owed=">")
-    assert opening_of("<think>\n\n</think>\n\n") == Opening()
+    assert opening_of("<think>\n\n</think>\n\n") == Opening(ended=True)
     assert opening_of("User: what is <think>?\n\nAssistant:") == Opening()
     assert opening_within("<think>so") == Opening(thinks=True)
     assert opening_within("<think>so</think>well") == opening_within("well") == Opening()
@@ -200,10 +200,22 @@ def test_what_the_prompt_has_begun():
 )
 def test_tokens_of_thoughts_are_counted_by_their_ids(form, text, expected):
     tokenizer = ByteTokenizer()
-    reader = AnswerReader(form)
-    for piece in text:
-        reader.read(piece)
-    reader.read("", is_last=True)
-    ids = tokenizer.encode(text)
-    assert reader.reasoning_tokens(ids, tokenizer) == expected
-    assert reader.reasoning_tokens([*ids, 0], tokenizer) >= expected
+    for end in ([], [0]):
+        reader, ids = AnswerReader(form), []
+        for piece in text:
+            ids += tokenizer.encode(piece)
+            reader.read(piece)
+            reader.count(ids, tokenizer)
+        reader.read("", is_last=True)
+        reader.count([*ids, *end], tokenizer)
+        assert reader.reasoning_tokens == expected
+        # Not counted before the end, or with the ids ahead of the text: it comes to the same.
+        late, early = AnswerReader(form), AnswerReader(form)
+        early.count(ids, tokenizer)
+        late.read(text)
+        early.read(text)
+        early.count([*ids, *end], tokenizer)
+        for each in (late, early):
+            each.read("", is_last=True)
+            each.count([*ids, *end], tokenizer)
+            assert each.reasoning_tokens == expected

@@ -3,12 +3,13 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.api.assistant.answer import CallDelta, Delta
 from server.api.choices import News, TokenCount
-from server.api.messages.answer import MessageAnswer
+from server.api.messages.answer import MessageAnswer, usage_of
 from server.api.schemas.messages import MessagesRequest
 
 BODY = MessagesRequest.model_validate(
@@ -75,14 +76,28 @@ def test_the_events_make_the_message(said: list[Any], finish: str) -> None:
     assert opened == ["content_block_start", "content_block_stop"] * (len(opened) // 2)
 
 
-def test_tokens_of_the_prompt_count_once() -> None:
-    usage = answer_of([], "stop")[0].message["usage"]
-    assert usage == {
-        "input_tokens": 5,
-        "cache_read_input_tokens": 3,
-        "cache_creation_input_tokens": 2,
-        "output_tokens": 4,
-    }
+@pytest.mark.parametrize(
+    ("kept", "cached", "written", "parts"),
+    [
+        (0, 0, 10, (10, 0, 0)),  # no cache_control: what is kept besides is input
+        (0, 3, 7, (7, 3, 0)),
+        (8, 0, 10, (2, 0, 8)),
+        (8, 3, 7, (2, 3, 5)),
+        (8, 9, 1, (1, 9, 0)),
+        (10, 3, 7, (0, 3, 7)),
+        (8, 3, 0, (7, 3, 0)),  # nothing may be kept
+        (8, 12, 0, (0, 10, 0)),
+    ],
+)
+def test_tokens_of_the_prompt_count_once(
+    kept: int, cached: int, written: int, parts: tuple[int, int, int]
+) -> None:
+    count = TokenCount(prompt=10, completion=4, cached=cached, written=written)
+    usage = usage_of(count.usage(), kept)
+    names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    assert tuple(usage[name] for name in names) == parts
+    assert sum(parts) == 10
+    assert usage["output_tokens"] == 4
 
 
 def test_the_reason_of_the_end_is_named() -> None:

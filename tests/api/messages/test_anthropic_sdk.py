@@ -125,7 +125,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "web_search_20250305"),
     ({"tools": [{"name": "a b", "input_schema": SCHEMA}]}, "tools[0].name"),
     ({"tool_choice": {"type": "tool", "name": "x"}}, "tool_choice"),
-    ({"stop_sequences": [""]}, "stop_sequences"),
+    ({"stop_sequences": ["a", ""]}, "stop_sequences"),
     ({"extra_body": {"n": 2}}, "n:"),
     ({"max_tokens": 0}, "max_tokens"),
     (

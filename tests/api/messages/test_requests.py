@@ -103,3 +103,31 @@ def test_arguments_that_are_no_object_are_not_lost(
     arguments: str, expected: dict[str, Any]
 ) -> None:
     assert arguments_object(arguments) == expected
+
+
+BILLING = "x-anthropic-billing-header: cc_version=2.1.197.{}; cc_entrypoint=cli;"
+
+
+@pytest.mark.parametrize(
+    ("system", "left"),
+    [
+        ([BILLING], []),
+        ([BILLING, "Be kind."], ["Be kind."]),
+        (["Be kind.", BILLING], ["Be kind."]),
+        ([f"Be kind.\n{BILLING}"], [f"Be kind.\n{BILLING}"]),
+        (BILLING, []),
+    ],
+)
+async def test_what_changes_with_each_prompt_is_not_read(system: Any, left: list[str]) -> None:
+    api = Harness()
+
+    async def ask(system: Any) -> str:
+        await sdk.messages.create(model=MODEL, max_tokens=9, messages=HELLO, system=system)
+        return read(api)
+
+    def blocks(texts: list[str]) -> Any:
+        return [{"type": "text", "text": text} for text in texts]
+
+    async with client(api) as sdk:
+        given = system if isinstance(system, str) else blocks(system)
+        assert await ask(given) == await ask(blocks(left) if left else [])

@@ -1,0 +1,21 @@
+"""What a model can do besides completing text, as its files tell."""
+
+from server.checkpoints.locate import ModelFiles
+from server.tokenizer.base import TokenizerError
+from server.tokenizer.bounded_template import template_of
+from server.tokenizer.fill_in_middle import can_fill
+from server.tokenizer.reasoning import reasoning_of
+
+
+def abilities_of(files: ModelFiles, architecture: str) -> list[str]:
+    """`chat`, `tools`, `reasoning` and `fill in the middle`, where nothing is set otherwise."""
+    found = ["fill in the middle"] if can_fill("auto", architecture, files.names) else []
+    try:
+        template = template_of(files)
+    except TokenizerError:
+        return found  # the server says why it does not load
+    if reasoning_of("auto", template, *files.names, architecture=architecture) != "off":
+        found = ["reasoning", *found]
+    if template.call_syntax is not None:
+        found = ["tools", *found]
+    return ["chat", *found]
