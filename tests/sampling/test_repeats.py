@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from server.sampling.params import SamplingParams
 from server.sampling.repeats import Breakers, Repeats
 from tests import naive
+from tests.processor import slowness
 
 TEXTS = [b"a", b"b", b"c", b"ab", b"x:", b"::", b"", b"n\n", b"\xc3", b"\xa9"]
 
@@ -109,4 +110,4 @@ def test_many_followers_and_breakers_cost_little_once_they_are_known():
     assert len(repeats.biases().tokens) == 5999
     began = time.process_time()
     repeats.biases()
-    assert time.process_time() - began < 0.03
+    assert time.process_time() - began < 0.03 * slowness()

@@ -22,6 +22,7 @@ from server.tokenizer.bytes import ByteTokenizer
 from server.tokenizer.huggingface import HuggingFaceTokenizer
 from server.tokenizer.splitting import KNOWN_PATTERNS, Splitter
 from server.tokenizer.world import WorldTokenizer, load_world_vocabulary
+from tests.processor import slowness
 from tests.tokenizer import twins
 from tests.tokenizer.files import TEXT, byte_fallback
 
@@ -215,7 +216,10 @@ TEXTS = {
 
 
 class Watch(threading.Thread):
-    """Another thread, as the event loop is, and the longest time that it had to wait."""
+    """Another thread, as the event loop is, and for how long at most it had to wait.
+
+    In seconds of the processor: other programs may keep the machine busy, too.
+    """
 
     def __init__(self):
         super().__init__()
@@ -223,9 +227,9 @@ class Watch(threading.Thread):
         self._ended = threading.Event()
 
     def run(self):
-        last = time.perf_counter()
+        last = time.process_time()
         while not self._ended.wait(0.001):
-            now = time.perf_counter()
+            now = time.process_time()
             self.longest = max(self.longest, now - last)
             last = now
 
@@ -273,6 +277,7 @@ def test_sixteen_megabytes_hold_up_no_other_thread(kind, text):
     assert count > 10_000
     assert peak < 100 << 20
     if kind == "hugging face":
-        assert watch.longest < max(0.1, longest / 3) + 0.2 * (sys.gettrace() is not None)
+        traced = 0.2 if sys.gettrace() is not None else 0.0
+        assert watch.longest < max(0.1 * slowness(), longest / 3) + traced
     else:
-        assert longest < 0.1
+        assert longest < 0.1 * slowness()
