@@ -12,6 +12,7 @@ from llguidance import LLMatcher
 from server.engine.cache_use import CacheUse
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.task import Task
+from server.model.tensors import END_TOKEN
 from server.sampling.params import SamplingParams
 from server.snapshots.encoding import StoredSnapshot
 from server.snapshots.fetching import Fetch
@@ -125,6 +126,8 @@ class Request:
         """How many tokens of the prompt a state may stand for; the others are computed here."""
         if self.prompt_logprobs is not None and not self.scores_whole_prompt:
             return self.prompt_logprobs.most_skipped
+        if self.task.pooling == "ends":
+            return self.prompt_ids.index(END_TOKEN)
         return len(self.prompt_ids) - bool(self.task.pooling)
 
     @property
@@ -155,7 +158,7 @@ class Request:
 
 def _cache_use(task: Task) -> CacheUse:
     """What a task asks for; the mean of hidden states needs those of all tokens."""
-    if not task.pooling:
+    if task.pooling in ("", "state"):
         return task.use
-    reads = task.use.reads and task.pooling == "last"
+    reads = task.use.reads and task.pooling != "mean"
     return msgspec.structs.replace(task.use, reads=reads, writes=False)
