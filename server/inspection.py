@@ -40,7 +40,7 @@ class Inspection:
     """Of all files of weights."""
     has_initial_state: bool
     abilities: tuple[str, ...] = ()
-    """What it can do besides completing text."""
+    """What it can do, besides completing text if it does."""
     states: tuple[str, ...] = ()
     """Names of further initial states, as requests write them."""
     values: Values | None = None
@@ -118,6 +118,8 @@ class Inspection:
         missing = f"unknown: pass --tokenizer FILE{had}"
         ranks = ", ".join(f"{_RANKS.get(n, n)} {rank}" for n, rank in config.ranks.items())
         length = self.files.trained_length
+        writes = config.writes_text
+        what = "conversation" if writes else "text"
         return {
             "checkpoint": str(self.files.checkpoint),
             "format": self.format,
@@ -135,8 +137,8 @@ class Inspection:
             "tokenizer": "inside the file" if is_inside else self.tokenizer or missing,
             "trained for": f"{length:,} tokens" if length else "unknown",
             "chat template": "its own" if self.files.chat_template is not None else "built in",
-            "can": ", ".join(("complete text", *self.abilities)),
-            "state": f"{shown_bytes(config.state_bytes)} per conversation of any length",
+            "can": ", ".join(("complete text",) * writes + self.abilities),
+            "state": f"{shown_bytes(config.state_bytes)} per {what} of any length",
         }
 
     def _further_rows(self) -> dict[str, str]:

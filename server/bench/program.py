@@ -119,7 +119,7 @@ def _load(
     files = locate(arguments.model)
     checkpoint = open_checkpoint(files.checkpoint)
     config = read_config(checkpoint)
-    if config.generation not in FIELDS:
+    if not config.writes_text:
         raise CheckpointError(
             f"{files.checkpoint}: {config.title}: bench measures language models; use --shape for "
             "random weights of one"

@@ -19,12 +19,14 @@ from server.engine.scheduler import Scheduler
 from server.kernels.team import Team
 from server.model.fingerprint import state_fingerprint
 from server.model.heads import ROWS, Reranker
+from server.model.initial_state import StateArrays
 from server.model.loading import OnProgress, WeightsCache, choose_dtype, load
 from server.model.model import Model
 from server.model.open_parts import open_parts
 from server.model.reranker_file import RerankerFile, open_reranker
 from server.sampling.sampler import Sampler
 from server.snapshots.encoding import SnapshotCodec
+from server.tokenizer.base import Tokenizer
 from server.tokenizer.load import load_tokenizer
 
 
@@ -86,13 +88,25 @@ def build_engine(
     codec = SnapshotCodec(fingerprint, config.state_shapes, config.vocab_size)
     prefixes = make_cache(codec)
     scheduler = Scheduler(model.max_rows, model.max_tokens, prefixes, settings.step_seconds)
-    sampler = Sampler(config.vocab_size, team)
-    grammars = GrammarRows(GrammarCompiler(tokenizer, config.vocab_size))
-    runner = ModelRunner(model, sampler, initial_states, prefixes, tokenizer, grammars, scoring)
-    runner.compile()
+    runner = _runner(model, initial_states, prefixes, tokenizer, scoring)
     engine = Engine(scheduler, runner, OutputProcessor(tokenizer), prefixes, codec)
     seconds = loaded - started, time.monotonic() - loaded
     return BuiltEngine(engine, codec, weight_type, threads, *seconds)
+
+
+def _runner(
+    model: Model,
+    initial_states: Mapping[str, StateArrays],
+    prefixes: PrefixCache,
+    tokenizer: Tokenizer,
+    reranker: Reranker | None,
+) -> ModelRunner:
+    vocab_size = model.config.vocab_size
+    sampler = Sampler(vocab_size, model.team)
+    grammars = GrammarRows(GrammarCompiler(tokenizer, vocab_size))
+    runner = ModelRunner(model, sampler, initial_states, prefixes, tokenizer, grammars, reranker)
+    runner.compile()
+    return runner
 
 
 def _weights_cache(settings: EngineSettings) -> WeightsCache | None:

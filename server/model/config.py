@@ -16,6 +16,7 @@ from server.model.tensors import (
     EMBEDDING,
     EMBEDDING_HEADS,
     END_TOKEN,
+    FIELDS,
     RERANKER,
     fields_of,
     has_deep_embedding,
@@ -67,6 +68,11 @@ class ModelConfig:
     def title(self) -> str:
         """The generation as people write it, such as RWKV-5.2."""
         return title_of(self.generation)
+
+    @property
+    def writes_text(self) -> bool:
+        """Whether it is a language model."""
+        return self.generation in FIELDS
 
     @property
     def state_shapes(self) -> dict[str, tuple[int, ...]]:

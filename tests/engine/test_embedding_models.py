@@ -100,9 +100,7 @@ def test_vectors_and_scores_are_those_of_the_twins(files, alone):
 
 
 @pytest.mark.parametrize(("threads", "step_tokens"), [(1, 4), (2, 7), (3, 64)])
-def test_batched_and_chunked_they_have_the_bits_they_have_alone(
-    files, alone, threads, step_tokens
-):
+def test_batched_and_chunked_they_have_the_bits_they_have_alone(files, alone, threads, step_tokens):
     found = run(build(files, threads, step_tokens), ALL)
     assert {name: output.embedding for name, output in found.items()} == alone
 

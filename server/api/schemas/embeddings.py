@@ -42,8 +42,15 @@ class EmbeddingRequest(PromptRequest):
     dimensions: int | None = Field(
         None, ge=1, description="The first so many, at most the model's width; all if absent."
     )
-    pooling: Literal["mean", "last"] = Field(
-        "mean", description="The mean of the hidden states of all tokens, or that of the last one."
+    pooling: Literal["mean", "last"] | None = Field(
+        None,
+        description="Mean of the hidden states of all tokens (default), or the last token's; an "
+        "embedding model has its own pooling.",
+    )
+    task: str = Field(
+        "",
+        description="What an embedding model's vectors are for: retrieval (default), similarity or "
+        "classification, or Jina's name of it. Language models ignore it.",
     )
     normalize: bool = Field(True, description="Give each vector, when it is cut, the length 1.")
     priority: int = Field(0, ge=0, le=1000, description="Requests of a lower one go first.")
