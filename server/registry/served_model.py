@@ -37,6 +37,9 @@ _BESIDE = (
     "chat_template.jinja",
 )
 
+_END_OF_INPUT = "<|rwkv_embedding_end_of_input|>"
+"""What END_TOKEN is called, which has no name elsewhere."""
+
 FilesStamp = tuple[tuple[str, int, int], ...]
 """Path, size in bytes and time of modification in nanoseconds of each file of a model."""
 
@@ -99,14 +102,13 @@ def open_model(spec: ModelSpec) -> ServedModel:
     tokenizer = choose_tokenizer(files, config.vocab_size)
     template = template_of(files)
     embeds = config.generation == EMBEDDING
+    special = {**files.special_tokens, **({_END_OF_INPUT: END_TOKEN} if embeds else {})}
     wanted = "off" if embeds else spec.reasoning
     reasoning = reasoning_of(wanted, template, *files.names, architecture=config.generation)
     return ServedModel(
         spec=spec,
         created=checkpoint.modified_ns // 10**9,
-        tokenizer=load_tokenizer(
-            tokenizer, config.vocab_size, files.eos_token, files.special_tokens
-        ),
+        tokenizer=load_tokenizer(tokenizer, config.vocab_size, files.eos_token, special),
         chat_template=template,
         generation=config.generation,
         parameters=config.parameters,

@@ -136,7 +136,7 @@ def test_layers_that_are_no_list_of_numbers(tmp_path, layers):
         open_checkpoint(path)
 
 
-def test_a_reranker_needs_an_embedding_model(tmp_path, model_path):
+def test_a_reranker_needs_an_embedding_model(tmp_path):
     reranker = write_pth(tmp_path / "r.pth", RERANKER)
     with pytest.raises(CheckpointError, match=r"a reranker, not a model: .*--reranker FILE"):
         open_parts(reranker, [], {})
