@@ -38,6 +38,11 @@ def with_plain_names(checkpoint: Checkpoint) -> Checkpoint:
     return checkpoint
 
 
+def released_name(official: str) -> str:
+    """What an embedding model's file calls a tensor."""
+    return official if official.startswith("head.") else f"rwkv.{official}"
+
+
 def layers_read(checkpoint: Checkpoint) -> list[int] | None:
     """The layers that a reranker reads, in the order of its own; None: its file does not say.
 
