@@ -17,9 +17,11 @@ from tests.model.embedding_models import (
     EmbeddingTwin,
     RerankerTwin,
     embedding_tensors,
+    noise,
     reranker_tensors,
     write_pth,
 )
+from tests.model.random_models import write_model
 
 NOTHING = SamplingParams(max_tokens=0, seed=0)
 PROMPTS = [
@@ -43,12 +45,13 @@ def files(tmp_path_factory):
     return Files(tmp_path_factory.mktemp("embedding"))
 
 
-def build(files, threads=1, step_tokens=64, cache=None, dtype="float32", reranker=True):
+def build(files, threads=1, step_tokens=64, cache=None, dtype="float32", reranker=True, **parts):
     settings = EngineSettings(step_tokens=step_tokens, max_batch=4, weights_cache_bytes=0)
     return build_engine(
         *(locate(str(files.model_path), "world"), dtype, settings, threads, lambda *_: None),
         make_cache=lambda _: PrefixCache(cache),
         reranker=str(files.reranker_path) if reranker else "",
+        **parts,
     ).engine
 
 
@@ -137,6 +140,26 @@ def test_an_embedding_does_not_begin_after_the_first_end(files, alone):
     (name,) = (name for name, task in ALL.items() if task == embedding(SEVERAL_ENDS, task.head))
     found = run(engine, {name: ALL[name]})[name]
     assert (found.cached_tokens, found.embedding) == (0, alone[name])
+
+
+def test_adapters_and_tuned_states_are_those_of_any_model(files, tmp_path):
+    ids = PROMPTS[3]
+    changed = {"blocks.1.att.key.weight": noise("key", 128, 128) / 8}
+    lora = {
+        "blocks.0.ffn.key.lora_A": noise("a", 4, 128) / 8,
+        "blocks.0.ffn.key.lora_B": noise("b", 512, 4) / 8,
+    }
+    tuned = {f"blocks.{i}.att.time_state": noise(f"s{i}", 2, 64, 64) / 8 for i in range(3)}
+    adapter = write_model(tmp_path / "lora.safetensors", lora | changed)
+    state = write_model(tmp_path / "state.safetensors", tuned)
+    engine = build(files, adapters=[f"{adapter}:8"], states={"poet": str(state)})
+    tensors = files.model | {f"rwkv.{name}": values for name, values in changed.items()}
+    key = "rwkv.blocks.0.ffn.key.weight"
+    product = lora["blocks.0.ffn.key.lora_B"] @ lora["blocks.0.ffn.key.lora_A"]
+    twin = EmbeddingTwin(tensors | {key: tensors[key] + 8 / 4 * product})
+    twin.rwkv.state[:] = np.stack(list(tuned.values()))
+    found = values(run(engine, {"e": embedding(ids, initial_state="poet")})["e"])
+    np.testing.assert_allclose(found, twin.vector(ids), atol=1e-4)
 
 
 def test_nothing_is_left_of_what_was_aborted(files):
