@@ -71,7 +71,8 @@ class ModelOptions(Section):
     )
     reranker: str = Field(
         "",
-        description="The reranker of an embedding model, a file, for /v1/rerank and /v1/score.",
+        description="The reranker of an embedding model, a file or hf:OWNER/NAME/FILE, which "
+        "/v1/rerank and /v1/score use.",
     )
 
 

@@ -77,6 +77,8 @@ class Request:
     """After how many tokens a chunk ends for a snapshot."""
     prompt_logprobs: PromptLogprobs | None = None
     """Those of the prompt's tokens, if they are wanted: one that is resumed has told them."""
+    first_end: int = 0
+    """How many tokens an embedding by the pooling `ends` has before the first that it pools."""
     shared: dict[str, int] = field(default_factory=dict)
     """Request id → how much of its prompt is that of another request."""
 
@@ -85,6 +87,8 @@ class Request:
         self.background = self.task.background
         self.use = _cache_use(self.task)
         self.prompt_array = np.array(self.prompt_ids, dtype=np.int32)
+        if self.task.pooling == "ends":
+            self.first_end = self.prompt_ids.index(END_TOKEN)
         count = self.params.prompt_logprobs
         if count >= 0 and not self.task.generated_ids:
             start = self.params.prompt_logprobs_from
@@ -127,7 +131,7 @@ class Request:
         if self.prompt_logprobs is not None and not self.scores_whole_prompt:
             return self.prompt_logprobs.most_skipped
         if self.task.pooling == "ends":
-            return self.prompt_ids.index(END_TOKEN)
+            return self.first_end
         return len(self.prompt_ids) - bool(self.task.pooling)
 
     @property

@@ -92,7 +92,8 @@ def open_model(spec: ModelSpec) -> ServedModel:
     Raises CheckpointError or TokenizerError, also for states and adapters that are not there.
     """
     # Workers get what was found, and need no network.
-    spec = msgspec.structs.replace(spec, path=local_path(spec.path))
+    reranker = spec.reranker and local_path(spec.reranker)
+    spec = msgspec.structs.replace(spec, path=local_path(spec.path), reranker=reranker)
     stamp = stamp_files(spec)
     _check_parts(spec)
     files = locate(spec.path, spec.tokenizer)

@@ -25,7 +25,7 @@ def absolute_spec(spec: ModelSpec) -> ModelSpec:
         tokenizer=absolute_tokenizer(spec.tokenizer),
         states={name: absolute_path(file) for name, file in spec.states.items()},
         adapters=[absolute_adapter(text) for text in spec.adapters],
-        reranker=spec.reranker and absolute_path(spec.reranker),
+        reranker=absolute_model(spec.reranker),
     )
 
 

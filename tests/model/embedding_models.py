@@ -41,7 +41,7 @@ def embedding_tensors(layers=3, prefix="", **sizes):
 
 def reranker_tensors(layers=3, prefix="", **sizes):
     """The same of a reranker, whose only token is `token`, as older files call it."""
-    model = random_tensors(layers, vocab_size=1, seed=2, **SIZES | sizes)
+    model = random_tensors(layers, vocab_size=1, **SIZES | {"seed": 2} | sizes)
     dim = model["emb.weight"].shape[1]
     del model["head.weight"]
     model["token.weight"] = model.pop("emb.weight")
