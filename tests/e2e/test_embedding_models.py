@@ -168,8 +168,37 @@ def test_a_kept_document_changes_no_bit_and_is_not_read_again(server):
     ],
 )
 def test_it_writes_no_text(server, path, body):
-    said = f"model: {NAME} gives embeddings, it has no head for text; use /v1/embeddings"
+    said = f"model: {NAME} gives embeddings and has no head for text; use /v1/embeddings"
     assert said in refusal(server, path, {"model": NAME, **body})
+
+
+def test_nothing_that_can_be_asked_makes_it_fail(server):
+    """Every route that takes a body, with what texts are called anywhere."""
+    (worker,) = server.workers()
+    bodies = [
+        {"prompt": "Hi", "max_tokens": 2, "logprobs": 1, "prompt_logprobs": 1},
+        {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2, "stream": True},
+        {"input": "Hi", "instructions": "Be kind.", "background": True},
+        {"query": "Hi", "documents": ["a"], "choices": ["a"]},
+        {"text_1": "a", "text_2": ["b"]},
+        {"prompt": "Hi", "suffix": "x", "input_prefix": "a", "input_suffix": "b", "content": "a"},
+        {"prompt": "Hi", "name": "a state", "response_format": {"type": "json_object"}},
+    ]
+    with server.client() as http:
+        paths = http.get("/openapi.json").json()["paths"]
+        routes = [path for path, methods in paths.items() if "post" in methods]
+        routes = [path for path in routes if not path.startswith(("/v1/admin", "/v1/files"))]
+        assert len(routes) > 25
+        texts = []
+        for path in routes:
+            for body in bodies:
+                reply = http.post(path.replace("{", "").replace("}", ""), json=body)
+                assert reply.status_code < 500 or reply.status_code == 501, (path, reply.text)
+                texts += [path] if reply.status_code == 200 else []
+    assert {"/v1/embeddings", "/v1/rerank", "/v1/score", "/tokenize"} < set(texts)
+    assert not {"/v1/chat/completions", "/v1/completions", "/v1/states"} & set(texts)
+    assert server.workers() == [worker]
+    assert scores(server)
 
 
 def test_fields_that_it_does_not_take(server):
@@ -193,7 +222,10 @@ def test_it_says_what_it_is(server, files):
     assert code == 0
     assert "RWKV-7 embedding model" in out
     assert "embed text" in out
-    assert "rerank" in run_cli("inspect", str(files.reranker))[1]
+    assert "chat template" not in out
+    out = run_cli("inspect", str(files.reranker))[1]
+    assert "rerank, beside its embedding model" in out
+    assert "that of its embedding model" in out
 
 
 def test_a_model_of_the_settings_with_and_without_its_reranker(files, tmp_path):
