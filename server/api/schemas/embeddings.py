@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, PlainValidator, ValidationInfo
 from server.api.schemas.completions import PromptInput, as_prompts
 from server.api.schemas.peer_fields import in_use
 from server.api.schemas.prompt import PromptRequest, Unsupported
-from server.api.schemas.validation import invalid
+from server.api.schemas.validation import Text, invalid
 
 MOST_INPUTS = 2048
 """Of a request, as with OpenAI."""
@@ -47,8 +47,9 @@ class EmbeddingRequest(PromptRequest):
         description="Mean of the hidden states of all tokens (default), or the last token's; an "
         "embedding model has its own pooling.",
     )
-    task: str = Field(
+    task: Text = Field(
         "",
+        max_length=256,
         description="What an embedding model's vectors are for: retrieval (default), similarity or "
         "classification, or Jina's name of it. Language models ignore it.",
     )
