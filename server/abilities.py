@@ -6,9 +6,19 @@ from server.tokenizer.bounded_template import template_of
 from server.tokenizer.fill_in_middle import can_fill
 from server.tokenizer.reasoning import reasoning_of
 
+_WITHOUT_TEXT = {
+    "rwkv7-embedding": "embed text",
+    "rwkv7-reranker": "rerank, beside its embedding model (--reranker)",
+}
+
 
 def abilities_of(files: ModelFiles, architecture: str) -> list[str]:
-    """`chat`, `tools`, `reasoning` and `fill in the middle`, where nothing is set otherwise."""
+    """`chat`, `tools`, `reasoning` and `fill in the middle`, where nothing is set otherwise.
+
+    Models that complete no text have one ability: `embed text`, or of a reranker to rerank.
+    """
+    if architecture in _WITHOUT_TEXT:
+        return [_WITHOUT_TEXT[architecture]]
     found = ["fill in the middle"] if can_fill("auto", architecture, files.names) else []
     try:
         template = template_of(files)

@@ -60,8 +60,14 @@ _Adapters = Annotated[
 _States = Annotated[
     list[str] | None, typer.Option(metavar="NAME=FILE", help="Initial state; repeatable.")
 ]
+_Reranker = Annotated[
+    str | None, typer.Option(metavar="FILE", help="The reranker of an embedding model.")
+]
 _Folders = Annotated[
     list[str] | None, typer.Option(help="Folder of models to load on demand; repeatable.")
+]
+_ConfigFile = Annotated[
+    Path | None, typer.Option(help="A TOML file with settings, see config/server.toml.")
 ]
 _NoAuth = Annotated[
     bool, typer.Option("--no-auth", help="Listen on any address though there are no keys.")
@@ -94,21 +100,20 @@ def serve_model(
     ] = None,
     adapter: _Adapters = None,
     state: _States = None,
+    reranker: _Reranker = None,
     model_dir: _Folders = None,
     no_auth: _NoAuth = False,
     log_level: Annotated[
         LogLevel | None, typer.Option(help="The least severe level that is logged. [info]")
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="A TOML file with settings, see config/server.toml.")
-    ] = None,
+    config: _ConfigFile = None,
 ) -> None:
     """Serve a model over HTTP, by default the embedded one on http://127.0.0.1:8000."""
     overrides: dict[str, dict[str, Any]] = {
         "http": {"host": host, "port": port, "allow_no_keys": no_auth or None},
         "model": {"path": model, "name": name, "tokenizer": tokenizer, "dtype": dtype}
         | {"adapters": adapter or None, "states": _by_name(state) or None}
-        | {"directories": model_dir or None},
+        | {"reranker": reranker, "directories": model_dir or None},
         "engine": {"workers": workers, "threads": threads},
         "logging": {"level": log_level},
     }

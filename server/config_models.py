@@ -69,6 +69,11 @@ class ModelOptions(Section):
         description="Adapters to merge: FILE, a PEFT folder, or FILE:ALPHA for a LoRA that does "
         "not say its alpha.",
     )
+    reranker: str = Field(
+        "",
+        description="The reranker of an embedding model, a file or hf:OWNER/NAME/FILE, which "
+        "/v1/rerank and /v1/score use.",
+    )
 
 
 class ModelSettings(ModelOptions):

@@ -19,6 +19,7 @@ from server.memory_needs import needed_bytes, weights_bytes
 from server.model.config import ModelConfig, official_epsilon, read_config
 from server.model.initial_state import read_initial_state
 from server.model.packed_config import TOKENIZER_KEY
+from server.model.tensors import RERANKER
 from server.workers.memory import available_bytes
 
 _RANKS = {"decay": "w", "rate": "a", "first": "v"}
@@ -40,7 +41,7 @@ class Inspection:
     """Of all files of weights."""
     has_initial_state: bool
     abilities: tuple[str, ...] = ()
-    """What it can do besides completing text."""
+    """What it can do, besides completing text if it does."""
     states: tuple[str, ...] = ()
     """Names of further initial states, as requests write them."""
     values: Values | None = None
@@ -107,7 +108,8 @@ class Inspection:
         table.add_column()
         table.add_column(overflow="fold")
         for label, value in (self._usual_rows() | self._further_rows()).items():
-            table.add_row(label, value)
+            if value:
+                table.add_row(label, value)
         return table
 
     def _usual_rows(self) -> dict[str, str]:
@@ -118,6 +120,8 @@ class Inspection:
         missing = f"unknown: pass --tokenizer FILE{had}"
         ranks = ", ".join(f"{_RANKS.get(n, n)} {rank}" for n, rank in config.ranks.items())
         length = self.files.trained_length
+        writes = config.writes_text
+        what = "conversation" if writes else "text"
         return {
             "checkpoint": str(self.files.checkpoint),
             "format": self.format,
@@ -135,12 +139,12 @@ class Inspection:
             "tokenizer": "inside the file" if is_inside else self.tokenizer or missing,
             "trained for": f"{length:,} tokens" if length else "unknown",
             "chat template": "its own" if self.files.chat_template is not None else "built in",
-            "can": ", ".join(("complete text", *self.abilities)),
-            "state": f"{shown_bytes(config.state_bytes)} per conversation of any length",
+            "can": ", ".join(("complete text",) * writes + self.abilities),
+            "state": f"{shown_bytes(config.state_bytes)} per {what} of any length",
         }
 
     def _further_rows(self) -> dict[str, str]:
-        """What only some models have; `stored as` is in the place of that of others."""
+        """What only some models have, or in the place of what others have; empty: nothing."""
         config, rows = self.config, dict[str, str]()
         if self.values is not None:
             part = f" in the {_percent(self.values.checked)} that were read"
@@ -153,6 +157,10 @@ class Inspection:
             rows["initial state"] = "tuned, in the checkpoint"
         if self.states:
             rows["states"] = ", ".join(self.states)
+        if not config.writes_text:
+            rows["chat template"] = ""
+        if config.generation == RERANKER:
+            rows |= {"tokenizer": "that of its embedding model", "state": "", "vocabulary": ""}
         return rows
 
 

@@ -33,7 +33,7 @@ def _part_bytes(part: Part, dtype: str, is_short: bool) -> int:
     if part.kind in ("embedding", "deep_embedding"):
         return 2 * count * part.rows * part.columns
     rows = -(-part.rows // _LANES) * _LANES
-    if part.kind == "low_rank":
+    if part.kind in ("low_rank", "exact_matrix"):
         is_short = is_short or not any(part.sources)  # zeros: a single layer has no value residual
         return count * rows * part.columns * (2 if is_short else 4)
     groups = -(-part.columns // _GROUP)

@@ -91,16 +91,18 @@ def test_what_is_no_adapter_is_left_to_who_reads_it(text):
 
 
 def test_all_that_a_worker_is_told_holds_in_any_folder(here):
-    spec = ModelSpec(
-        "tiny", "tiny.st", "tokenizer.json", states={"poet": "p.pth"}, adapters=["a.pth:2"]
-    )
+    parts = {"states": {"poet": "p.pth"}, "adapters": ["a.pth:2"], "reranker": "r.pth"}
+    spec = ModelSpec("tiny", "tiny.st", "tokenizer.json", **parts)
     assert absolute_spec(spec) == ModelSpec(
         "tiny",
         f"{here}/tiny.st",
         f"{here}/tokenizer.json",
         states={"poet": f"{here}/p.pth"},
         adapters=[f"{here}/a.pth:2"],
+        reranker=f"{here}/r.pth",
     )
+    on_hub = ModelSpec("tiny", "hf:a/b/m.pth", reranker="hf:a/b/r.pth")
+    assert absolute_spec(on_hub) == on_hub
     assert absolute_spec(ModelSpec("embedded", "")) == ModelSpec("embedded", "")
     url = "rediss://x/0?ssl_ca_certs=ca%20x.pem&ssl_keyfile=/k&health_check_interval=3"
     given = {"cache": {"directory": "c", "shared_url": url}, "engine": {"cache_dir": "~/e"}}

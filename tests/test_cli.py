@@ -174,12 +174,13 @@ def test_serve_takes_what_belongs_to_a_model(monkeypatch, tmp_path):
     monkeypatch.setattr(cli, "setup_logging", lambda _: None)
     config = tmp_path / "server.toml"
     config.write_text("[model]\nadapters = ['file.pth']\nstates = {f = 'f.pth'}\n")
-    options = "--state poet=p=1.pth --state x=x.pth --model-dir a --model-dir b"
+    options = "--state poet=p=1.pth --state x=x.pth --model-dir a --model-dir b --reranker r"
     arguments = ["serve", "--config", str(config), *options.split()]
     assert runner.invoke(cli.app, arguments).exit_code == 0
     assert served[0] == served[1]
     assert served[0].model.states == {"poet": "p=1.pth", "x": "x.pth"}
     assert served[0].model.directories == ["a", "b"]
+    assert served[0].model.reranker == "r"
     assert served[0].model.adapters == ["file.pth"]
     adapters = ["--adapter", "a.pth:0.5", "--adapter", "b.pth"]
     assert runner.invoke(cli.app, ["serve", *adapters]).exit_code == 0

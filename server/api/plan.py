@@ -2,7 +2,6 @@
 
 import secrets
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import msgspec
 
@@ -21,11 +20,11 @@ from server.api.encoding import (
 from server.api.errors import ApiError
 from server.api.filling import Gap, encode_gaps
 from server.api.grammar import grammar_of, grammar_of_answer
+from server.api.model_kinds import check_writes_text
 from server.api.request_metrics import Operation
 from server.api.sampling_fields import sampling_params
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.completions import CompletionRequest
-from server.api.schemas.embeddings import EmbeddingRequest
 from server.api.schemas.generation import NO_LIMIT, GenerationRequest
 from server.api.schemas.prompt import PromptRequest
 from server.api.schemas.role_fields import renamed_stops
@@ -98,6 +97,7 @@ async def plan_completion(
     With a gap, or a suffix, the prompts are completed until what follows them.
     """
     limits = settings.limits
+    check_writes_text(model)
     _check_choices(body, len(body.prompt), limits)
     max_tokens = _max_tokens(body.max_tokens, "max_tokens", limits)
     gap = gap or (Gap(body.suffix) if body.suffix else None)
@@ -137,6 +137,7 @@ async def plan_chat(
 ) -> Plan:
     """Raises ApiError when the request asks for something that this model or server has not."""
     limits = settings.limits
+    check_writes_text(model)
     _check_choices(body, 1, limits)
     if body.max_completion_tokens is not None:
         max_tokens = _max_tokens(body.max_completion_tokens, "max_completion_tokens", limits)
@@ -164,6 +165,7 @@ async def plan_state(
     body: StateRequest, size: int, model: ServedModel, settings: Settings, owner: Owner
 ) -> Plan:
     """A plan whose one task leaves a state; `size` is that of the body. Raises ApiError as well."""
+    check_writes_text(model)
     boundaries: Boundaries = {}
     if body.prompt:
         (ids,) = await encode_prompts(body.prompt, model, settings.limits)
@@ -175,27 +177,6 @@ async def plan_state(
     use = cache_use(body, boundaries, owner.tenant)
     task = Task(ids, READS_ONLY, use=use, keeps_state=True, tenant=owner.tenant)
     return Plan([ids], [task], key=body.prompt_cache_key, operation="create_state")
-
-
-async def plan_embeddings(
-    body: EmbeddingRequest, model: ServedModel, settings: Settings, owner: Owner
-) -> Plan:
-    """A plan with a task for each input. Raises ApiError like the others."""
-    if body.dimensions is not None and body.dimensions > model.dim:
-        raise ApiError(
-            "invalid_value", f"dimensions is over the {model.dim} of this model", "dimensions"
-        )
-    prompts = await encode_prompts(body.input, model, settings.limits, "input")
-    if not all(prompts):  # such as NUL characters where a byte is a token
-        raise ApiError("invalid_value", "input has a text without tokens", "input")
-    use = cache_use(body, {}, owner.tenant)
-    reads = use.reads and body.pooling == "last"
-    use = msgspec.structs.replace(use, reads=reads, writes=False)
-    priority = owner.priority + body.priority
-    embed = partial(Task, params=READS_ONLY, use=use, tenant=owner.tenant, priority=priority)
-    tasks = [embed(ids, pooling=body.pooling) for ids in prompts]
-    at_once = settings.limits.max_choices
-    return Plan(prompts, tasks, key=body.prompt_cache_key, operation="embeddings", at_once=at_once)
 
 
 def _form(

@@ -1,4 +1,4 @@
-"""How likely a model finds a query after a document: what reranking sorts by."""
+"""How likely a model finds a query after a document, or what a reranker says of both."""
 
 import math
 from array import array
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from server.api.choices import News
 from server.api.encoding import (
@@ -16,6 +17,7 @@ from server.api.encoding import (
     run_encoding,
 )
 from server.api.errors import ApiError
+from server.api.model_kinds import check_scores
 from server.api.plan import MOST_LOGPROBS, MOST_PROMPT_LOGPROBS, READS_ONLY, Plan, cache_use
 from server.api.schemas.rerank import ScoringRequest
 from server.api.tenant import Owner
@@ -23,7 +25,7 @@ from server.api.text_threads import breathe
 from server.config import Settings
 from server.registry.served_model import ServedModel
 from server.tokenizer.base import Tokenizer
-from server.workers.messages import Task
+from server.workers.messages import CacheUse, Task
 
 
 class Pair(NamedTuple):
@@ -37,6 +39,29 @@ class _Encoded(NamedTuple):
     beginning: list[int]
     """All before the query."""
     query: list[int]
+    """With the token that ends it, if a reranker reads it."""
+
+
+class _Words(NamedTuple):
+    """What stands around a document, and before a query."""
+
+    before_document: str
+    after_document: str
+    before_query: str
+
+    def text(self, document: str) -> str:
+        """All before the query."""
+        return f"{self.before_document}{document}{self.after_document}"
+
+
+_LIKELIHOOD = _Words("Document: ", "\n\nQuery:", " ")
+# As rerankers were trained, and in two parts as EmbeddingRWKV keeps states of documents. No token
+# reaches over the line break, so these are the tokens of the whole.
+_TRAINED = _Words(
+    "Instruct: Given a query, retrieve documents that answer the query\nDocument: ",
+    "\n",
+    "Query: ",
+)
 
 
 async def plan_relevance(
@@ -53,7 +78,8 @@ async def plan_relevance(
     """
     size = sum(len(pair.query) + len(pair.document) for pair in pairs)
     size += CHARACTERS_OF_A_TEXT * len(pairs)
-    tasks = await run_encoding(size, _tasks, body, pairs, names, model.tokenizer, settings, owner)
+    check_scores(model)
+    tasks = await run_encoding(size, _tasks, body, pairs, names, model, settings, owner)
     return Plan(
         [task.prompt_ids for task in tasks],
         tasks,
@@ -67,27 +93,40 @@ def _tasks(
     body: ScoringRequest,
     pairs: Sequence[Pair],
     names: tuple[str, str],
-    tokenizer: Tokenizer,
+    model: ServedModel,
     settings: Settings,
     owner: Owner,
 ) -> list[Task]:
-    encoded = _encode(pairs, names, tokenizer)
-    _check_queries(encoded, names[0])
+    encoded = _encode(pairs, names, model)
+    if not model.reranks:
+        _check_queries(encoded, names[0])
     tasks = []
-    for index, (beginning, query) in enumerate(encoded):
-        ids = beginning + query
-        check_length(ids, f"{names[1]}[{index}]", settings.limits)
-        # One token earlier than the query begins: its first token follows from the last one there.
-        use = cache_use(body, {len(beginning) - 1: "message"}, owner.tenant)
+    for index, each in enumerate(encoded):
+        check_length(each.beginning + each.query, f"{names[1]}[{index}]", settings.limits)
+        task = _state_task(each) if model.reranks else _logprobs_task(each)
+        (known,) = task.use.boundaries
+        use = cache_use(body, {known: "message"}, owner.tenant)
         use = msgspec.structs.replace(use, implicit=False)
-        start = len(beginning)
-        params = msgspec.structs.replace(
-            READS_ONLY, logprobs=0, prompt_logprobs=0, prompt_logprobs_from=start
-        )
         priority = owner.priority + body.priority
-        tasks.append(Task(ids, params, use=use, tenant=owner.tenant, priority=priority))
+        whose = {"tenant": owner.tenant, "priority": priority}
+        tasks.append(msgspec.structs.replace(task, use=use, **whose))
         breathe()
     return tasks
+
+
+def _logprobs_task(encoded: _Encoded) -> Task:
+    start = len(encoded.beginning)
+    params = msgspec.structs.replace(
+        READS_ONLY, logprobs=0, prompt_logprobs=0, prompt_logprobs_from=start
+    )
+    # One token earlier than the query begins: its first token follows from the last one there.
+    use = CacheUse(boundaries={start - 1: "message"})
+    return Task(encoded.beginning + encoded.query, params, use=use)
+
+
+def _state_task(encoded: _Encoded) -> Task:
+    use = CacheUse(boundaries={len(encoded.beginning): "message"})
+    return Task(encoded.beginning + encoded.query, READS_ONLY, use=use, pooling="state")
 
 
 def _check_queries(encoded: Sequence[_Encoded], param: str) -> None:
@@ -116,6 +155,15 @@ class Relevances:
         return [math.exp(math.fsum(found) / len(found)) for found in self._logprobs]
 
 
+def relevance_of(embedding: bytes) -> float:
+    """The probability that a reranker's logit, RequestOutput.embedding, stands for."""
+    (logit,) = np.frombuffer(embedding, "<f8").tolist()
+    if logit >= 0:
+        return 1 / (1 + math.exp(-logit))
+    odds = math.exp(logit)
+    return odds / (1 + odds)
+
+
 async def cut_documents(
     documents: list[str], most_tokens: int | None, param: str, tokenizer: Tokenizer
 ) -> list[str]:
@@ -137,15 +185,15 @@ def _cut(documents: list[str], most_tokens: int, param: str, tokenizer: Tokenize
     return found
 
 
-def _encode(pairs: Sequence[Pair], names: tuple[str, str], tokenizer: Tokenizer) -> list[_Encoded]:
+def _encode(pairs: Sequence[Pair], names: tuple[str, str], model: ServedModel) -> list[_Encoded]:
+    tokenizer, words = model.tokenizer, _TRAINED if model.reranks else _LIKELIHOOD
+    end = [model.end_token] if model.end_token is not None else []
     # Apart, so that the beginning is the same whatever is asked.
     queries = {
-        query: encode_text(f" {query}", tokenizer, names[0])
+        query: encode_text(words.before_query + query, tokenizer, names[0]) + end
         for query in {pair.query for pair in pairs}
     }
     return [
-        _Encoded(
-            encode_text(f"Document: {document}\n\nQuery:", tokenizer, names[1]), queries[query]
-        )
+        _Encoded(encode_text(words.text(document), tokenizer, names[1]), queries[query])
         for query, document in pairs
     ]

@@ -119,6 +119,11 @@ def _load(
     files = locate(arguments.model)
     checkpoint = open_checkpoint(files.checkpoint)
     config = read_config(checkpoint)
+    if not config.writes_text:
+        raise CheckpointError(
+            f"{files.checkpoint}: {config.title}: bench measures language models; use --shape for "
+            "random weights of one"
+        )
     chosen = choose_dtype(arguments.dtype, config)
     return files.name, chosen, config, load_weights(checkpoint, config, chosen, team, None, show)
 

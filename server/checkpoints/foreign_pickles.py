@@ -44,10 +44,6 @@ def explain_entries(entries: Mapping[object, object]) -> str | None:
             f"converted by ChatRWKV or the rwkv package (version {version}) for strategy "
             f"{strategy!r}, which changes the weights; name the checkpoint that it was made from"
         )
-    if any(isinstance(name, str) and name.startswith("reranker.") for name in entries):
-        return (
-            "a reranker of EmbeddingRWKV, which is not supported; /v1/rerank takes a language model"
-        )
     if "quantizer_state" in entries or "quant_config" in entries:
         return "quantised weights of another program; name the checkpoint that they were made from"
     return None

@@ -1,4 +1,4 @@
-"""Models of other kinds and quantisations of other programs, told by names of their tensors."""
+"""Quantisations of other programs, told by names of their tensors."""
 
 import re
 from collections.abc import Iterable
@@ -14,22 +14,7 @@ _QUANTISED = (
     (r"\.W_q$", "HQQ"),
 )
 _MADE_FROM = "which is not read; name the checkpoint that it was made from"
-_KINDS = (
-    # https://github.com/howard-hou/EmbeddingRWKV
-    (
-        r"^(?:.+\.)?head\.(?:cls|sts|retr)_head\.",
-        "an embedding model (EmbeddingRWKV), which is not supported: it has heads for embeddings "
-        "and none for text; use a language model, whose hidden states /v1/embeddings pools",
-    ),
-    (
-        r"^(?:.+\.)?reranker\.",
-        "a reranker of EmbeddingRWKV, which is not supported; /v1/rerank takes a language model",
-    ),
-)
-_OTHERS = (
-    *((re.compile(pattern), f"{maker}, {_MADE_FROM}") for pattern, maker in _QUANTISED),
-    *((re.compile(pattern), kind) for pattern, kind in _KINDS),
-)
+_OTHERS = tuple((re.compile(pattern), f"{maker}, {_MADE_FROM}") for pattern, maker in _QUANTISED)
 
 
 def other_model(names: Iterable[str]) -> tuple[str, str] | None:

@@ -41,7 +41,7 @@ def read_pth(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: the tensors are big-endian; save them as little-endian")
     pickle = _record(path, mapped, entries[prefix + "data.pkl"], limit=MAX_PICKLE_BYTES)
     try:
-        references = read_state_dict(pickle)
+        references, metadata = read_state_dict(pickle)
     except PickleError as error:
         raise CheckpointError(f"{path}: {error}") from None
     tensors, room = {}, MAX_SHARING * len(mapped)
@@ -53,7 +53,7 @@ def read_pth(path: Path) -> Checkpoint:
                 f"{path}: tensor {name[:120]}: it and those before it have more than {MAX_SHARING} "
                 "times the bytes of the file, since they share storages; save clones of them"
             )
-    return Checkpoint(path, {}, tensors)
+    return Checkpoint(path, metadata, tensors)
 
 
 def _read_directory(path: Path) -> tuple[dict[str, zipfile.ZipInfo], str]:

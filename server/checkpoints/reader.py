@@ -12,6 +12,7 @@ from server.checkpoints.checkpoint import (
     CheckpointError,
     Tensor,
 )
+from server.checkpoints.embedding_rwkv import with_plain_names
 from server.checkpoints.foreign_files import START_BYTES, SUPPORTED, describe, text_of
 from server.checkpoints.gguf import read_gguf
 from server.checkpoints.gguf_header import MAGIC as GGUF_MAGIC
@@ -45,7 +46,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     found = _open_file(path)
     if found.metadata.get(PACKED_KEY) == PACKED:
         return found  # also where it has tuned states, whose names are official
-    return with_official_layout(with_official_names(found))
+    return with_official_layout(with_official_names(with_plain_names(found)))
 
 
 def format_of(path: Path) -> str:

@@ -18,7 +18,7 @@ from server.checkpoints.pickled_values import (
     TensorReference,
     is_foreign,
 )
-from server.checkpoints.training_files import MAX_TENSORS, model_in
+from server.checkpoints.training_files import MAX_TENSORS, StateDict, model_in
 
 __all__ = ["MAX_PICKLE_BYTES", "MAX_TENSORS", "PickleError", "TensorReference", "read_state_dict"]
 
@@ -43,8 +43,8 @@ DTYPES = frozenset([*STORAGES.values(), "uint16", "uint32", "uint64"])
 _MARK = object()
 
 
-def read_state_dict(data: bytes) -> dict[str, TensorReference]:
-    """Name → tensor, of a state dict or of a trainer's dictionary that has one in it.
+def read_state_dict(data: bytes) -> StateDict:
+    """The tensors of a state dict or of a trainer's dictionary that has one in it.
 
     Raises PickleError for anything else.
     """

@@ -1,7 +1,9 @@
 """The model within what a pickle holds: a state dict, or a trainer's dictionary with one in it."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
+from server.checkpoints.embedding_rwkv import LAYERS_KEY
 from server.checkpoints.foreign_pickles import STRATEGY, explain_entries
 from server.checkpoints.pickled_values import PickleError, TensorReference
 
@@ -10,10 +12,18 @@ MAX_TENSORS = 16_384
 _INSIDE = ("state_dict", "module", "model", "model_state_dict", "weights")
 """What Lightning, DeepSpeed and others call the state dict in their dictionaries."""
 _MOST_NESTED = 3
+_MOST_LAYERS = 10_000
 
 
-def model_in(pickled: object) -> dict[str, TensorReference]:
-    """Name → tensor; optimizers, settings and the like beside the state dict are left out.
+class StateDict(NamedTuple):
+    """What a file holds of a model."""
+
+    tensors: dict[str, TensorReference]
+    metadata: dict[str, str]
+
+
+def model_in(pickled: object) -> StateDict:
+    """The tensors; optimizers, settings and the like beside the state dict are left out.
 
     Raises PickleError for what holds no model, or two.
     """
@@ -24,8 +34,11 @@ def model_in(pickled: object) -> dict[str, TensorReference]:
         raise PickleError(made)
     if len(found) > MAX_TENSORS:
         raise PickleError(f"its state dict has {len(found)} tensors, over {MAX_TENSORS}")
+    metadata = {}
+    if layers := _whole_numbers(found.get(LAYERS_KEY)):
+        metadata[LAYERS_KEY] = layers
     for name, value in found.items():
-        if isinstance(name, str) and name.endswith("_extra_state"):
+        if isinstance(name, str) and (name in metadata or name.endswith("_extra_state")):
             continue
         if not isinstance(name, str) or not isinstance(value, TensorReference):
             raise PickleError(
@@ -33,7 +46,16 @@ def model_in(pickled: object) -> dict[str, TensorReference]:
             )
         if not name.isascii() and name != name.encode("utf-8", "replace").decode():
             raise PickleError(f"the name of tensor {name[:80]} is not valid Unicode")
-    return {name: value for name, value in found.items() if isinstance(value, TensorReference)}
+    tensors = {name: value for name, value in found.items() if isinstance(value, TensorReference)}
+    return StateDict(tensors, metadata)
+
+
+def _whole_numbers(value: object) -> str:
+    """A short list or tuple of them as 0,2,4; empty for anything else."""
+    if not isinstance(value, list | tuple) or len(value) > _MOST_LAYERS:
+        return ""
+    are_whole = all(type(number) is int and abs(number) < _MOST_LAYERS for number in value)
+    return ",".join(map(str, value)) if are_whole else ""
 
 
 def _innermost(value: object, levels: int) -> object:

@@ -144,6 +144,8 @@ def _for_ai00(
     """The model as Ai00 can hold it. Raises CheckpointError for what it cannot."""
     if wanted not in (AS_STORED, "float16"):
         raise CheckpointError(f"--dtype {wanted}: Ai00 reads float16 only; leave --dtype out")
+    if not config.writes_text:
+        raise CheckpointError(f"{checkpoint.path}: {config.title}, which Ai00 does not run")
     if config.generation == "rwkv5.0":
         raise CheckpointError(
             f"{checkpoint.path}: RWKV-5.0 has no gate, without which Ai00 runs no RWKV-5"

@@ -11,7 +11,7 @@ from server.checkpoints.gguf_writer import DTYPES as GGUF_DTYPES
 from server.checkpoints.writer import Array
 from server.convert.destination import Format
 from server.model.config import ModelConfig
-from server.model.tensors import FIELDS
+from server.model.tensors import fields_of
 
 AS_STORED = "auto"
 PLAIN = ("float32", "float16", "bfloat16")
@@ -57,7 +57,7 @@ def dtypes_of(checkpoint: Checkpoint, config: ModelConfig, wanted: str) -> dict[
     float32. 16 bits are for matrices and the embedding; vectors and low-rank matrices, which are
     small and where rounding hurts most, stay as exact as they are, as in packed weights.
     """
-    kinds = {name: part.kind for part in FIELDS[config.generation] for name in part.tensors}
+    kinds = {name: part.kind for part in fields_of(config.generation) for name in part.tensors}
     chosen = {}
     for name, tensor in checkpoint.tensors.items():
         own = tensor.dtype if tensor.is_plain and tensor.dtype in PLAIN else "float32"

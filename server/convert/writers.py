@@ -11,6 +11,7 @@ from server.checkpoints.ai00 import METADATA as AI00_METADATA
 from server.checkpoints.ai00 import ai00_name, to_ai00
 from server.checkpoints.checkpoint import EPSILON_KEY, NUMPY_DTYPES, Checkpoint, Tensor
 from server.checkpoints.contents import is_tuned_state
+from server.checkpoints.embedding_rwkv import released_name
 from server.checkpoints.gguf_writer import write_gguf
 from server.checkpoints.huggingface import CONFIG, WEIGHTS
 from server.checkpoints.huggingface_export import (
@@ -30,6 +31,7 @@ from server.model.loading import OnProgress, choose_dtype, layout_of, pack_weigh
 from server.model.packed_config import TOKENIZER_KEY, packed_metadata
 from server.model.packed_model import write_packed
 from server.model.packing import Layout
+from server.model.tensors import EMBEDDING
 
 SHARD_BYTES = 5_000_000_000
 """Beyond this size weights in a folder are cut into files."""
@@ -47,10 +49,13 @@ class Model:
 
 def write_as_safetensors(model: Model, path: Path, wanted: str, progress: Progress) -> str:
     """The official tensors in one file. Returns the dtype that most of it has."""
-    checkpoint = model.checkpoint
+    checkpoint, tensors = model.checkpoint, model.checkpoint.tensors
     dtypes = dtypes_of(checkpoint, model.config, wanted)
-    layout = _layout(checkpoint.tensors, dtypes)
-    pieces = _all_pieces(checkpoint, checkpoint.tensors, layout)
+    if model.config.generation == EMBEDDING:
+        tensors = {released_name(name): tensor for name, tensor in tensors.items()}
+        dtypes = {released_name(name): dtype for name, dtype in dtypes.items()}
+    layout = _layout(tensors, dtypes)
+    pieces = _all_pieces(checkpoint, tensors, layout)
     stream_pieces(path, layout, pieces, _metadata(model), progress)
     return _most(layout)
 

@@ -11,6 +11,7 @@ from server.engine.pooling import Pooler
 from server.engine.prefix_cache import PrefixCache
 from server.engine.request import Request
 from server.engine.scoring import SampledLogprobs, score_prompts
+from server.model.heads import Reranker
 from server.model.initial_state import StateArrays
 from server.model.model import Model, pack_batch
 from server.model.state import StatePool
@@ -34,6 +35,7 @@ class ModelRunner:
         cache: PrefixCache,
         tokenizer: Tokenizer,
         grammars: GrammarRows,
+        reranker: Reranker | None = None,
     ) -> None:
         self._model = model
         self._sampler = sampler
@@ -41,7 +43,7 @@ class ModelRunner:
         self._states = StatePool(model.config, model.max_rows)
         self._initial_states = initial_states
         self._cache = cache
-        self._pooler = Pooler(model)
+        self._pooler = Pooler(model, reranker)
         self._tokenizer = tokenizer
         self._memories: dict[str, SamplingMemory] = {}
         self.grammars = grammars
@@ -55,7 +57,8 @@ class ModelRunner:
             if chunk.request.slot < 0:
                 self._start(chunk.request)
         logits = self._forward(batch)
-        result = BatchResult(embeddings=self._pooler.add(batch.chunks))
+        pooled = self._pooler.add(batch.chunks, self._states.state.wkv)
+        result = BatchResult(embeddings=pooled)
         self._sample(batch, logits, result)
         score_prompts(self._model, self._log_softmax, batch)
         return result
@@ -64,6 +67,7 @@ class ModelRunner:
         """Compile or load what is not the model's, on the calling thread."""
         self._sampler.compile()
         self._log_softmax.compile()
+        self._pooler.compile()
 
     def keep_reply(self, request: Request) -> None:
         """Let what a request has generated so far be begun with."""

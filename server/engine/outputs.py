@@ -44,7 +44,7 @@ class RequestOutput(msgspec.Struct, frozen=True):
     """With the finish reason, if the task asked for it: the state after the prompt, encoded."""
     embedding: bytes = b""
     """With the finish reason, if the task has a pooling: little-endian float64, one for each
-    channel of the model, not normalised."""
+    channel of the model, not normalised; of `state` the one logit of the reranker."""
 
 
 def merged(outputs: list[RequestOutput]) -> RequestOutput:

@@ -12,6 +12,7 @@ from llguidance import LLMatcher
 from server.engine.cache_use import CacheUse
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.task import Task
+from server.model.tensors import END_TOKEN
 from server.sampling.params import SamplingParams
 from server.snapshots.encoding import StoredSnapshot
 from server.snapshots.fetching import Fetch
@@ -76,6 +77,8 @@ class Request:
     """After how many tokens a chunk ends for a snapshot."""
     prompt_logprobs: PromptLogprobs | None = None
     """Those of the prompt's tokens, if they are wanted: one that is resumed has told them."""
+    first_end: int = 0
+    """How many tokens an embedding by the pooling `ends` has before the first that it pools."""
     shared: dict[str, int] = field(default_factory=dict)
     """Request id → how much of its prompt is that of another request."""
 
@@ -84,6 +87,8 @@ class Request:
         self.background = self.task.background
         self.use = _cache_use(self.task)
         self.prompt_array = np.array(self.prompt_ids, dtype=np.int32)
+        if self.task.pooling == "ends":
+            self.first_end = self.prompt_ids.index(END_TOKEN)
         count = self.params.prompt_logprobs
         if count >= 0 and not self.task.generated_ids:
             start = self.params.prompt_logprobs_from
@@ -125,6 +130,8 @@ class Request:
         """How many tokens of the prompt a state may stand for; the others are computed here."""
         if self.prompt_logprobs is not None and not self.scores_whole_prompt:
             return self.prompt_logprobs.most_skipped
+        if self.task.pooling == "ends":
+            return self.first_end
         return len(self.prompt_ids) - bool(self.task.pooling)
 
     @property
@@ -155,7 +162,7 @@ class Request:
 
 def _cache_use(task: Task) -> CacheUse:
     """What a task asks for; the mean of hidden states needs those of all tokens."""
-    if not task.pooling:
+    if task.pooling in ("", "state"):
         return task.use
-    reads = task.use.reads and task.pooling == "last"
+    reads = task.use.reads and task.pooling != "mean"
     return msgspec.structs.replace(task.use, reads=reads, writes=False)

@@ -7,8 +7,9 @@ import msgspec
 from server.engine.cache_use import READS_AND_WRITES, CacheUse
 from server.sampling.params import SamplingParams
 
-Pooling = Literal["", "mean", "last"]
-"""Which hidden states of a prompt make its embedding: the mean of all, or the last one."""
+Pooling = Literal["", "mean", "last", "ends", "state"]
+"""What is made of a prompt: an embedding of the mean of all hidden states, of the last one, or of
+the mean of those of the tokens that end inputs (END_TOKEN); or a reranker's score of the state."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -36,5 +37,7 @@ class Task(msgspec.Struct, frozen=True):
     priority: int = 0
     """Lower values are handled earlier."""
     pooling: Pooling = ""
-    """If set, the prompt, which is not empty, is embedded and nothing is sampled. This leaves no
-    states in the cache, and `mean` takes none from there."""
+    """If set, the prompt, which is not empty, is embedded or scored and nothing is sampled.
+    Embeddings leave no states in the cache, and `mean` takes none from there."""
+    head: str = ""
+    """With `ends`: which head makes the embedding, a key of EMBEDDING_HEADS."""

@@ -13,7 +13,12 @@ from server.checkpoints.contents import is_adapter, is_state, is_tuned_state, so
 from server.checkpoints.foreign_tensors import other_model
 from server.model.packed_config import is_packed, read_packed_config
 from server.model.tensors import (
+    EMBEDDING,
+    EMBEDDING_HEADS,
+    END_TOKEN,
     FIELDS,
+    RERANKER,
+    fields_of,
     has_deep_embedding,
     is_deep_attention,
     resolve,
@@ -25,6 +30,8 @@ from server.model.tensors import (
 
 _LAYER = re.compile(r"blocks\.(\d{1,4})\.")
 _FIRST = "blocks.0.att."
+_RERANKS = "head.0.weight"
+"""Which only rerankers have."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class ModelConfig:
     """Sizes of a model."""
 
     generation: str
-    """A key of tensors.FIELDS, such as "rwkv5.2"."""
+    """What tensors.fields_of() takes, such as "rwkv5.2"."""
     layers: int
     dim: int
     heads: int
@@ -61,6 +68,11 @@ class ModelConfig:
     def title(self) -> str:
         """The generation as people write it, such as RWKV-5.2."""
         return title_of(self.generation)
+
+    @property
+    def writes_text(self) -> bool:
+        """Whether it is a language model."""
+        return self.generation in FIELDS
 
     @property
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -116,6 +128,9 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig:
         _check_epsilon(path, config, epsilon)
         config = replace(config, group_norm_epsilon=epsilon)
     _check_tensors(path, tensors, config)
+    if generation == EMBEDDING and config.vocab_size <= END_TOKEN:
+        why = f"has {config.vocab_size} rows, but token {END_TOKEN} ends the model's inputs"
+        raise _error(path, "emb.weight", why)
     return config
 
 
@@ -154,6 +169,10 @@ def _check_epsilon(path: Path, config: ModelConfig, epsilon: float) -> None:
 def _generation(tensors: Mapping[str, Tensor]) -> str | None:
     """By the tensors that only one generation has; None for what is no RWKV at all."""
     block = {name.removeprefix(_FIRST) for name in tensors if name.startswith(_FIRST)}
+    if any(_is_of_a_head(name) for name in tensors):
+        return EMBEDDING
+    if _RERANKS in tensors:
+        return RERANKER
     if "r_k" in block or "k_k" in block:
         return "rwkv7a" if has_deep_embedding(tensors) else "rwkv7"
     if "time_maa_x" in block:
@@ -167,11 +186,16 @@ def _generation(tensors: Mapping[str, Tensor]) -> str | None:
     return "rwkv5.1" if len(tensors[_FIRST + "time_decay"].shape) == 1 else "rwkv5.2"
 
 
+def _is_of_a_head(name: str) -> bool:
+    """Whether a tensor is one that only embedding models have."""
+    return name.startswith(tuple(f"head.{head}_head." for head in EMBEDDING_HEADS.values()))
+
+
 def _read_sizes(path: Path, tensors: Mapping[str, Tensor], generation: str) -> ModelConfig:
     """The sizes by which all other tensors are judged: each from the first tensor that has it."""
     layers = _count_layers(path, tensors)
     sizes: dict[str, int] = {}
-    for part in FIELDS[generation]:
+    for part in fields_of(generation):
         layer = 1 if part.absent_in_first else 0
         for size in part.shape.split():
             if layer < layers and size.isalpha() and size not in sizes:
@@ -180,10 +204,10 @@ def _read_sizes(path: Path, tensors: Mapping[str, Tensor], generation: str) -> M
     dim, heads = sizes["C"], sizes.get("H", 0)
     head_size = sizes.get("N", dim // heads if heads else 0)
     if heads * head_size != dim and heads:
-        name = next(f.tensors[0] for f in FIELDS[generation] if "H" in f.shape.split())
+        name = next(f.tensors[0] for f in fields_of(generation) if "H" in f.shape.split())
         why = f"{heads} heads of {head_size} do not make dimension {dim}"
         raise _error(path, f"blocks.0.{name}", why)
-    if layers == 1 and any(part.absent_in_first for part in FIELDS[generation]):
+    if layers == 1 and any(part.absent_in_first for part in fields_of(generation)):
         sizes["first"] = 0
     stored = Counter[str]()
     for tensor in tensors.values():
@@ -221,7 +245,7 @@ def _count_layers(path: Path, tensors: Mapping[str, Tensor]) -> int:
 
 def _check_tensors(path: Path, tensors: Mapping[str, Tensor], config: ModelConfig) -> None:
     sizes, expected = sizes_of(config), set[str]()
-    for part in FIELDS[config.generation]:
+    for part in fields_of(config.generation):
         shapes = [resolve(shape, sizes) for shape in shapes_in(part)]
         for layer in range(config.layers if part.per_layer else 1):
             for name, shape in zip(tensor_names(part, layer), shapes, strict=True):

@@ -1,10 +1,10 @@
-"""Which tensors of a checkpoint make which field of Weights: tensors.FIELDS with numbers."""
+"""Which tensors of a checkpoint make which field of Weights: model/tensors.py with numbers."""
 
 from dataclasses import dataclass
 from math import prod
 
 from server.model.config import ModelConfig, sizes_of
-from server.model.tensors import FIELDS, Change, Field, Kind, resolve, tensor_names
+from server.model.tensors import Change, Field, Kind, fields_of, resolve, tensor_names
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Part:
 
 def parts_of(config: ModelConfig) -> list[Part]:
     """All fields of the generation's Weights."""
-    return [_part(field, config) for field in FIELDS[config.generation]]
+    return [_part(field, config) for field in fields_of(config.generation)]
 
 
 def _part(field: Field, config: ModelConfig) -> Part:
@@ -45,6 +45,8 @@ def _part(field: Field, config: ModelConfig) -> Part:
         return Part(field.name, "embedding", sources, (), shape[0], shape[1])
     if field.kind == "deep_embedding":
         return Part(field.name, "deep_embedding", sources, (len(layers),), shape[0], shape[1])
+    if field.kind == "exact_matrix":
+        return Part(field.name, "exact_matrix", sources, (len(sources),), shape[0], shape[1])
     if field.kind == "matrix":
         return Part(field.name, "matrix", sources, (len(layers),), shape[0], shape[1])
     *several, columns, rows = shape

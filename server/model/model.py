@@ -36,6 +36,11 @@ class Model:
         buffers = Buffers(config, max_tokens, self._logit_rows, team.threads)
         self._scratch: Any = generation.allocate(buffers)
 
+    @property
+    def weights(self) -> Any:
+        """The Weights of its generation."""
+        return self._weights
+
     def forward(self, batch: Batch, state: State) -> npt.NDArray[np.float32]:
         """Advance the states in place; return logits [R, ≥ V], valid until the next call."""
         assert len(batch.tokens) <= self.max_tokens

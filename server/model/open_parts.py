@@ -8,6 +8,7 @@ from server.checkpoints.checkpoint import Checkpoint, CheckpointError
 from server.checkpoints.reader import open_checkpoint
 from server.model.config import ModelConfig, read_config
 from server.model.initial_state import StateArrays, initial_state, read_initial_state
+from server.model.tensors import RERANKER
 from server.model_names import split_adapter
 
 
@@ -20,6 +21,10 @@ def open_parts(
     """
     checkpoint = open_checkpoint(path)
     config = read_config(checkpoint)
+    if config.generation == RERANKER:
+        raise CheckpointError(
+            f"{path}: a reranker, not a model: serve its embedding model with --reranker FILE"
+        )
     for text in adapters:
         try:
             file, alpha = split_adapter(text)

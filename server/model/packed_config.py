@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from server.checkpoints.checkpoint import PACKED, PACKED_KEY, Checkpoint, CheckpointError
-from server.model.tensors import FIELDS
+from server.model.tensors import fields_of
 
 REVISION_KEY, CONFIG_KEY = "revision", "config"
 TOKENIZER_KEY = "tokenizer"
@@ -84,8 +84,11 @@ def read_packed_config(checkpoint: Checkpoint) -> dict[str, Any]:
 def _check(checkpoint: Checkpoint, config: PackedConfig) -> None:
     """The sizes fit each other and the arrays that have most of them; loading checks all arrays."""
     path = checkpoint.path
-    if config.generation not in FIELDS:
-        raise CheckpointError(f"{path}: config: generation {config.generation[:20]} is not known")
+    try:
+        fields = fields_of(config.generation)
+    except KeyError:
+        name = config.generation[:20]
+        raise CheckpointError(f"{path}: config: generation {name} is not known") from None
     is_headless = config.generation == "rwkv4"
     if config.heads * config.head_size != (0 if is_headless else config.dim) or (
         is_headless and config.heads + config.head_size
@@ -94,9 +97,7 @@ def _check(checkpoint: Checkpoint, config: PackedConfig) -> None:
             f"{path}: config: {config.heads} heads of {config.head_size} do not make dimension "
             f"{config.dim}"
         )
-    ranks = {
-        size for field in FIELDS[config.generation] for size in re.findall("[a-z]+", field.shape)
-    }
+    ranks = {size for field in fields for size in re.findall("[a-z]+", field.shape)}
     if set(config.ranks) != ranks:
         raise CheckpointError(f"{path}: config: ranks are not {', '.join(sorted(ranks)) or 'none'}")
     wanted = {"embedding": (config.vocab_size, config.dim), "receptance.codes": (config.layers,)}

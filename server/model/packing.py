@@ -71,10 +71,11 @@ def storage_of(part: Part, wanted: str, dtype_of: Callable[[str], str]) -> Stora
     if part.kind == "matrix" and wanted in ("int8", "int4"):
         # Half of what 4 bits cost in accuracy is the head's (docs/performance.md).
         return "int4" if wanted == "int4" and part.field != "head" else "int8"
+    exact = ("low_rank", "exact_matrix")
     dtypes = {dtype_of(name) for name in part.sources if name is not None}
     if dtypes == {"float16"}:
         return "float16"
-    return "bfloat16" if dtypes <= {"bfloat16"} or part.kind != "low_rank" else "float32"
+    return "bfloat16" if dtypes <= {"bfloat16"} or part.kind not in exact else "float32"
 
 
 _CHANGES: dict[Change, Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]] = {

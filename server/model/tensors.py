@@ -9,7 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["vectors", "embedding", "deep_embedding", "matrix", "low_rank", "setting"]
+from server.checkpoints.embedding_rwkv import HEADS
+
+Kind = Literal[
+    "vectors", "embedding", "deep_embedding", "matrix", "exact_matrix", "low_rank", "setting"
+]
 Change = Literal["none", "complement", "decay", "minus_exp"]
 """What becomes of a vector's values x: x, 1 − x, exp(−exp(x)), −exp(x)."""
 
@@ -20,10 +24,10 @@ class Field:
 
     A setting is no tensor but a number of ModelConfig, which its name tells.
 
-    Matrices are [outputs, inputs]; low-rank ones are stored transposed, [inputs, outputs], several
-    of one tensor one after another. Vectors that have one value for a head are repeated over it.
-    A deep embedding is a table of each layer and the matrix whose products with the embedding are
-    added to it, of the shape [columns of the table, C].
+    Matrices are [outputs, inputs], exact ones are never rounded; low-rank ones are stored
+    transposed, [inputs, outputs], several of one tensor one after another. Vectors that have one
+    value for a head are repeated over it. A deep embedding is a table of each layer and the matrix
+    whose products with the embedding are added to it, of the shape [columns of the table, C].
     """
 
     name: str
@@ -153,6 +157,37 @@ _RWKV7A = (
     _vectors("deep_base", "ffn.s0", "1 1 F"),
 )
 
+EMBEDDING, RERANKER = "rwkv7-embedding", "rwkv7-reranker"
+END_TOKEN = 65535
+"""Ends every input of an embedding model, which makes its vector of what it has read by then."""
+EMBEDDING_HEADS = dict(zip(("classification", "similarity", "retrieval"), HEADS, strict=True))
+"""Head of an embedding model → what its tensors call it, in the order of their arrays."""
+_HEADLESS = (
+    *(part for part in _RWKV7 if part.name != "head"),
+    Field("head", "matrix", (), "0 C", per_layer=False),  # it has none for text
+)
+
+
+def _of_heads(name: str, kind: Kind, tensor: str, shape: str) -> Field:
+    tensors = tuple(f"head.{head}_head.{tensor}" for head in EMBEDDING_HEADS.values())
+    return Field(name, kind, tensors, shape, per_layer=False)
+
+
+# https://github.com/howard-hou/EmbeddingRWKV: NonlinearHead and ReRanker of rwkv_emb/model.py
+_RWKV7_EMBEDDING = (
+    *_HEADLESS,
+    _of_heads("head_hidden", "exact_matrix", "fc1.weight", "C C"),
+    _of_heads("head_output", "exact_matrix", "fc2.weight", "C C"),
+    _of_heads("head_norm_weight", "vectors", "norm.weight", "C"),
+    _of_heads("head_norm_bias", "vectors", "norm.bias", "C"),
+)
+_RWKV7_RERANKER = (
+    *_HEADLESS,
+    Field("score_hidden", "exact_matrix", ("head.0.weight",), "C C", per_layer=False),
+    Field("score_bias", "vectors", ("head.0.bias",), "C", per_layer=False),
+    Field("score_weight", "vectors", ("head.2.weight",), "1 C", per_layer=False),
+)
+
 FIELDS: Mapping[str, tuple[Field, ...]] = {
     "rwkv4": _RWKV4,
     "rwkv5.0": _RWKV5_0,
@@ -162,11 +197,17 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
     "rwkv7": _RWKV7,
     "rwkv7a": _RWKV7A,
 }
-"""Generation → the fields of its Weights."""
+"""Generation of a language model → the fields of its Weights."""
+_WITHOUT_TEXT = {EMBEDDING: _RWKV7_EMBEDDING, RERANKER: _RWKV7_RERANKER}
 
 # What only RWKV-7a has of a layer, and what only RWKV-7b has, whose attention also grows.
 _DEEP = re.compile(r"blocks\.\d{1,4}\.ffn\.(s_emb|s_emb_x|s0|s1|s2)(\.weight)?", re.ASCII)
 _DEEP_ATTENTION = re.compile(r"blocks\.\d{1,4}\.qkv\.", re.ASCII)
+
+
+def fields_of(generation: str) -> tuple[Field, ...]:
+    """The fields of a generation's Weights. Raises KeyError for a generation that is not known."""
+    return FIELDS[generation] if generation in FIELDS else _WITHOUT_TEXT[generation]
 
 
 def tensor_names(field: Field, layer: int) -> tuple[str | None, ...]:
@@ -186,8 +227,11 @@ def shapes_in(field: Field) -> tuple[str, ...]:
 
 
 def title_of(generation: str) -> str:
-    """How people call it: RWKV-5.2, RWKV-7a."""
-    return generation.replace("rwkv", "RWKV-")
+    """How people call it: RWKV-5.2, RWKV-7a, RWKV-7 embedding model."""
+    title, _, kind = generation.replace("rwkv", "RWKV-").rpartition("-")
+    if generation in _WITHOUT_TEXT:
+        return f"{title} {'embedding model' if generation == EMBEDDING else kind}"
+    return f"{title}-{kind}"
 
 
 def has_deep_embedding(names: Iterable[str]) -> bool:
@@ -212,7 +256,7 @@ def _resolve(size: str, sizes: Mapping[str, int]) -> int:
 
 def shapes_of(generation: str, layers: int, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
     """Name → shape of every tensor of a checkpoint, in a fixed order."""
-    fields = FIELDS[generation]
+    fields = fields_of(generation)
     shapes: dict[str, tuple[int, ...]] = {}
     parts = [(field, 0) for field in fields if not field.per_layer]
     parts += [(f, layer) for layer in range(layers) for f in fields if f.per_layer]

@@ -45,6 +45,7 @@ class ModelEntry:
             adapters=[_expanded_adapter(text) for text in options.adapters],
             reasoning=options.reasoning,
             fill_in_middle=options.fill_in_middle,
+            reranker=options.reranker and _expanded(options.reranker),
         )
 
 

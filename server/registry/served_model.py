@@ -15,6 +15,8 @@ from server.checkpoints.locate import choose_tokenizer, locate
 from server.checkpoints.model_files import entries_of
 from server.home_folder import expanded
 from server.model.open_parts import open_parts
+from server.model.reranker_file import open_reranker
+from server.model.tensors import EMBEDDING, END_TOKEN
 from server.model_names import split_adapter
 from server.regular_file import open_regular
 from server.tokenizer.base import Tokenizer
@@ -34,6 +36,9 @@ _BESIDE = (
     "added_tokens.json",
     "chat_template.jinja",
 )
+
+_END_OF_INPUT = "<|rwkv_embedding_end_of_input|>"
+"""What END_TOKEN is called, which has no name elsewhere."""
 
 FilesStamp = tuple[tuple[str, int, int], ...]
 """Path, size in bytes and time of modification in nanoseconds of each file of a model."""
@@ -70,6 +75,15 @@ class ServedModel:
     """For how many tokens it was trained, if that is known."""
     fills_middle: bool = False
     """Whether it can complete the text between a prefix and a suffix."""
+    end_token: int | None = None
+    """Ends the inputs of an embedding model, which has no head for text; None: it is none."""
+    reranks: bool = False
+    """Whether it has a reranker, as only embedding models have."""
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it is an embedding model."""
+        return self.end_token is not None
 
 
 def open_model(spec: ModelSpec) -> ServedModel:
@@ -78,20 +92,24 @@ def open_model(spec: ModelSpec) -> ServedModel:
     Raises CheckpointError or TokenizerError, also for states and adapters that are not there.
     """
     # Workers get what was found, and need no network.
-    spec = msgspec.structs.replace(spec, path=local_path(spec.path))
+    reranker = spec.reranker and local_path(spec.reranker)
+    spec = msgspec.structs.replace(spec, path=local_path(spec.path), reranker=reranker)
     stamp = stamp_files(spec)
     _check_parts(spec)
     files = locate(spec.path, spec.tokenizer)
     checkpoint, config, _ = open_parts(files.checkpoint, spec.adapters, spec.states)
+    if spec.reranker:
+        open_reranker(Path(spec.reranker), config, files.checkpoint)
     tokenizer = choose_tokenizer(files, config.vocab_size)
     template = template_of(files)
-    reasoning = reasoning_of(spec.reasoning, template, *files.names, architecture=config.generation)
+    embeds = config.generation == EMBEDDING
+    special = {**files.special_tokens, **({_END_OF_INPUT: END_TOKEN} if embeds else {})}
+    wanted = "off" if embeds else spec.reasoning
+    reasoning = reasoning_of(wanted, template, *files.names, architecture=config.generation)
     return ServedModel(
         spec=spec,
         created=checkpoint.modified_ns // 10**9,
-        tokenizer=load_tokenizer(
-            tokenizer, config.vocab_size, files.eos_token, files.special_tokens
-        ),
+        tokenizer=load_tokenizer(tokenizer, config.vocab_size, files.eos_token, special),
         chat_template=template,
         generation=config.generation,
         parameters=config.parameters,
@@ -104,6 +122,8 @@ def open_model(spec: ModelSpec) -> ServedModel:
         thinking_words=thinking_words(files.names) if reasoning != "off" else None,
         trained_length=files.trained_length,
         fills_middle=can_fill(spec.fill_in_middle, config.generation, files.names),
+        end_token=END_TOKEN if embeds else None,
+        reranks=bool(spec.reranker),
     )
 
 
@@ -139,6 +159,8 @@ def _parts(spec: ModelSpec) -> dict[str, str]:
     """What else belongs to the model, in words → its file."""
     parts = {f"adapter {number} of {spec.id}": split_adapter(text)[0]
              for number, text in enumerate(spec.adapters, 1)}  # fmt: skip
+    if spec.reranker:
+        parts[f"reranker of {spec.id}"] = spec.reranker
     return parts | {f"state {name} of {spec.id}": file for name, file in spec.states.items()}
 
 
@@ -153,7 +175,8 @@ def _fingerprint(checkpoint: Checkpoint, spec: ModelSpec) -> str:
     # Adapters are in the digest of the checkpoint's changes.
     text = f"{VERSION} {spec.dtype} {checkpoint.changes} "
     digest = hashlib.blake2b(text.encode(), digest_size=6)
-    paths = (*checkpoint.files, *map(Path, spec.states.values()))
+    further = [*spec.states.values(), *filter(None, [spec.reranker])]
+    paths = (*checkpoint.files, *map(Path, further))
     for path in paths:
         _add_samples(digest, path, max(1, _SAMPLES // len(paths)))
     return f"fp_{digest.hexdigest()}"

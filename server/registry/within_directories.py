@@ -49,6 +49,8 @@ def _files(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for param in ("path", "tokenizer"):
         if param in options:
             yield param, options[param]
+    if options.get("reranker"):
+        yield "reranker", options["reranker"]
     for file in options.get("states", {}).values():
         yield "states", file
     for text in options.get("adapters", ()):

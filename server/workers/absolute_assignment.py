@@ -25,6 +25,7 @@ def absolute_spec(spec: ModelSpec) -> ModelSpec:
         tokenizer=absolute_tokenizer(spec.tokenizer),
         states={name: absolute_path(file) for name, file in spec.states.items()},
         adapters=[absolute_adapter(text) for text in spec.adapters],
+        reranker=absolute_model(spec.reranker),
     )
 
 

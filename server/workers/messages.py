@@ -15,6 +15,7 @@ from server.engine.outputs import ErrorCode as ErrorCode
 from server.engine.outputs import FinishReason as FinishReason
 from server.engine.outputs import RequestOutput as RequestOutput
 from server.engine.outputs import size_of as size_of
+from server.engine.task import Pooling as Pooling
 from server.engine.task import Task as Task
 
 
@@ -35,6 +36,8 @@ class ModelSpec(msgspec.Struct, frozen=True):
     """Whether it thinks before it answers: auto, on or off."""
     fill_in_middle: str = "auto"
     """Whether it can fill in the middle: auto, on or off."""
+    reranker: str = ""
+    """A file that scores the states of an embedding model; empty: none."""
 
 
 class Assignment(msgspec.Struct, frozen=True):

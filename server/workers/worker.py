@@ -110,6 +110,7 @@ def _serve(socket: "zmq.Socket[bytes]", settings: Settings, assignment: Assignme
                 *(files, model.dtype, settings.engine, threads, on_progress),
                 *(model.adapters, model.states),
                 lambda codec: build_cache(codec, settings.cache, assignment.cache_bytes),
+                model.reranker,
             )
     except (CheckpointError, TokenizerError, OSError, MemoryError) as error:
         send(Failed(str(error) or type(error).__name__))

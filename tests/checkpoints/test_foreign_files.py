@@ -202,26 +202,6 @@ def test_quantisations_of_others(tmp_path, name, maker):
         read_config(checkpoint)
 
 
-@pytest.mark.parametrize("prefix", ["", "rwkv."])
-def test_embedding_rwkv_is_named(tmp_path, prefix):
-    """Its model is rwkv.* and three heads; its reranker is a second file."""
-    heads = (f"head.{task}_head.fc1.weight" for task in ("cls", "sts", "retr"))
-    tensors = {name: ("float32", np.ones((2, 2), np.float32)) for name in heads}
-    tensors[f"{prefix}blocks.0.att.r_k"] = ("float32", np.ones((2, 2), np.float32))
-    write_safetensors(tmp_path / "m.st", tensors)
-    with pytest.raises(
-        CheckpointError, match=r"head\.cls_head\..*\(EmbeddingRWKV\), which is not sup"
-    ):
-        read_config(open_checkpoint(tmp_path / "m.st"))
-    reranker = "reranker.blocks.0.att.r_k"
-    write_safetensors(tmp_path / "r.st", {reranker: ("float32", np.ones((2, 2), np.float32))})
-    with pytest.raises(CheckpointError, match="is of a reranker of EmbeddingRWKV"):
-        read_config(open_checkpoint(tmp_path / "r.st"))
-    items = [(reranker, tensor("float16", "0", (2, 2))), ("reranker_layer_idx", [0, 2])]
-    path = write_archive(tmp_path / "r.pth", dumps(ordered(items)), {"0": bytes(8)})
-    assert_refused(path, "a reranker of EmbeddingRWKV")
-
-
 def test_unknown_tensors_are_told_by_three_names(tmp_path):
     names = [f"transformer.h.{layer}.weight" for layer in range(5)]
     path = tmp_path / "m.safetensors"

@@ -26,12 +26,13 @@ def test_the_default_model_takes_the_name_of_its_file(tmp_path):
 def test_an_entry_has_all_that_its_workers_need(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     options = {"path": "a.pth", "dtype": "int8", "workers": 3, "adapters": ["~/x.pth:0.5", "y"]}
-    options |= {"aliases": ["b"], "states": {"poet": "~/p.pth"}}
+    options |= {"aliases": ["b"], "states": {"poet": "~/p.pth"}, "reranker": "~/r.pth"}
     entry = read_catalogue(settings(models={"org/a": options})).entries["org/a"]
     spec = entry.spec
     assert (spec.id, spec.path, spec.dtype) == ("org/a", "a.pth", "int8")
     assert spec.adapters == ["/home/somebody/x.pth:0.5", "y"]
     assert spec.states == {"poet": "/home/somebody/p.pth"}
+    assert spec.reranker == "/home/somebody/r.pth"
     assert entry.names == ("org/a", "b", "org/a:poet", "b:poet")
 
 

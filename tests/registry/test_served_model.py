@@ -8,6 +8,7 @@ from server.checkpoints.checkpoint import CheckpointError
 from server.model.initialize import design, initialize
 from server.registry.served_model import open_model, stamp_files
 from server.workers.messages import ModelSpec
+from tests.model.embedding_models import embedding_tensors, reranker_tensors, write_pth
 from tests.model.random_models import write_model
 
 
@@ -75,3 +76,35 @@ def test_the_stamp_of_a_folder_is_that_of_its_files(spec, tmp_path):
     before = stamp_files(folder)
     os.utime(tmp_path / "tiny.safetensors", ns=(1, 1))
     assert stamp_files(folder) != before
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """An embedding model and its reranker."""
+    path = write_pth(tmp_path / "emb.pth", embedding_tensors(layers=1))
+    reranker = write_pth(tmp_path / "reranker.pth", reranker_tensors(layers=1))
+    return ModelSpec(id="emb", path=str(path), reranker=str(reranker), reasoning="on")
+
+
+def test_an_embedding_model_and_its_reranker(pair):
+    served = open_model(pair)
+    assert (served.embeds, served.reranks, served.end_token) == (True, True, 65535)
+    assert served.reasoning == "off"
+    assert not served.fills_middle
+    assert served.tokenizer.vocab_size == 65536
+    assert served.tokenizer.encode("<|rwkv_embedding_end_of_input|>")[-1] != 65535
+    alone = open_model(msgspec.structs.replace(pair, reranker=""))
+    assert (alone.embeds, alone.reranks) == (True, False)
+    assert alone.system_fingerprint != served.system_fingerprint
+
+
+def test_the_reranker_is_one_of_the_models_files(pair, tmp_path):
+    before = stamp_files(pair)
+    prints = [open_model(pair).system_fingerprint]
+    write_pth(tmp_path / "reranker.pth", reranker_tensors(layers=1, seed=3))
+    assert stamp_files(pair) != before
+    prints.append(open_model(pair).system_fingerprint)
+    assert len(set(prints)) == 2
+    (tmp_path / "reranker.pth").unlink()
+    with pytest.raises(CheckpointError, match=r"reranker\.pth: no such file, named as reranker of"):
+        open_model(pair)

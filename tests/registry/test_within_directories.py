@@ -10,6 +10,7 @@ KNOWN = NamedModelSettings(
     tokenizer="/srv/tokenizer.json",
     states={"poet": "/srv/poet.pth"},
     adapters=["/srv/lora.pth:2", "/srv/other"],
+    reranker="/srv/reranker.pth",
 )
 
 
@@ -45,18 +46,18 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("file", INSIDE)
-@pytest.mark.parametrize("param", ["path", "tokenizer", "states", "adapters"])
+@pytest.mark.parametrize("param", ["path", "tokenizer", "states", "adapters", "reranker"])
 def test_what_is_in_a_directory(param, file, directory):
     check_within([str(directory)], None, changes(param, file.replace("{0}", str(directory))))
 
 
 @pytest.mark.parametrize("file", OUTSIDE)
-@pytest.mark.parametrize("param", ["path", "tokenizer", "states", "adapters"])
+@pytest.mark.parametrize("param", ["path", "tokenizer", "states", "adapters", "reranker"])
 def test_what_is_not(param, file, directory):
     if (param, file) == ("tokenizer", ""):
         return  # found by the model
-    if param == "adapters" and not file:
-        return  # no adapter at all, which the request's schema refuses
+    if param in ("adapters", "reranker") and not file:
+        return  # none at all, which of adapters the request's schema refuses
     file = file.replace("{0}", str(directory))
     for folders in ([str(directory)], [], ["no such folder", "a\0b"]):
         with pytest.raises(OutsideError, match=f"{param}: must be in model") as caught:
@@ -78,6 +79,7 @@ def test_what_the_settings_name_stays_possible():
         "tokenizer": "/srv/tokenizer.json",
         "states": {"another name": "/srv/poet.pth"},
         "adapters": ["/srv/lora.pth:0.5"],
+        "reranker": "/srv/reranker.pth",
     }
     check_within([], KNOWN, same | {"dtype": "int8", "workers": 2, "aliases": ["../../etc"]})
     for name in ("world", "bytes", ""):

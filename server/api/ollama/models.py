@@ -38,8 +38,8 @@ def listed(model: HostedModel) -> OllamaModel:
 
 def shown(model: HostedModel, served: ServedModel) -> OllamaShown:
     """All about a model that is loaded."""
-    capabilities = ["completion"]
-    if served.chat_template.call_syntax is not None:
+    capabilities = ["embedding" if served.embeds else "completion"]
+    if served.chat_template.call_syntax is not None and not served.embeds:
         capabilities.append("tools")
     if served.reasoning != "off":
         capabilities.append("thinking")

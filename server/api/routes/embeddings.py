@@ -4,8 +4,8 @@ from fastapi import APIRouter, Request, Response
 
 from server.api.bodies.route import JsonRoute
 from server.api.dependencies import ServiceDependency
+from server.api.embedding_plan import plan_embeddings
 from server.api.generation import Generation
-from server.api.plan import plan_embeddings
 from server.api.schemas.embeddings import EmbeddingList, EmbeddingRequest, EmbeddingUsage
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.sending import JsonResponse

@@ -56,7 +56,8 @@ def _describe(model: HostedModel, state: str) -> Model:
 def _described(name: str, model: HostedModel) -> Model:
     length = model.served.trained_length if model.served else None
     lengths = {"context_window": length, "context_length": length, "max_model_len": length}
-    return Model(id=name, created=model.created, **lengths)
+    embeds = model.served is not None and model.served.embeds
+    return Model(id=name, created=model.created, type="embedding" if embeds else None, **lengths)
 
 
 def _for_anthropic(model: Model) -> AnthropicModel:

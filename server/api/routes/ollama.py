@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 from server.api.bodies.threads import body_bytes, off_loop
 from server.api.conversation import Conversation, conversation_of
 from server.api.dependencies import Service, ServiceDependency
+from server.api.embedding_plan import plan_embeddings
 from server.api.errors import ApiError
 from server.api.generation import Generation
 from server.api.ollama.answer import FRAMING, OllamaLines, head_of
@@ -24,7 +25,7 @@ from server.api.ollama.chat_request import (
 )
 from server.api.ollama.models import listed, shown
 from server.api.ollama.route import OllamaRoute
-from server.api.plan import Plan, plan_chat, plan_completion, plan_embeddings
+from server.api.plan import Plan, plan_chat, plan_completion
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.ollama import (
     OLLAMA_ERRORS,

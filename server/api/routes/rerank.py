@@ -10,7 +10,7 @@ from server.api.bodies.route import JsonRoute
 from server.api.choices import TokenCount
 from server.api.dependencies import Service, ServiceDependency
 from server.api.generation import Generation
-from server.api.relevance import Pair, Relevances, cut_documents, plan_relevance
+from server.api.relevance import Pair, Relevances, cut_documents, plan_relevance, relevance_of
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.schemas.rerank import (
     Rerank,
@@ -90,8 +90,13 @@ async def _scores(
     plan = await service.go_on(plan, body, owner.tenant, route)
     with Generation(route, plan, request.scope, request.receive) as generation:
         relevances = Relevances(len(plan.choices))
-        await generation.collect(relevances.add)
-    return relevances.scores(), _usage(generation.tokens)
+        choices = await generation.collect(relevances.add)
+    scores = (
+        [relevance_of(choice.embedding) for choice in choices]
+        if route.served.reranks
+        else relevances.scores()
+    )
+    return scores, _usage(generation.tokens)
 
 
 def _usage(tokens: TokenCount) -> ScoringUsage:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, PlainValidator, ValidationInfo
 from server.api.schemas.completions import PromptInput, as_prompts
 from server.api.schemas.peer_fields import in_use
 from server.api.schemas.prompt import PromptRequest, Unsupported
-from server.api.schemas.validation import invalid
+from server.api.schemas.validation import Text, invalid
 
 MOST_INPUTS = 2048
 """Of a request, as with OpenAI."""
@@ -42,8 +42,16 @@ class EmbeddingRequest(PromptRequest):
     dimensions: int | None = Field(
         None, ge=1, description="The first so many, at most the model's width; all if absent."
     )
-    pooling: Literal["mean", "last"] = Field(
-        "mean", description="The mean of the hidden states of all tokens, or that of the last one."
+    pooling: Literal["mean", "last"] | None = Field(
+        None,
+        description="Mean of the hidden states of all tokens (default), or the last token's; an "
+        "embedding model has its own pooling.",
+    )
+    task: Text = Field(
+        "",
+        max_length=256,
+        description="What an embedding model's vectors are for: retrieval (default), similarity or "
+        "classification, or Jina's name of it. Language models ignore it.",
     )
     normalize: bool = Field(True, description="Give each vector, when it is cut, the length 1.")
     priority: int = Field(0, ge=0, le=1000, description="Requests of a lower one go first.")

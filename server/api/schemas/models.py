@@ -12,6 +12,8 @@ class Model(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "rwkv-server"
+    type: Literal["embedding"] | None = None
+    """What it is, if that is not a language model; absent of one that is not loaded, too."""
     context_window: int | None = None
     """For how many tokens it was trained, which is no limit; absent where that is not known."""
     context_length: int | None = None

@@ -1,0 +1,49 @@
+"""An embedding model (EmbeddingRWKV): RWKV-7 without a head for text, and with heads for vectors.
+
+The forward pass is that of rwkv7; model/heads.py says what the heads make of it.
+"""
+
+from typing import Any, NamedTuple
+
+from server.model.rwkv7 import allocate, step
+
+__all__ = ["Weights", "allocate", "step"]
+
+
+class Weights(NamedTuple):
+    """All weights: those of rwkv7.Weights, with a head of no rows, and four more."""
+
+    embedding: Any
+    norm_weight: Any
+    norm_bias: Any
+    block_norm_weight: Any
+    block_norm_bias: Any
+    mix: Any
+    receptance: Any
+    key: Any
+    value: Any
+    decay_base: Any
+    decay_down: Any
+    gate_down: Any
+    rate_base: Any
+    rate_down: Any
+    first_base: Any
+    first_down: Any
+    decay_up: Any
+    rate_up: Any
+    gate_up: Any
+    first_up: Any
+    removal_scale: Any
+    rate_scale: Any
+    bonus: Any
+    group_norm_weight: Any
+    group_norm_bias: Any
+    output: Any
+    channel_mix: Any
+    channel_key: Any
+    channel_value: Any
+    head: Any
+    head_hidden: Any  # FloatMatrix [3, C, C] fc1, in the order of tensors.EMBEDDING_HEADS
+    head_output: Any  # FloatMatrix [3, C, C] fc2
+    head_norm_weight: Any  # [3, C]
+    head_norm_bias: Any  # [3, C]
