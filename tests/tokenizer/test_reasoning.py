@@ -2,6 +2,7 @@
 
 import json
 
+import jinja2
 import pytest
 
 from server.checkpoints.locate import locate
@@ -110,6 +111,16 @@ def test_an_own_template_is_asked_as_the_built_in_one(words, effort, thinks):
                 messages, goes_on
             )
             assert found.rstrip("\n") == "<|rwkv_tokenizer_end_of_text|>" + expected
+
+
+def test_the_built_in_template_has_the_same_amounts():
+    tree = jinja2.Environment().parse(ChatTemplate().source)
+    (table,) = (
+        found.node.as_const()
+        for found in tree.find_all(jinja2.nodes.Assign)
+        if getattr(found.target, "name", "") == "amounts"
+    )
+    assert table == AMOUNTS
 
 
 def test_a_template_that_begins_reasoning_is_left_to_do_so():
