@@ -39,6 +39,7 @@ from server.registry.served_model import ServedModel
 from server.sampling.params import SamplingParams
 from server.tokenizer.base import Tokenizer
 from server.tokenizer.fill_in_middle import MARKERS
+from server.tokenizer.turn_ends import TurnEnds
 from server.workers.messages import CacheUse, Task
 
 MOST_LOGPROBS = 1 << 20
@@ -105,9 +106,9 @@ async def plan_completion(
         prompts = await _continued(body, model, limits)
     else:
         prompts = await encode_gaps(body.prompt, gap, model, limits)
-    stop = () if gap is None else MARKERS
+    ends = TurnEnds() if gap is None else TurnEnds(texts=MARKERS)
     grammar = await grammar_of(body, checker)
-    plan = _plan(body, prompts, max_tokens, stop, model, settings.sampling, owner, grammar)
+    plan = _plan(body, prompts, max_tokens, ends, model, settings.sampling, owner, grammar)
     if not body.echo:
         return plan
     size = sum(map(len, body.prompt))
@@ -154,9 +155,10 @@ async def plan_chat(
     if form.must_call:
         # Stop strings are of what the assistant says; arguments that they cut would be no JSON.
         body = body.model_copy(update={"stop": []})
-    stop = renamed_stops(model.chat_template.stop, body.role_names)
+    texts = renamed_stops(model.turn_ends.texts, body.role_names)
+    ends = TurnEnds(() if body.ignore_eos else model.turn_ends.ids, texts)
     prompts = [PromptTokens(ids, boundaries)]
-    plan = _plan(body, prompts, max_tokens, stop, model, settings.sampling, owner, grammar)
+    plan = _plan(body, prompts, max_tokens, ends, model, settings.sampling, owner, grammar)
     return replace(plan, operation="chat", form=form)
 
 
@@ -226,7 +228,7 @@ def _plan(
     body: GenerationRequest,
     encoded: list[PromptTokens],
     max_tokens: int,
-    template_stop: tuple[str, ...],
+    ends: TurnEnds,
     model: ServedModel,
     defaults: SamplingSettings,
     owner: Owner,
@@ -234,7 +236,7 @@ def _plan(
 ) -> Plan:
     prompts = [prompt.ids for prompt in encoded]
     _check_logprobs(body, prompts, max_tokens)
-    shared = sampling_params(body, max_tokens, template_stop, model.tokenizer, defaults, grammar)
+    shared = sampling_params(body, max_tokens, ends, model.tokenizer, defaults, grammar)
     choices = []
     priority = owner.priority + body.priority
     for ids, boundaries in encoded:

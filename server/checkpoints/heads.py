@@ -19,7 +19,9 @@ HEAD_SIZES = ("head_dim", "head_size")
 LARGEST_HEAD = 256
 """Channels of the largest single head that a tensor tells by itself; they have 64 or 128."""
 
-_OF_HEADS = re.compile(r"blocks\.\d{1,4}\.att\.(r_k|time_faaaa|time_first|time_decay)", re.ASCII)
+_OF_HEADS = re.compile(r"(blocks\.\d{1,4}\.att\.)(r_k|time_faaaa|time_first|time_decay)", re.ASCII)
+_OF_RWKV6 = ("time_maa_x", "time_mix_x")
+"""Beside these the decay is a row of channels."""
 _TIME_STATE = "blocks.0.att.time_state"
 
 
@@ -52,13 +54,15 @@ def has_flat_heads(tensors: Mapping[str, Tensor]) -> bool:
 def _of_heads(tensors: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, int]]:
     """Those to be changed, and how many channels the model has."""
     embedding = tensors.get("emb.weight")
-    names = {name.removeprefix("blocks.0.att.") for name in tensors}
-    if embedding is None or len(embedding.shape) != 2 or "ln_x.weight" not in names:
-        return  # RWKV-4 has no heads
-    is_row = names & {"time_maa_x", "time_mix_x"}  # RWKV-6, whose decay is a row of channels
+    if embedding is None or len(embedding.shape) != 2:
+        return
     for name, tensor in tensors.items():
         match, channels = _OF_HEADS.fullmatch(name), embedding.shape[1]
-        if match is None or (match[1] == "time_decay" and is_row) or _is_pair(tensor, channels):
+        if match is None or _is_pair(tensor, channels):
+            continue
+        if f"{match[1]}ln_x.weight" not in tensors:
+            continue  # RWKV-4 has no heads
+        if match[2] == "time_decay" and any(match[1] + row in tensors for row in _OF_RWKV6):
             continue
         squeezed = _squeezed(tensor)
         is_pair = len(squeezed) == 2 and squeezed[0] * squeezed[1] == channels

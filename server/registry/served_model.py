@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,7 @@ from server.tokenizer.chat_template import ChatTemplate
 from server.tokenizer.fill_in_middle import can_fill
 from server.tokenizer.load import load_tokenizer
 from server.tokenizer.reasoning import Reasoning, ThinkingWords, reasoning_of, thinking_words
+from server.tokenizer.turn_ends import TurnEnds, turn_ends_of
 from server.version import VERSION
 from server.workers.messages import ModelSpec
 
@@ -68,6 +69,8 @@ class ServedModel:
     """How questions say how much to think; None: it does not."""
     trained_length: int | None = None
     """For how many tokens it was trained, if that is known."""
+    turn_ends: TurnEnds = field(default_factory=TurnEnds)
+    """What ends an answer in a chat."""
     fills_middle: bool = False
     """Whether it can complete the text between a prefix and a suffix."""
 
@@ -83,16 +86,20 @@ def open_model(spec: ModelSpec) -> ServedModel:
     _check_parts(spec)
     files = locate(spec.path, spec.tokenizer)
     checkpoint, config, _ = open_parts(files.checkpoint, spec.adapters, spec.states)
-    tokenizer = choose_tokenizer(files, config.vocab_size)
+    tokenizer = load_tokenizer(
+        choose_tokenizer(files, config.vocab_size),
+        config.vocab_size,
+        files.eos_token,
+        files.special_tokens,
+    )
     template = template_of(files)
     reasoning = reasoning_of(spec.reasoning, template, *files.names, architecture=config.generation)
     return ServedModel(
         spec=spec,
         created=checkpoint.modified_ns // 10**9,
-        tokenizer=load_tokenizer(
-            tokenizer, config.vocab_size, files.eos_token, files.special_tokens
-        ),
+        tokenizer=tokenizer,
         chat_template=template,
+        turn_ends=turn_ends_of(template, tokenizer),
         generation=config.generation,
         parameters=config.parameters,
         vocab_size=config.vocab_size,

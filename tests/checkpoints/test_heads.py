@@ -136,3 +136,15 @@ def test_of_ai00(tmp_path):
     refused(write_st(path, flat), "is flattened")
     write_json(tmp_path / "config.json", {"head_dim": HEAD_SIZE})
     assert_same(open_checkpoint(path), official)
+
+
+@pytest.mark.parametrize("first", ["4", "5.0", "5.1", "5.2", "6", "7"])
+@pytest.mark.parametrize("second", ["4", "5.0", "5.1", "5.2", "6", "7"])
+def test_layers_of_two_generations_are_refused_by_their_tensors(tmp_path, first, second):
+    """Rows of channels that RWKV-4 and 6 have are no heads, whatever the other layers are."""
+    one, other = random_model(first), random_model(second)
+    mixture = {name: values for name, values in one.items() if "blocks.1." not in name}
+    mixture |= {name: values for name, values in other.items() if "blocks.1." in name}
+    path = write_st(tmp_path / "m.st", mixture)
+    if first != second:
+        refused(path, r"m\.st: tensor blocks\.\d\.\S+ (?!is flattened)")
