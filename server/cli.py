@@ -134,8 +134,8 @@ def inspect(
         print(json.dumps(found.to_json()))
     else:
         Console(highlight=False).print(found.to_table())
-    if found.warning:
-        print(f"warning: {found.warning}", file=sys.stderr)
+    for line in found.warnings:
+        print(f"warning: {line}", file=sys.stderr)
 
 
 @app.command()

@@ -22,13 +22,12 @@ from server.api.errors import ApiError
 from server.api.filling import Gap, encode_gaps
 from server.api.grammar import grammar_of, grammar_of_answer
 from server.api.request_metrics import Operation
-from server.api.sampling_fields import sampling_params
+from server.api.sampling_fields import ends_of_chat, sampling_params
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.completions import CompletionRequest
 from server.api.schemas.embeddings import EmbeddingRequest
 from server.api.schemas.generation import NO_LIMIT, GenerationRequest
 from server.api.schemas.prompt import PromptRequest
-from server.api.schemas.role_fields import renamed_stops
 from server.api.schemas.states import StateRequest
 from server.api.states import StateContent
 from server.api.tenant import Owner, cache_salt_of
@@ -155,8 +154,7 @@ async def plan_chat(
     if form.must_call:
         # Stop strings are of what the assistant says; arguments that they cut would be no JSON.
         body = body.model_copy(update={"stop": []})
-    texts = renamed_stops(model.turn_ends.texts, body.role_names)
-    ends = TurnEnds(() if body.ignore_eos else model.turn_ends.ids, texts)
+    ends = ends_of_chat(body, model)
     prompts = [PromptTokens(ids, boundaries)]
     plan = _plan(body, prompts, max_tokens, ends, model, settings.sampling, owner, grammar)
     return replace(plan, operation="chat", form=form)

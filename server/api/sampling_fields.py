@@ -2,8 +2,11 @@
 
 from server.api.encoding import check_ids
 from server.api.errors import ApiError
+from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.generation import GenerationRequest
+from server.api.schemas.role_fields import renamed_stops
 from server.config import SamplingSettings
+from server.registry.served_model import ServedModel
 from server.sampling.params import NEVER, SamplingParams
 from server.tokenizer.base import Tokenizer
 from server.tokenizer.turn_ends import TurnEnds
@@ -57,6 +60,12 @@ def sampling_params(
     )
     _check_possible(params, tokenizer)
     return params
+
+
+def ends_of_chat(body: ChatCompletionRequest, model: ServedModel) -> TurnEnds:
+    """What ends an answer, with the names that the request has for roles."""
+    texts = renamed_stops(model.turn_ends.texts, body.role_names)
+    return TurnEnds(() if body.ignore_eos else model.turn_ends.ids, texts)
 
 
 def _given(value: float | None, default: float) -> float:
