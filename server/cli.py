@@ -17,6 +17,7 @@ from server.absolute_paths import (
 )
 from server.access.command import app as keys_app
 from server.checkpoints.checkpoint import CheckpointError
+from server.checkpoints.folders import SAFETENSORS_SUFFIXES, SUFFIXES
 from server.checkpoints.hub import DEFAULT_REVISION, PULL_PROGRAM
 from server.checkpoints.locate import locate
 from server.children import child
@@ -245,6 +246,10 @@ def init(
         config = design(generation, layers, dim, vocab_size, head_size)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    if out.suffix in SUFFIXES and out.suffix not in SAFETENSORS_SUFFIXES:
+        raise typer.BadParameter(
+            f"{out} is to be a safetensors file, not {out.suffix}; name it .safetensors or .st"
+        )
     if out.exists() and not force:
         raise typer.BadParameter(f"{out} exists; pass --force to overwrite it")
     try:

@@ -12,6 +12,7 @@ from server.checkpoints.reader import open_checkpoint
 TRAINER_SUFFIXES = (".ckpt", ".pt")
 """What Lightning and others call checkpoints, and much else of a training."""
 SUFFIXES = (".safetensors", ".st", ".pth", ".gguf", ".bin", ".packed", *TRAINER_SUFFIXES)
+SAFETENSORS_SUFFIXES = (".safetensors", ".st")
 _OPEN = (".bin", *TRAINER_SUFFIXES)
 """Of them, what files are called that may hold anything, such as training_args.bin."""
 
