@@ -195,6 +195,34 @@ def test_the_length_in_config_and_gguf():
         assert trained_length([], {"n_ctx": wrong}, None) is None
 
 
+TRAINED = (
+    "rwkv-0",
+    "rwkv-112",
+    "RWKV-final",
+    "rwkv_last",
+    "rwkv-merged",
+    "rwkv-step100",
+    "epoch=3",
+)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("suffix", [".pth", ".ckpt", ".st"])
+def test_what_a_trainer_wrote_is_called_after_its_folder(tmp_path, name, suffix):
+    folder = tmp_path / "rwkv7-g1d-0.4b-20260210-ctx8192"
+    folder.mkdir()
+    path = folder / f"{name}{suffix}"
+    path.write_bytes(b"")
+    found = locate(str(path))
+    assert found.names == (name, folder.name)
+    assert is_g1(found.names, "rwkv7")
+    assert found.trained_length == 8192
+    for own in ("rwkv7-world-ft", "RWKV-x070-World-0.4B", "rwkv7-0"):
+        other = folder / f"{own}{suffix}"
+        other.write_bytes(b"")
+        assert locate(str(other)).names == (own,)
+
+
 def test_it_is_served(tmp_path):
     folder = write_folder(tmp_path, "rwkv7-g1d-ctx4096")
     assert served(folder / "model.safetensors").trained_length == 4096
