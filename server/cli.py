@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -278,6 +279,8 @@ def _by_name(texts: list[str] | None) -> dict[str, str]:
     for name, _, file in pairs:
         if not name or not file:
             raise typer.BadParameter("--state: want NAME=FILE")
+    if twice := [name for name, count in Counter(name for name, *_ in pairs).items() if count > 1]:
+        raise typer.BadParameter(f"--state: {twice[0][:80]} is named twice")
     return {name: file for name, _, file in pairs}
 
 

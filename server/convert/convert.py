@@ -101,7 +101,7 @@ def convert(request: Request, threads: int, on_progress: OnProgress) -> list[str
             result = verify(checkpoint, temporary, config, checking)
     lines = [f"wrote {destination} ({format}, {dtype}): {result}"]
     if format != "huggingface":
-        lines += write_beside(destination, companions)
+        lines += write_beside(destination, companions, files)
     return [*lines, *companions.notes]
 
 
