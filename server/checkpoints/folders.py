@@ -13,6 +13,8 @@ TRAINER_SUFFIXES = (".ckpt", ".pt")
 """What Lightning and others call checkpoints, and much else of a training."""
 SUFFIXES = (".safetensors", ".st", ".pth", ".gguf", ".bin", ".packed", *TRAINER_SUFFIXES)
 SAFETENSORS_SUFFIXES = (".safetensors", ".st")
+MAX_OPENED = 64
+"""Files of a folder that are looked into: a data set has thousands of .pt."""
 _OPEN = (".bin", *TRAINER_SUFFIXES)
 """Of them, what files are called that may hold anything, such as training_args.bin."""
 
@@ -23,24 +25,23 @@ _MOST_LISTED = 8
 
 def only_checkpoint(folder: Path) -> Path:
     """The file of a folder that holds a model. Raises CheckpointError for none, or several."""
-    files = [p for p in entries_of(folder) if p.suffix in SUFFIXES and p.is_file()]
-    check_whole(folder, files)
-    found: list[Path] = []
-    reasons: list[tuple[int, str]] = []
-    for path in files:
-        if path.suffix not in _OPEN:
-            found.append(path)
-        elif why := _why_no_model(folder, path.name):
-            reasons.append((path.stat().st_size, why))
-        else:
-            found.append(path)
+    there = [p for p in entries_of(folder) if p.suffix in SUFFIXES and p.is_file()]
+    files = [path for path in there if not is_shard(path)]
+    found = [path for path in files if path.suffix not in _OPEN]
+    reason = ""  # why the largest, which is the likeliest to be meant, is none
+    for path in _largest(path for path in files if path.suffix in _OPEN):
+        why = _why_no_model(folder, path.name)
+        reason = reason or why
+        found += [] if why else [path]
+    found.sort()
     if len(found) == 1:
         return file_of(folder, found[0].name)
     if found:
         raise CheckpointError(
             f"{folder}: {len(found)} checkpoints in it, name one: {_listed(found)}"
         )
-    why = f"; {max(reasons)[1]}" if reasons else ""  # of the largest, the likeliest to be meant
+    check_whole(folder, there)
+    why = f"; {reason}" if reason else ""
     if (folder / _DEEPSPEED).exists():
         why = f"; a checkpoint of DeepSpeed: run its {_DEEPSPEED} to make one file of it"
     raise CheckpointError(f"{folder}: no checkpoint in it ({', '.join(SUFFIXES)}){why}")
@@ -79,6 +80,14 @@ def weights_of(checkpoint: Path) -> list[Path]:
     if weights is None or not weights.name.endswith(".index.json"):
         return [weights] if weights else []
     return [file_of(checkpoint, name) for name in sorted(set(shard_names(weights).values()))]
+
+
+def _largest(files: Iterable[Path]) -> list[Path]:
+    """At most MAX_OPENED, the largest first. Raises CheckpointError for one that is gone."""
+    try:
+        return sorted(files, key=lambda path: path.stat().st_size, reverse=True)[:MAX_OPENED]
+    except OSError as error:
+        raise CheckpointError(f"{error.filename}: {error.strerror}") from None
 
 
 def _why_no_model(folder: Path, name: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from server.checkpoints.checkpoint import CheckpointError
-from server.checkpoints.folders import SUFFIXES, TRAINER_SUFFIXES
+from server.checkpoints.folders import MAX_OPENED, SUFFIXES, TRAINER_SUFFIXES
 from server.checkpoints.hub import HubModel
 from server.checkpoints.locate import bytes_on_disk, locate
 from server.checkpoints.reader import open_checkpoint
@@ -95,6 +95,21 @@ def test_a_folder_without_a_model_says_why(tmp_path):
         locate(str(tmp_path))
 
 
+def test_a_data_set_is_not_looked_through(tmp_path, monkeypatch):
+    opened = []
+
+    def open_checkpoint(path):
+        opened.append(path.name)
+        raise CheckpointError(f"{path}: no")
+
+    monkeypatch.setattr("server.checkpoints.folders.open_checkpoint", open_checkpoint)
+    for number in range(MAX_OPENED + 20):
+        (tmp_path / f"{number:04}.pt").write_bytes(bytes(number))
+    with pytest.raises(CheckpointError, match=f"no checkpoint in it .*{MAX_OPENED + 19:04}.pt: no"):
+        locate(str(tmp_path))
+    assert sorted(opened) == [f"{number:04}.pt" for number in range(20, MAX_OPENED + 20)]
+
+
 def test_a_torch_file_of_an_export_without_its_config(tmp_path):
     path = tmp_path / "pytorch_model.bin"
     write_pth(path, stored(fla7(official_tensors("v7"))))
@@ -121,6 +136,14 @@ def test_shards_without_their_index(tmp_path, suffix, has_config):
     write_json(folder / index, {"weight_map": {}})
     with pytest.raises(CheckpointError, match="one of several parts of a model; name the folder, "):
         locate(str(shard))
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".bin", ".safetensors"])
+def test_parts_of_something_else_next_to_a_model(tmp_path, suffix):
+    path = write_pth(tmp_path / "rwkv.pth", stored(random_model("7")))
+    for number in (1, 2):
+        (tmp_path / f"train-0000{number}-of-00002{suffix}").write_bytes(b"x")
+    assert locate(str(tmp_path)).checkpoint == path
 
 
 def test_one_of_one_is_whole(tmp_path):
