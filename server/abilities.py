@@ -4,12 +4,31 @@ from server.checkpoints.locate import ModelFiles
 from server.tokenizer.base import TokenizerError
 from server.tokenizer.bounded_template import template_of
 from server.tokenizer.fill_in_middle import can_fill
+from server.tokenizer.load import load_tokenizer
 from server.tokenizer.reasoning import reasoning_of
 
 _WITHOUT_TEXT = {
     "rwkv7-embedding": "embed text",
     "rwkv7-reranker": "rerank, beside its embedding model (--reranker)",
 }
+
+
+def problems_of(files: ModelFiles, tokenizer: str, vocab_size: int) -> list[str]:
+    """Why tokenizer or chat template keep a model from being served, a line for each.
+
+    `tokenizer` is what choose_tokenizer() found; empty: nothing, which is no problem of the files.
+    """
+    found = []
+    try:
+        if tokenizer:
+            load_tokenizer(tokenizer, vocab_size, files.eos_token, files.special_tokens)
+    except TokenizerError as error:
+        found.append(str(error))
+    try:
+        template_of(files)
+    except TokenizerError as error:
+        found.append(str(error))
+    return found
 
 
 def abilities_of(files: ModelFiles, architecture: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from server.absolute_paths import (
 )
 from server.access.command import app as keys_app
 from server.checkpoints.checkpoint import CheckpointError
+from server.checkpoints.folders import SAFETENSORS_SUFFIXES, SUFFIXES
 from server.checkpoints.hub import DEFAULT_REVISION, PULL_PROGRAM
 from server.checkpoints.locate import locate
 from server.children import child
@@ -139,8 +141,8 @@ def inspect(
         print(json.dumps(found.to_json()))
     else:
         Console(highlight=False).print(found.to_table())
-    if found.warning:
-        print(f"warning: {found.warning}", file=sys.stderr)
+    for line in found.warnings:
+        print(f"warning: {line}", file=sys.stderr)
 
 
 @app.command()
@@ -250,6 +252,10 @@ def init(
         config = design(generation, layers, dim, vocab_size, head_size)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    if out.suffix in SUFFIXES and out.suffix not in SAFETENSORS_SUFFIXES:
+        raise typer.BadParameter(
+            f"{out} is to be a safetensors file, not {out.suffix}; name it .safetensors or .st"
+        )
     if out.exists() and not force:
         raise typer.BadParameter(f"{out} exists; pass --force to overwrite it")
     try:
@@ -278,6 +284,8 @@ def _by_name(texts: list[str] | None) -> dict[str, str]:
     for name, _, file in pairs:
         if not name or not file:
             raise typer.BadParameter("--state: want NAME=FILE")
+    if twice := [name for name, count in Counter(name for name, *_ in pairs).items() if count > 1]:
+        raise typer.BadParameter(f"--state: {twice[0][:80]} is named twice")
     return {name: file for name, _, file in pairs}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from server.abilities import abilities_of
+from server.abilities import abilities_of, problems_of
 from server.byte_sizes import shown_bytes
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError
 from server.checkpoints.contents import is_tuned_state
@@ -46,6 +46,8 @@ class Inspection:
     """Names of further initial states, as requests write them."""
     values: Values | None = None
     """What was found among the values; None of a packed model: it was checked when it was made."""
+    problems: tuple[str, ...] = ()
+    """Why its tokenizer or chat template keep it from being served."""
     packed_with: str = ""
     """The tokenizer that a packed model had: `world`, `bytes` or a file's name."""
 
@@ -68,6 +70,7 @@ class Inspection:
             "state_bytes": self.config.state_bytes,
             "values_checked": None if self.values is None else round(self.values.checked, 4),
             "not_finite": {} if self.values is None else dict(self.values.not_finite),
+            "problems": list(self.problems),
             "trained_length": self.files.trained_length,
         }
 
@@ -90,8 +93,12 @@ class Inspection:
         return f"about {needs}; {shown_bytes(available)} {'are' if fits else 'only'} available here"
 
     @property
-    def warning(self) -> str:
-        """What is wrong with the values, one line; empty if nothing is."""
+    def warnings(self) -> list[str]:
+        """Why it does not load, a line for each reason."""
+        lines = [f"{line}; so the model does not load" for line in self.problems]
+        return [*lines, *filter(None, [self._not_finite()])]
+
+    def _not_finite(self) -> str:
         found = {} if self.values is None else self.values.not_finite
         if not found:
             return ""
@@ -148,7 +155,9 @@ class Inspection:
         config, rows = self.config, dict[str, str]()
         if self.values is not None:
             part = f" in the {_percent(self.values.checked)} that were read"
-            rows["values"] = self.warning or f"all finite{part if self.values.checked < 1 else ''}"
+            rows["values"] = (
+                self._not_finite() or f"all finite{part if self.values.checked < 1 else ''}"
+            )
         if config.packed_as:
             rows["stored as"] = f"{config.packed_as}, packed for the kernels"
         if config.group_norm_epsilon != official_epsilon(config.generation, config.head_size):
@@ -194,6 +203,7 @@ def look_at(
         abilities=tuple(abilities_of(files, config.generation)),
         states=tuple(f"{files.name}:{name}" for name in states or ()),
         values=None if config.packed_as else check_values(checkpoint, on_progress, max_bytes),
+        problems=tuple(problems_of(files, tokenizer, config.vocab_size)),
         packed_with=checkpoint.metadata.get(TOKENIZER_KEY, "") if config.packed_as else "",
     )
 

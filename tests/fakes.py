@@ -11,6 +11,8 @@ from server.registry.served_model import ServedModel, stamp_files
 from server.sampling.token_logprobs import TokenLogprobs
 from server.snapshots.encoding import SnapshotCodec
 from server.snapshots.snapshot import Snapshot
+from server.tokenizer.chat_template import ChatTemplate
+from server.tokenizer.turn_ends import TurnEnds, turn_ends_of
 from server.workers.client import EngineClient
 from server.workers.messages import (
     Abort,
@@ -198,11 +200,14 @@ def fake_model(
     spec: ModelSpec, created: int = 0, template: FakeTemplate | None = None
 ) -> ServedModel:
     """A model that needs no files."""
+    template, tokenizer = template or FakeTemplate(), FakeTokenizer()
+    is_real = isinstance(template, ChatTemplate)
     return ServedModel(
         spec=spec,
         created=created,
-        tokenizer=FakeTokenizer(),
-        chat_template=template or FakeTemplate(),  # type: ignore[arg-type]
+        tokenizer=tokenizer,
+        chat_template=template,  # type: ignore[arg-type]
+        turn_ends=turn_ends_of(template, tokenizer) if is_real else TurnEnds((), template.stop),
         generation="rwkv7",
         parameters=1000,
         vocab_size=FakeTokenizer.vocab_size,

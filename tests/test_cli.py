@@ -57,6 +57,22 @@ def test_init_is_deterministic_and_stores_bfloat16(model, tmp_path):
     assert "pass --tokenizer" in result.stdout
 
 
+@pytest.mark.parametrize("suffix", [".gguf", ".pth", ".bin", ".packed", ".ckpt", ".pt"])
+def test_init_writes_no_file_that_is_named_as_another_format(tmp_path, suffix):
+    result = runner.invoke(cli.app, ["init", *TINY, str(tmp_path / f"a{suffix}")])
+    assert result.exit_code == 2
+    assert "safetensors file" in result.output
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["inspect", "serve"])
+def test_a_state_that_is_named_twice_is_refused(model, command):
+    states = [f"--state=a={model}", f"--state=b={model}", "--state=a=other.pth"]
+    result = runner.invoke(cli.app, [command, str(model), *states])
+    assert result.exit_code == 2
+    assert "--state: a is named twice" in result.output
+
+
 def test_init_does_not_overwrite(model):
     before = model.read_bytes()
     result = runner.invoke(cli.app, ["init", *TINY, str(model)])

@@ -117,7 +117,7 @@ def test_values_that_are_not_finite_are_told(tmp_path, monkeypatch):
     assert found.to_json()["not_finite"] == {"blocks.1.ffn.key.weight": 5, "emb.weight": 1}
     assert found.to_json()["values_checked"] == 1
     shown = table_of(path)["values"]
-    assert shown == found.warning
+    assert [shown] == found.warnings
     assert shown.startswith("6 values in 2 tensors are not finite")
     assert "emb.weight (1)" in shown
     good = write_model(tmp_path / "good.st", random_tensors(layers=2, dim=64, head_size=32))
@@ -125,7 +125,7 @@ def test_values_that_are_not_finite_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(finite_values, "_PIECE_BYTES", 1000)
     part = look_at(locate(str(good)), max_bytes=100_000)
     assert 0 < part.values.checked < 1
-    assert not part.warning
+    assert not part.warnings
 
 
 @pytest.mark.parametrize(
@@ -152,3 +152,33 @@ def test_a_template_of_its_own_tells_too(model, tmp_path):
     assert look_at(locate(str(model))).abilities == ("chat", "reasoning")
     (tmp_path / "chat_template.jinja").write_text("{% broken")
     assert look_at(locate(str(model))).abilities == ()
+
+
+TOKENIZERS = {
+    "{}": "tokenizer.json: not a usable tokenizer",
+    "<html>": "tokenizer.json: not a usable tokenizer",
+    "large": "its ids reach 300, but the model's vocabulary has only 256",
+}
+
+
+@pytest.mark.parametrize("content", TOKENIZERS)
+def test_a_tokenizer_that_does_not_belong_to_it(model, content):
+    path = model.parent / "tokenizer.json"
+    if content == "large":
+        byte_level(path)
+    else:
+        path.write_text(content)
+    found = look_at(locate(str(model)))
+    (line,) = found.warnings
+    assert TOKENIZERS[content] in line
+    assert line.endswith("; so the model does not load")
+    assert found.to_json()["problems"] == list(found.problems)
+
+
+@pytest.mark.parametrize("source", ["{% for m in %}", "{{ x", "{% nothing %}"])
+def test_a_chat_template_that_does_not_compile(model, source):
+    (model.parent / "chat_template.jinja").write_text(source)
+    found = look_at(locate(str(model)))
+    (line,) = found.warnings
+    assert line.startswith(f"{model}: chat template, line 1: ")
+    assert found.abilities == ()

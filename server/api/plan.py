@@ -22,12 +22,11 @@ from server.api.filling import Gap, encode_gaps
 from server.api.grammar import grammar_of, grammar_of_answer
 from server.api.model_kinds import check_writes_text
 from server.api.request_metrics import Operation
-from server.api.sampling_fields import sampling_params
+from server.api.sampling_fields import ends_of_chat, sampling_params
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.completions import CompletionRequest
 from server.api.schemas.generation import NO_LIMIT, GenerationRequest
 from server.api.schemas.prompt import PromptRequest
-from server.api.schemas.role_fields import renamed_stops
 from server.api.schemas.states import StateRequest
 from server.api.states import StateContent
 from server.api.tenant import Owner, cache_salt_of
@@ -38,6 +37,7 @@ from server.registry.served_model import ServedModel
 from server.sampling.params import SamplingParams
 from server.tokenizer.base import Tokenizer
 from server.tokenizer.fill_in_middle import MARKERS
+from server.tokenizer.turn_ends import TurnEnds
 from server.workers.messages import CacheUse, Task
 
 MOST_LOGPROBS = 1 << 20
@@ -105,9 +105,9 @@ async def plan_completion(
         prompts = await _continued(body, model, limits)
     else:
         prompts = await encode_gaps(body.prompt, gap, model, limits)
-    stop = () if gap is None else MARKERS
+    ends = TurnEnds() if gap is None else TurnEnds(texts=MARKERS)
     grammar = await grammar_of(body, checker)
-    plan = _plan(body, prompts, max_tokens, stop, model, settings.sampling, owner, grammar)
+    plan = _plan(body, prompts, max_tokens, ends, model, settings.sampling, owner, grammar)
     if not body.echo:
         return plan
     size = sum(map(len, body.prompt))
@@ -155,9 +155,9 @@ async def plan_chat(
     if form.must_call:
         # Stop strings are of what the assistant says; arguments that they cut would be no JSON.
         body = body.model_copy(update={"stop": []})
-    stop = renamed_stops(model.chat_template.stop, body.role_names)
+    ends = ends_of_chat(body, model)
     prompts = [PromptTokens(ids, boundaries)]
-    plan = _plan(body, prompts, max_tokens, stop, model, settings.sampling, owner, grammar)
+    plan = _plan(body, prompts, max_tokens, ends, model, settings.sampling, owner, grammar)
     return replace(plan, operation="chat", form=form)
 
 
@@ -207,7 +207,7 @@ def _plan(
     body: GenerationRequest,
     encoded: list[PromptTokens],
     max_tokens: int,
-    template_stop: tuple[str, ...],
+    ends: TurnEnds,
     model: ServedModel,
     defaults: SamplingSettings,
     owner: Owner,
@@ -215,7 +215,7 @@ def _plan(
 ) -> Plan:
     prompts = [prompt.ids for prompt in encoded]
     _check_logprobs(body, prompts, max_tokens)
-    shared = sampling_params(body, max_tokens, template_stop, model.tokenizer, defaults, grammar)
+    shared = sampling_params(body, max_tokens, ends, model.tokenizer, defaults, grammar)
     choices = []
     priority = owner.priority + body.priority
     for ids, boundaries in encoded:

@@ -2,10 +2,14 @@
 
 from server.api.encoding import check_ids
 from server.api.errors import ApiError
+from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.generation import GenerationRequest
+from server.api.schemas.role_fields import renamed_stops
 from server.config import SamplingSettings
+from server.registry.served_model import ServedModel
 from server.sampling.params import NEVER, SamplingParams
 from server.tokenizer.base import Tokenizer
+from server.tokenizer.turn_ends import TurnEnds
 
 _AS_THEY_ARE = (
     *("min_tokens", "repetition_penalty", "presence_penalty", "frequency_penalty"),
@@ -19,7 +23,7 @@ _AS_THEY_ARE = (
 def sampling_params(
     body: GenerationRequest,
     max_tokens: int,
-    template_stop: tuple[str, ...],
+    ends: TurnEnds,
     tokenizer: Tokenizer,
     defaults: SamplingSettings,
     grammar: str,
@@ -45,9 +49,9 @@ def sampling_params(
         top_p=_given(body.top_p, 1.0 if body.mirostat else defaults.top_p),
         top_n_sigma=max(body.top_n_sigma, 0.0),
         bad_words=tuple(dict.fromkeys(body.bad_words)),
-        stop=tuple(dict.fromkeys((*template_stop, *body.stop))),
+        stop=tuple(dict.fromkeys((*ends.texts, *body.stop))),
         shown_stop=tuple(dict.fromkeys(body.stop)) if body.include_stop_str_in_output else (),
-        stop_token_ids=tuple(body.stop_token_ids),
+        stop_token_ids=tuple(dict.fromkeys((*ends.ids, *body.stop_token_ids))),
         # The best of several choices are found by their tokens' log-probabilities.
         logprobs=max(body.wanted_logprobs, 0 if body.choices > body.n else -1),
         prompt_logprobs=body.wanted_prompt_logprobs,
@@ -56,6 +60,12 @@ def sampling_params(
     )
     _check_possible(params, tokenizer)
     return params
+
+
+def ends_of_chat(body: ChatCompletionRequest, model: ServedModel) -> TurnEnds:
+    """What ends an answer, with the names that the request has for roles."""
+    texts = renamed_stops(model.turn_ends.texts, body.role_names)
+    return TurnEnds(() if body.ignore_eos else model.turn_ends.ids, texts)
 
 
 def _given(value: float | None, default: float) -> float:

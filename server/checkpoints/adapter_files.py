@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from server.checkpoints.checkpoint import CheckpointError, Tensor
-from server.checkpoints.contents import Form, is_state, is_whole_model, part_of
+from server.checkpoints.contents import Form, is_state, is_turned, is_whole_model, part_of
+from server.checkpoints.derived import transposed
 from server.checkpoints.huggingface import find_weights
 from server.checkpoints.json_file import read_json_object
 from server.checkpoints.model_files import file_of
@@ -67,13 +68,21 @@ def open_adapter(path: Path) -> Adapter:
             raise CheckpointError(
                 f"{path}: not an adapter (a folder without {PEFT_CONFIG}); name the adapter's file"
             )
-    tensors = open_checkpoint(path).tensors
+    tensors = _turned_back(open_checkpoint(path).tensors)
     _check_is_adapter(path, tensors)
     forms = {part_of(name).form for name in tensors}
     initial = file_of(path, INITIAL_PISSA)
     if "LoRA" in forms and "PiSSA" not in forms and initial.exists():
         tensors = {**tensors, **_initial_pissa(initial)}
     return Adapter(path, tensors)
+
+
+def _turned_back(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undo what Ai00's converter does to a LoRA; what has another shape is refused later."""
+    return {
+        name: transposed(tensor) if is_turned(name) and len(tensor.shape) == 2 else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def _configured(folder: Path, config: Path, found: Mapping[str, Any]) -> Adapter:

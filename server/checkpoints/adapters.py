@@ -72,6 +72,8 @@ def _form(adapter: Adapter) -> Form | None:
         if not tensor.is_float:
             why = f"has dtype {tensor.dtype}, expected floating point"
             raise _error(adapter.path, tensor, why)
+        if not np.isfinite(tensor.to_float32()).all():
+            raise _error(adapter.path, tensor, "has values that are not finite")
         if form := part_of(name).form:
             forms.setdefault(form, name)
     if "PiSSA" in forms:

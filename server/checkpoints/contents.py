@@ -21,7 +21,10 @@ _FORMS: dict[str, Form] = {
     "miss_block": "PEFT block",
 }
 _PART = re.compile(rf"(.+)\.({'|'.join(_FORMS)})(?:\.default)?(?:\.weight)?")
+_OF_AI00 = re.compile(r"(.+?)(?:\.weight)?\.lora\.([01])")
+"""As Ai00's converter calls a LoRA's pairs; fla's low-rank matrices have a suffix."""
 _TUNED_STATE = re.compile(r"blocks\.\d{1,4}\.(?:att\.(?:time|ts)_state|ffn\.ts_state)", re.ASCII)
+_PAIR = {"0": "lora_A", "1": "lora_B"}
 _WHOLE_MODEL = ("emb.weight", "blocks.0.att.key.weight", "blocks.0.ffn.key.weight")
 
 
@@ -39,8 +42,15 @@ def part_of(name: str) -> Part:
     """What a tensor's name makes it in an adapter."""
     match = _PART.fullmatch(name)
     if match is None:
-        return Part(name, "", None)
+        match = _OF_AI00.fullmatch(name)
+        return Part(name, "", None) if match is None else Part(match[1], _PAIR[match[2]], "LoRA")
     return Part(match[1], match[2], _FORMS[match[2]])
+
+
+def is_turned(name: str) -> bool:
+    """Whether a tensor is the A of a LoRA as Ai00's converter writes it: [inputs, r]."""
+    match = _OF_AI00.fullmatch(name)
+    return match is not None and match[2] == "0"
 
 
 def is_tuned_state(name: str) -> bool:

@@ -1,5 +1,6 @@
 """Reading the weights of GGUF files: RWKV-6 and RWKV-7 as llama.cpp stores them."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -21,6 +22,7 @@ from server.checkpoints.gguf_names import (
     split_layer,
 )
 from server.checkpoints.gguf_vocabulary import chat_template
+from server.checkpoints.huggingface_config import count_layers
 
 _HYBRIDS = {"rwkv6qwen2": "QRWKV-6", "arwkv7": "ARWKV-7"}
 
@@ -48,8 +50,27 @@ def read_gguf(path: Path) -> Checkpoint:
             if new.name in tensors:
                 raise tensor_error(path, stored.name, f"{new.name} occurs twice")
             tensors[new.name] = new
+    _check_counts(header, architecture.name, tensors)
     template = chat_template(header)
     return Checkpoint(path, {} if template is None else {"chat_template": template}, tensors)
+
+
+def _check_counts(header: GgufHeader, arch: str, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a header of another model than the tensors, such as one whose last layers are gone."""
+    embedding, hidden = tensors.get("emb.weight"), tensors.get("blocks.0.ffn.key.weight")
+    if embedding is None or hidden is None or {len(embedding.shape), len(hidden.shape)} != {2}:
+        return  # which model/config.py refuses
+    for key, number in {
+        Keys.LLM.BLOCK_COUNT: count_layers(tensors),
+        Keys.LLM.EMBEDDING_LENGTH: embedding.shape[1],
+        Keys.LLM.FEED_FORWARD_LENGTH: hidden.shape[0],
+    }.items():
+        said = header.count(key.format(arch=arch))
+        if said is not None and said != number:
+            raise CheckpointError(
+                f"{header.path}: {key.format(arch=arch)} is {said}, but by the tensors it is "
+                f"{number}: a part of a model, or two models in one file; convert it again"
+            )
 
 
 def _architecture(header: GgufHeader) -> Architecture:
@@ -81,7 +102,8 @@ class _Undo:
         self._model = {entry.gguf: entry for entry in MODEL}
         self._layer = {entry.gguf: entry for entry in (*architecture.layer, *architecture.separate)}
         arch = architecture.name
-        self._head_size = header.count(Keys.WKV.HEAD_SIZE.format(arch=arch)) or 0
+        self._head_size_key = Keys.WKV.HEAD_SIZE.format(arch=arch)
+        self._head_size = header.count(self._head_size_key)
         self._rescale = 0
         if architecture.rescaled:
             self._rescale = header.count(Keys.LLM.RESCALE_EVERY_N_LAYERS.format(arch=arch)) or 0
@@ -122,6 +144,8 @@ class _Undo:
             return transposed(tensor)
         if entry.layout == "flat":
             channels, size = prod(tensor.shape), self._head_size
+            if size is None:
+                raise ValueError(f"{self._head_size_key} is missing from the header")
             if not size or channels % size:
                 raise ValueError(f"{channels} values do not make heads of {size}")
             return reshaped(tensor, (channels // size, size))

@@ -9,6 +9,7 @@ import numpy as np
 
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError, Tensor
 from server.checkpoints.folded import unfolded
+from server.checkpoints.heads import has_flat_heads, with_heads
 from server.checkpoints.huggingface_config import check_architecture, check_config, is_folded
 from server.checkpoints.huggingface_export import to_huggingface
 from server.checkpoints.huggingface_names import resolve_name
@@ -72,12 +73,15 @@ def read_folder(folder: Path, open_file: OpenFile) -> Checkpoint:
 
 
 def with_official_names(checkpoint: Checkpoint) -> Checkpoint:
-    """A single file as it is, unless it has the names of an export; config.json may be beside it.
+    """A single file as it is, unless it has the names or shapes of an export.
+
+    config.json may be beside that.
 
     Raises CheckpointError.
     """
     path = checkpoint.path
-    config = file_of(path, CONFIG) if _is_export(checkpoint.tensors) else None
+    is_export = _is_export(checkpoint.tensors) or has_flat_heads(checkpoint.tensors)
+    config = file_of(path, CONFIG) if is_export else None
     return _official(checkpoint, config, (path,))
 
 
@@ -140,6 +144,8 @@ def _official(
     if config_path is not None and config is not None:
         files += (config_path,)
         check_architecture(config_path, config)
+    tensors |= with_heads(path, tensors, config_path, config or {})
+    if config_path is not None and config is not None:
         if config.get("tie_word_embeddings") is True and "emb.weight" in tensors:
             _tie(config_path, tensors)
         if is_folded(config_path, config, tensors) and _has_embedding(tensors):

@@ -7,21 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from server.checkpoints.checkpoint import CheckpointError
+from server.checkpoints.folders import check_whole, only_checkpoint, weights_of
 from server.checkpoints.gguf_header import is_gguf, read_gguf_header
 from server.checkpoints.gguf_vocabulary import RWKV, chat_template, control_tokens, tokenizer_kind
 from server.checkpoints.hub import local_path, name_of_snapshot
 from server.checkpoints.huggingface import find_weights
 from server.checkpoints.json_file import read_json_object, read_text
-from server.checkpoints.model_files import entries_of, file_of
+from server.checkpoints.model_files import file_of
 from server.checkpoints.named_facts import names_of, trained_length
 from server.checkpoints.published import PUBLISHED, looks_like_short_name
-from server.checkpoints.rwkv_cpp import MAGIC as RWKV_CPP_MAGIC
 from server.home_folder import expanded
-from server.regular_file import open_regular
 
 EMBEDDED = Path(__file__).parent.parent / "assets" / "embedded"
 EMBEDDED_NAME = "rwkv-embedded"
-SUFFIXES = (".safetensors", ".st", ".pth", ".gguf", ".bin", ".packed")
 
 MAX_TEMPLATE_BYTES = 1 << 20
 
@@ -104,8 +102,9 @@ def find_checkpoint(target: Path) -> Path:
     if not target.is_dir():
         if not target.is_file():
             raise CheckpointError(f"{target}: not a regular file; name a checkpoint or its folder")
+        check_whole(target, [target])
         return target
-    return target if find_weights(target) else _only_checkpoint(target)
+    return target if find_weights(target) else only_checkpoint(target)
 
 
 def name_of(target: Path) -> str:
@@ -117,11 +116,8 @@ def name_of(target: Path) -> str:
 
 def bytes_on_disk(checkpoint: Path) -> int:
     """Bytes of a checkpoint: of the file, or of all files of weights if it is a folder."""
-    files = [checkpoint]
-    if checkpoint.is_dir():
-        files = [path for path in entries_of(checkpoint) if path.suffix in SUFFIXES]
     try:
-        return sum(path.stat().st_size for path in files)
+        return sum(path.stat().st_size for path in weights_of(checkpoint))
     except OSError as error:
         raise CheckpointError(f"{error.filename}: {error.strerror}") from None
 
@@ -149,29 +145,6 @@ def choose_tokenizer(files: ModelFiles, vocab_size: int) -> str:
         f"{files.checkpoint}: no tokenizer.json beside it, and a vocabulary of {vocab_size} does "
         "not tell the tokenizer; pass --tokenizer FILE"
     )
-
-
-def _only_checkpoint(folder: Path) -> Path:
-    found = [p for p in entries_of(folder) if p.suffix in SUFFIXES and _holds_weights(p)]
-    if len(found) == 1:
-        return file_of(folder, found[0].name)
-    if not found:
-        raise CheckpointError(f"{folder}: no checkpoint in it ({', '.join(SUFFIXES)})")
-    names = ", ".join(path.name for path in found[:8]) + (", …" if len(found) > 8 else "")
-    raise CheckpointError(f"{folder}: {len(found)} checkpoints in it, name one: {names}")
-
-
-def _holds_weights(path: Path) -> bool:
-    """Whether a file is one; .bin is also what much else is called, such as training_args.bin."""
-    if not path.is_file():
-        return False
-    if path.suffix != ".bin":
-        return True
-    try:
-        with open_regular(path) as file:
-            return file.read(4) == RWKV_CPP_MAGIC
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from None
 
 
 def _tokenizer_of(model: Path) -> str:

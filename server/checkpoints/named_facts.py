@@ -21,6 +21,11 @@ _LENGTHS = (
     "n_ctx",
     "ctx_len",
 )
+_OF_A_TRAINING = re.compile(
+    r"rwkv[-_]?(?:[0-9]+|init|final|last|latest|best|merged?|(?:step|epoch)[-_=]?[0-9]+)",
+    re.IGNORECASE,
+)
+"""What trainers call what they write, whatever model it is: rwkv-12, rwkv-final."""
 _CTX = re.compile(r"(?<![A-Za-z0-9])ctx[-_ ]?([0-9]{1,7})(k?)(?![A-Za-z0-9])", re.IGNORECASE)
 
 
@@ -30,10 +35,11 @@ def names_of(
     """What a model is called, the most certain first.
 
     `given` is the name of its file or folder, `config` is its config.json. A file that is not named
-    after its model, such as model.safetensors, has the name of its folder as well.
+    after its model, such as model.safetensors or rwkv-0.pth, has the name of its folder as well.
     """
     names = [given]
-    if not target.is_dir() and "rwkv" not in given.lower():
+    says_little = "rwkv" not in given.lower() or _OF_A_TRAINING.fullmatch(given)
+    if not target.is_dir() and says_little:
         folder = target.absolute().parent
         names.append(name_of_snapshot(folder) or folder.name)
     if isinstance(said := config.get("_name_or_path"), str):

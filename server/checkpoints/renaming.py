@@ -14,6 +14,8 @@ _TRAINING = re.compile(
     re.ASCII,
 )
 """What trainers keep beside a model, and no model has."""
+_LARGEST_COUNTER = 8
+"""Bytes."""
 
 
 def official_names(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
@@ -67,7 +69,10 @@ def _is_beside(tensor: Tensor, resolved: Resolved | None) -> bool:
     """Whether it is no part of the model, though it came with it."""
     if resolved is None and _TRAINING.fullmatch(tensor.name):
         return True
-    return not tensor.is_float and not tensor.name.endswith((".weight", ".bias"))
+    if tensor.is_float or tensor.name.endswith((".weight", ".bias")):
+        return False
+    # Integers of a block are a counter, unless they are its weights, quantised by somebody.
+    return resolved is None or tensor.nbytes <= _LARGEST_COUNTER
 
 
 def _check_one_scheme(path: Path, found: Mapping[str, Resolved | None]) -> None:

@@ -1,6 +1,6 @@
 """The tokenizer and the chat template of a model, which travel with its weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from server.checkpoints.locate import (
     WORLD_VOCABULARY,
     ModelFiles,
     choose_tokenizer,
+    locate,
 )
 from server.checkpoints.model_files import file_of
 from server.convert.destination import Format
@@ -79,8 +80,11 @@ def find_companions(files: ModelFiles, vocab_size: int, format: Format) -> Compa
     return Companions(found, vocabulary, name, files.chat_template, tuple(notes))
 
 
-def write_beside(destination: Path, companions: Companions) -> list[str]:
-    """Write the files unless there are others of their names. Returns lines for the user."""
+def write_beside(destination: Path, companions: Companions, source: ModelFiles) -> list[str]:
+    """Write the files unless there are others of their names. Returns lines for the user.
+
+    `source` is what the model at the destination was made of.
+    """
     lines = []
     for name, content in companions.files.items():
         path = destination.parent / name
@@ -91,7 +95,18 @@ def write_beside(destination: Path, companions: Companions) -> list[str]:
         with replacing(path) as temporary:
             temporary.write_bytes(content)
         lines.append(f"wrote {path}")
-    return lines
+    return [*lines, *_of_others(destination, source)]
+
+
+def _of_others(destination: Path, source: ModelFiles) -> Iterator[str]:
+    """What lies next to a model that has no such thing, and would be taken for its own."""
+    found = locate(str(destination))
+    if source.chat_template is None and found.chat_template is not None:
+        template = destination.with_name(_TEMPLATE)
+        path = template if template.exists() else destination.with_name(_SETTINGS[0])
+        yield f"{path} is of another model, and its chat template is used with this one: move one"
+    if not source.tokenizer and found.tokenizer not in ("", str(destination)):
+        yield f"{found.tokenizer} is of another model, and is used with this one: move one"
 
 
 def _has_content(path: Path, content: bytes) -> bool:

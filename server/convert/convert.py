@@ -39,6 +39,7 @@ from server.model.packed_config import is_packed
 from server.model.tensors import title_of
 from server.model_names import split_adapter
 
+_AI00_HEAD = 64
 _AI00_EPSILON = 64e-5
 """Of group norm; it has no other."""
 _HOLDS: Mapping[Format, tuple[str, ...]] = {
@@ -100,7 +101,7 @@ def convert(request: Request, threads: int, on_progress: OnProgress) -> list[str
             result = verify(checkpoint, temporary, config, checking)
     lines = [f"wrote {destination} ({format}, {dtype}): {result}"]
     if format != "huggingface":
-        lines += write_beside(destination, companions)
+        lines += write_beside(destination, companions, files)
     return [*lines, *companions.notes]
 
 
@@ -149,6 +150,14 @@ def _for_ai00(
     if config.generation == "rwkv5.0":
         raise CheckpointError(
             f"{checkpoint.path}: RWKV-5.0 has no gate, without which Ai00 runs no RWKV-5"
+        )
+    if config.generation == "rwkv7a":
+        raise CheckpointError(
+            f"{checkpoint.path}: Ai00 has no DeepEmbed, and would run it as RWKV-7"
+        )
+    if config.head_size not in (0, _AI00_HEAD):
+        raise CheckpointError(
+            f"{checkpoint.path}: heads of {config.head_size}; Ai00 runs heads of {_AI00_HEAD} only"
         )
     if config.group_norm_epsilon != _AI00_EPSILON:
         raise CheckpointError(

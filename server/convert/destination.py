@@ -29,7 +29,7 @@ _SUFFIXES: dict[str, Format] = {
     ".packed": "packed",
     "": "huggingface",
 }
-_OTHER_SUFFIXES = (".pth", ".pt", ".bin", ".ggml", ".json")
+_OTHER_SUFFIXES = ".pth .pt .ckpt .bin .ggml .json .prefab .onnx .npz .h5 .zip".split()
 _OURS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
 
 

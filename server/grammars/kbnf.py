@@ -59,6 +59,9 @@ def kbnf_grammar(source: str) -> str:
             lines[-1].append(_terminal(kind, text))
         elif text not in ("::=", ";", ","):
             lines[-1].append(_PAIRS.get(text, (text, ""))[0])
+    for name, line in zip(names, lines, strict=True):  # both are in the order of the rules
+        if len(line) == 1:
+            raise GrammarError(f'has nothing in its rule {name[:_SHOWN]}; write "" for nothing')
     return "\n".join(map(" ".join, lines))
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from server.checkpoints.checkpoint import CheckpointError
+from server.checkpoints.folders import SUFFIXES
 from server.checkpoints.hub import PREFIX
-from server.checkpoints.locate import SUFFIXES, bytes_on_disk, find_checkpoint
+from server.checkpoints.locate import bytes_on_disk, find_checkpoint
 from server.checkpoints.model_files import entries_of
 from server.checkpoints.published import PUBLISHED
 from server.checkpoints.reader import open_checkpoint

@@ -229,6 +229,11 @@ def _read_sizes(path: Path, tensors: Mapping[str, Tensor], generation: str) -> M
 def _sizes_in(path: Path, tensors: Mapping[str, Tensor], name: str, wanted: str) -> dict[str, int]:
     """The sizes that a tensor's shape tells."""
     names, shape = wanted.split(), _tensor(path, tensors, name).shape
+    if shape == (0,):
+        why = (
+            "is empty, as ZeRO-3 saves what other processes hold; gather the weights into one file"
+        )
+        raise _error(path, name, f"has shape {list(shape)}: it {why}")
     if len(shape) != len(names) or 0 in shape:
         count = ("no", "one", "two", "three")[len(names)]
         raise _error(path, name, f"has shape {list(shape)}, expected {count} dimensions")

@@ -156,10 +156,6 @@ def _map_packed_model(
             f"{checkpoint.path}: packed as {config.packed_as}, not {dtype}: leave out --dtype, or "
             "convert the model again"
         )
-    if checkpoint.changes:
-        raise CheckpointError(
-            f"{checkpoint.path}: a packed model takes no adapter: convert the model with it"
-        )
     parts = packed_parts(checkpoint, config)
     layout = layout_of(parts)
     records = cache.folder if cache is not None and not cache.thorough else None

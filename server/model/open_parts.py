@@ -8,6 +8,7 @@ from server.checkpoints.checkpoint import Checkpoint, CheckpointError
 from server.checkpoints.reader import open_checkpoint
 from server.model.config import ModelConfig, read_config
 from server.model.initial_state import StateArrays, initial_state, read_initial_state
+from server.model.packed_config import is_packed
 from server.model.tensors import RERANKER
 from server.model_names import split_adapter
 
@@ -26,6 +27,11 @@ def open_parts(
             f"{path}: a reranker, not a model: serve its embedding model with --reranker FILE"
         )
     for text in adapters:
+        if is_packed(checkpoint):  # an adapter may be of any form, also one that is no adapter
+            raise CheckpointError(
+                f"{path}: a packed model takes no adapter (got {text[:200]}): convert the model "
+                "that it was made of with --adapter"
+            )
         try:
             file, alpha = split_adapter(text)
         except ValueError as error:

@@ -1,13 +1,13 @@
 """Which files of a repository make up the model that is meant."""
 
-import re
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from server.checkpoints.checkpoint import CheckpointError
+from server.checkpoints.folders import SUFFIXES, TRAINER_SUFFIXES, is_shard
 from server.checkpoints.hub import HubModel, check_file_name
 from server.checkpoints.huggingface import CONFIG, WEIGHTS
-from server.checkpoints.locate import PILE_TOKENIZER, SUFFIXES, WORLD_VOCABULARY
+from server.checkpoints.locate import PILE_TOKENIZER, WORLD_VOCABULARY
 
 BESIDE = (
     CONFIG,
@@ -21,7 +21,6 @@ BESIDE = (
 """What is read beside a checkpoint."""
 
 _MAX_LISTED = 10
-_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 def choose_weights(model: HubModel, names: Collection[str]) -> str:
@@ -70,12 +69,16 @@ def model_path(weights: str, root: Path) -> Path:
 
 
 def _checkpoints(names: Collection[str]) -> list[str]:
-    """Those that are whole models: not the shards that only an index makes one of."""
-    return sorted(
-        name
-        for name in names
-        if PurePosixPath(name).suffix in SUFFIXES and not _SHARD.search(PurePosixPath(name).stem)
-    )
+    """Those that are whole models: not the shards that only an index makes one of.
+
+    What only trainers call so counts where there is nothing else: it may be anything of a training.
+    """
+    found = sorted(n for n in names if _suffix(n) in SUFFIXES and not is_shard(PurePosixPath(n)))
+    return [name for name in found if _suffix(name) not in TRAINER_SUFFIXES] or found
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix
 
 
 def _listed(names: Collection[str]) -> str:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.checkpoints.checkpoint import CheckpointError
-from server.checkpoints.locate import SUFFIXES, find_checkpoint, locate, name_of
+from server.checkpoints.folders import SUFFIXES
+from server.checkpoints.locate import find_checkpoint, locate, name_of
 from server.checkpoints.model_files import entries_of, file_of
 from server.config import Settings, SettingsError
 from server.config_models import NamedModelSettings
@@ -106,7 +107,8 @@ def _in_directories(directories: list[str]) -> Iterator[ModelEntry]:
 
 
 def _entry_of(folder: Path, path: Path) -> ModelEntry | None:
-    """What is in a folder as a model; None if it is none. Only names are looked at."""
+    """What is in a folder as a model; None if it is none. Headers are read where names are not
+    enough."""
     if path.name.startswith(".") or not path.name.isprintable():
         return None
     is_folder = False

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -11,9 +11,10 @@ import msgspec
 from server.checkpoints.adapter_files import INITIAL_PISSA
 from server.checkpoints.checkpoint import Checkpoint, CheckpointError
 from server.checkpoints.hub import local_path
-from server.checkpoints.locate import choose_tokenizer, locate
+from server.checkpoints.locate import ModelFiles, choose_tokenizer, locate
 from server.checkpoints.model_files import entries_of
 from server.home_folder import expanded
+from server.model.config import ModelConfig
 from server.model.open_parts import open_parts
 from server.model.reranker_file import open_reranker
 from server.model.tensors import EMBEDDING, END_TOKEN
@@ -25,6 +26,7 @@ from server.tokenizer.chat_template import ChatTemplate
 from server.tokenizer.fill_in_middle import can_fill
 from server.tokenizer.load import load_tokenizer
 from server.tokenizer.reasoning import Reasoning, ThinkingWords, reasoning_of, thinking_words
+from server.tokenizer.turn_ends import TurnEnds, turn_ends_of
 from server.version import VERSION
 from server.workers.messages import ModelSpec
 
@@ -73,6 +75,8 @@ class ServedModel:
     """How questions say how much to think; None: it does not."""
     trained_length: int | None = None
     """For how many tokens it was trained, if that is known."""
+    turn_ends: TurnEnds = field(default_factory=TurnEnds)
+    """What ends an answer in a chat."""
     fills_middle: bool = False
     """Whether it can complete the text between a prefix and a suffix."""
     end_token: int | None = None
@@ -100,17 +104,17 @@ def open_model(spec: ModelSpec) -> ServedModel:
     checkpoint, config, _ = open_parts(files.checkpoint, spec.adapters, spec.states)
     if spec.reranker:
         open_reranker(Path(spec.reranker), config, files.checkpoint)
-    tokenizer = choose_tokenizer(files, config.vocab_size)
     template = template_of(files)
     embeds = config.generation == EMBEDDING
-    special = {**files.special_tokens, **({_END_OF_INPUT: END_TOKEN} if embeds else {})}
+    tokenizer = _open_tokenizer(files, config)
     wanted = "off" if embeds else spec.reasoning
     reasoning = reasoning_of(wanted, template, *files.names, architecture=config.generation)
     return ServedModel(
         spec=spec,
         created=checkpoint.modified_ns // 10**9,
-        tokenizer=load_tokenizer(tokenizer, config.vocab_size, files.eos_token, special),
+        tokenizer=tokenizer,
         chat_template=template,
+        turn_ends=turn_ends_of(template, tokenizer),
         generation=config.generation,
         parameters=config.parameters,
         vocab_size=config.vocab_size,
@@ -125,6 +129,15 @@ def open_model(spec: ModelSpec) -> ServedModel:
         end_token=END_TOKEN if embeds else None,
         reranks=bool(spec.reranker),
     )
+
+
+def _open_tokenizer(files: ModelFiles, config: ModelConfig) -> Tokenizer:
+    """Raises TokenizerError."""
+    special = dict(files.special_tokens)
+    if config.generation == EMBEDDING:
+        special[_END_OF_INPUT] = END_TOKEN
+    which = choose_tokenizer(files, config.vocab_size)
+    return load_tokenizer(which, config.vocab_size, files.eos_token, special)
 
 
 def stamp_files(spec: ModelSpec) -> FilesStamp:

@@ -129,10 +129,16 @@ class BoundedTemplate:
 
 
 def template_of(files: ModelFiles) -> ChatTemplate | BoundedTemplate:
-    """The template that came with a model, or the built-in one. Raises TokenizerError."""
+    """The template that came with a model, or the built-in one.
+
+    Raises TokenizerError, which names the model's file or folder.
+    """
     if files.chat_template is None:
         return ChatTemplate(None, files.bos_token, files.eos_token)
-    return BoundedTemplate(files.chat_template, files.bos_token, files.eos_token)
+    try:
+        return BoundedTemplate(files.chat_template, files.bos_token, files.eos_token)
+    except TokenizerError as error:
+        raise type(error)(f"{files.checkpoint}: {error}") from None
 
 
 def _told(said: str) -> TemplateText:

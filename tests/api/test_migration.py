@@ -9,6 +9,7 @@ import pytest
 
 from server.sampling.params import SamplingParams
 from server.tokenizer.chat_template import ChatTemplate
+from server.tokenizer.turn_ends import turn_ends_of
 from tests.api.harness import CHAT, COMPLETIONS, MODEL, Harness, assert_error
 from tests.api.scoring_worker import scoring
 
@@ -27,7 +28,10 @@ class Native(Harness):
         super().__init__(sections)
         for model in self.manager.models.values():
             assert model.deployment is not None
-            object.__setattr__(model.deployment.served, "chat_template", ChatTemplate())
+            template, tokenizer = ChatTemplate(), model.deployment.served.tokenizer
+            ends = turn_ends_of(template, tokenizer)
+            object.__setattr__(model.deployment.served, "chat_template", template)
+            object.__setattr__(model.deployment.served, "turn_ends", ends)
 
 
 def read(api: Harness) -> str:

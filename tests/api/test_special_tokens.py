@@ -87,3 +87,43 @@ async def test_a_request_brings_no_template(api: Harness) -> None:
     assert (
         await api.post(CHAT, messages=MESSAGES, chat_template_kwargs={"tools_": "<end>"})
     ).is_success
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        (CHAT, {}),
+        (CHAT, {"response_format": {"type": "json_object"}}),
+        ("/v1/messages", {"max_tokens": 9}),
+        ("/v1/responses", {}),
+        ("/api/chat", {"stream": False}),
+    ],
+)
+async def test_what_the_template_writes_after_an_answer_ends_one(
+    monkeypatch: pytest.MonkeyPatch, path: str, fields: dict[str, Any]
+) -> None:
+    source = SOURCE.replace("<end>\n", "<turn>\n")
+    monkeypatch.setattr(FakeTokenizer, "special_tokens", {"<end>": 0, "<turn>": 7})
+    monkeypatch.setattr(harness, "FakeTemplate", lambda _: ChatTemplate(source))
+    api = Harness(script=says("yes"))
+    said = [{"role": "user", "content": "hi <turn>"}]
+    body = {"model": harness.MODEL, "input" if "responses" in path else "messages": said, **fields}
+    assert (await api.post(path, **body)).status_code == 200
+    task = api.worker.generated[-1].task
+    assert task.params.stop_token_ids == (7,)
+    assert list(task.prompt_ids).count(7) == 1  # the template's
+
+
+async def test_a_request_may_go_on_beyond_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "FakeTemplate", lambda _: ChatTemplate(SOURCE))
+    api = Harness(script=says("yes"))
+    for fields, expected in (
+        ({}, (0,)),
+        ({"stop_token_ids": [5, 0]}, (0, 5)),
+        ({"ignore_eos": True}, ()),
+        ({"ignore_eos": True, "stop_token_ids": [5]}, (5,)),
+    ):
+        assert (await api.post(CHAT, messages=MESSAGES, **fields)).status_code == 200
+        assert api.worker.generated[-1].task.params.stop_token_ids == expected
+    assert (await api.post(COMPLETIONS, prompt="a")).status_code == 200
+    assert api.worker.generated[-1].task.params.stop_token_ids == ()

@@ -9,11 +9,14 @@ import pytest
 
 from server.checkpoints import adapters
 from server.checkpoints.checkpoint import CheckpointError
+from server.checkpoints.contents import part_of
 from server.checkpoints.reader import open_checkpoint
 from server.checkpoints.writer import write_safetensors
+from server.model.config import read_config
 from server.model.open_parts import open_parts
 from server.model_names import split_adapter
 from tests import naive_adapters
+from tests.checkpoints.ai00_files import write_st
 from tests.checkpoints.torch_files import write_pth
 from tests.model.random_models import random_tensors, write_model
 
@@ -363,3 +366,47 @@ def refusal(action):
     except CheckpointError as error:
         return str(error)
     return None
+
+
+@pytest.mark.parametrize("suffix", ["", ".weight"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_lora_of_ai00_is_the_one_that_it_was_made_of(model, tmp_path, dtype, suffix):
+    """Its convert_safetensors.py renames the pair and turns A."""
+    parts, turned = {}, {}
+    for module in MODULES:
+        rows, columns = open_checkpoint(model).tensors[f"{module}.weight"].shape
+        a, b = normal(8, columns).astype(dtype), normal(rows, 8).astype(dtype)
+        parts |= {f"{module}.lora_A": a.astype("f4"), f"{module}.lora_B": b.astype("f4")}
+        turned |= {f"{module}{suffix}.lora.0": a.T, f"{module}{suffix}.lora.1": b}
+    expected = merge(model, f"{write(tmp_path / 'a.st', parts)}:32")
+    found = merge(model, f"{write_st(tmp_path / 'b.st', turned)}:32")
+    for module in MODULES:
+        assert found(module).to_float32().tobytes() == expected(module).to_float32().tobytes()
+    with pytest.raises(CheckpointError, match="an adapter, not a model: serve a model with"):
+        read_config(open_checkpoint(tmp_path / "b.st"))
+    as_they_were = {name: v.T if ".lora.0" in name else v for name, v in turned.items()}
+    with pytest.raises(CheckpointError, match=r"lora\.0 and its pair have shapes"):
+        merge(model, f"{write_st(tmp_path / 'c.st', as_they_were)}:32")
+
+
+def test_low_rank_matrices_of_fla_are_no_adapter():
+    for name in (
+        "model.layers.0.attn.w_lora.lora.0.weight",
+        "model.layers.0.attn.w_proj.linear.lora.0.weight",
+        "model.layers.1.attn.v_lora.lora.2.bias",
+    ):
+        assert part_of(name).form is None
+
+
+@pytest.mark.parametrize("kind", ["lora_A", "bone", "weight"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_the_adapters(model, tmp_path, kind, value):
+    parts = {
+        "lora_A": {f"{KEY}.lora_A": normal(8, 64), f"{KEY}.lora_B": normal(64, 8)},
+        "bone": {f"{KEY}.bone": normal(8, 64)},
+        "weight": {f"{KEY}.weight": normal(64, 64)},
+    }[kind]
+    parts[f"{KEY}.{kind}"][3, 5] = value
+    path = write(tmp_path / "bad.st", parts)
+    with pytest.raises(CheckpointError, match=rf"bad\.st: tensor .*{kind} has values that are not"):
+        merge(model, f"{path}:8" if kind == "lora_A" else path)

@@ -208,7 +208,7 @@ def test_layouts_of_rwkv6_by_hand(tmp_path):
         (gguf([RWKV7], [info("blk.99999.attn_norm.weight")], ROW), "is not part of rwkv7"),
         (gguf([RWKV7], [info("blk.0.time_mix_lerp_fused.weight")], ROW), "expected 6 rows"),
         (gguf([RWKV7], [info("blk.0.time_mix_w1.weight")], ROW), "cannot be transposed"),
-        (gguf([RWKV7], [info("blk.0.time_mix_r_k.weight")], ROW), "do not make heads of 0"),
+        (gguf([RWKV7], [info("blk.0.time_mix_r_k.weight")], ROW), "head_size is missing"),
         (
             gguf(
                 [RWKV7, entry("rwkv7.wkv.head_size", U32, 3)],
@@ -241,6 +241,24 @@ def test_both_kinds_of_mixes_are_refused(tmp_path):
         tmp_path / "m.gguf", [entry("general.architecture", STRING, "rwkv6")], infos, bytes(112)
     )
     assert_refused(path, "occurs twice")
+
+
+COUNTS = ("block_count", "embedding_length", "feed_forward_length")
+
+
+@pytest.mark.parametrize("generation", ["6", "7"])
+@pytest.mark.parametrize("key", COUNTS)
+@pytest.mark.parametrize("change", [-1, 1, 7])
+def test_a_header_of_another_model_is_refused(tmp_path, generation, key, change):
+    """As of a file that lost its last layers, which no tensor tells."""
+    path = tmp_path / "m.gguf"
+    write_gguf(path, checkpoint_of(path, random_model(generation)), "f32")
+    data, name = path.read_bytes(), f"rwkv{generation}.{key}".encode()
+    at = data.index(name) + len(name) + 4  # after the type
+    number = int.from_bytes(data[at : at + 4], "little")
+    path.write_bytes(data[:at] + (number + change).to_bytes(4, "little") + data[at + 4 :])
+    said = rf"{key} is {number + change}, but by the tensors it is {number}"
+    assert_refused(path, said)
 
 
 def test_header_size_is_bounded(tmp_path, monkeypatch):

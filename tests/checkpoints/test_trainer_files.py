@@ -189,6 +189,19 @@ def test_what_is_beside_a_model_is_left_out(tmp_path, v7):
     refused(save(tmp_path / "o.pth", torched(quantised)), r"att\.key\.weight has dtype uint8")
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32])
+@pytest.mark.parametrize("which", ["r_k", "x_r", "w1", "weight", ""])
+def test_integers_are_weights_unless_they_are_few(tmp_path, v7, which, dtype):
+    """Somebody's quantisation is named as what it is, and not as a model without tensors."""
+    integers = {n: v.astype(dtype) if n.endswith(which) else v for n, v in v7.items()}
+    refused(write(tmp_path / "m.safetensors", integers), rf"tensor .*{which} has dtype u?int")
+
+
+def test_what_is_left_of_a_model_by_zero_3(tmp_path, v7):
+    empty = {name: np.zeros(0, np.float32) for name in v7}
+    refused(write(tmp_path / "m.safetensors", empty), r"shape \[0\]: it is empty, as ZeRO-3 saves")
+
+
 def test_a_head_is_the_embedding_only_where_the_file_says_so(tmp_path, v7):
     tied = v7 | {"head.weight": v7["emb.weight"]}
     without = {name: values for name, values in v7.items() if name != "head.weight"}

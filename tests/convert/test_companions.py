@@ -143,3 +143,27 @@ def test_files_of_a_folder_are_copied(tmp_path, target):
     assert set(names(target / "again")) == expected
     run(target / "folder", target / "b.safetensors")
     assert locate(str(target / "b.safetensors")).chat_template == "{{ 1 }}"
+
+
+@pytest.mark.parametrize(
+    "where", ["chat_template.jinja", "tokenizer_config.json", "tokenizer.json"]
+)
+@pytest.mark.parametrize("name", ["b.safetensors", "b.packed", "b.gguf"])
+def test_what_lies_there_of_another_model_is_told(tmp_path, target, name, where):
+    """A model without such a file would take it for its own, and nothing would say so."""
+    source = model(tmp_path / "source", 256)
+    if where == "tokenizer.json":
+        byte_level(target / where)
+    elif where == "tokenizer_config.json":
+        (target / where).write_text(json.dumps({"chat_template": TEMPLATE}))
+    else:
+        (target / where).write_text(TEMPLATE, encoding="utf-8")
+    lines = run(source, target / name)
+    files = locate(str(target / name))
+    is_inside = name == "b.gguf" and where == "tokenizer.json"
+    assert is_inside or files.chat_template == TEMPLATE or files.tokenizer == str(target / where)
+    told = [line for line in lines if line.startswith(f"{target / where} is of another model")]
+    assert len(told) == (0 if is_inside else 1)
+    # Next to its source it is the model's own.
+    again = run(target / "b.safetensors", target / "c.st") if name == "b.safetensors" else []
+    assert not any("another model" in line for line in again)

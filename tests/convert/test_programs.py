@@ -66,6 +66,16 @@ def test_what_ai00_cannot_hold_is_refused(tmp_path):
     )
     with pytest.raises(CheckpointError, match="group norm has epsilon 1e-05, and Ai00's has"):
         run(other, tmp_path / "b.st", program="ai00")
+    for generation, heads, match in (
+        ("rwkv7a", 64, "Ai00 has no DeepEmbed"),
+        ("rwkv7", 32, "heads of 32; Ai00 runs heads of 64 only"),
+        ("rwkv7", 128, "heads of 128; Ai00 runs heads of 64 only"),
+        ("rwkv6", 32, "heads of 32; Ai00 runs heads of 64 only"),
+    ):
+        tensors = random_tensors(2, 128, 40, heads, 1, generation)
+        source = write_model(tmp_path / "f.safetensors", tensors)
+        with pytest.raises(CheckpointError, match=match):
+            run(source, tmp_path / "b.st", program="ai00")
     source = write_model(tmp_path / "c.safetensors", model("rwkv7"))
     with pytest.raises(CheckpointError, match="--dtype bfloat16: Ai00 reads float16 only"):
         run(source, tmp_path / "b.st", "bfloat16", program="ai00")

@@ -18,6 +18,7 @@ from server.model.config import read_config, tensor_shapes
 from server.model.initial_state import initial_state
 from server.model.initialize import design
 from server.model.loading import WeightsCache, choose_dtype, layout_of, load_weights, storages_of
+from server.model.open_parts import open_parts
 from server.model.packed_config import LAYOUT_REVISION
 from server.model.tensors import FIELDS
 from tests.model.random_models import load_model, random_tensors, write_model
@@ -116,11 +117,24 @@ def test_dtypes(packed):
         load(packed, "int4")
 
 
-def test_adapters_are_refused(packed):
-    checkpoint = replace(open_checkpoint(packed), changes="abc")
-    config = read_config(checkpoint)
-    with pytest.raises(CheckpointError, match="takes no adapter"):
-        load_weights(checkpoint, config, "int8", Team(1), None, lambda *_: None)
+ADAPTERS = {
+    "lora.st:8": ("blocks.0.att.key.lora_A", "blocks.0.att.key.lora_B"),
+    "whole.st": ("blocks.0.att.key.weight",),
+    "state.st": ("blocks.0.att.time_state",),
+    "other.st": ("model.layers.0.self_attn.q_proj.lora_A.weight",),
+    "missing.st:3": None,
+}
+
+
+@pytest.mark.parametrize("text", ADAPTERS)
+def test_adapters_are_refused(packed, tmp_path, text):
+    """Whatever they are: what they would change is not in the file any more."""
+    if names := ADAPTERS[text]:
+        write_model(
+            tmp_path / text.partition(":")[0], {name: np.ones((4, 4), "f4") for name in names}
+        )
+    with pytest.raises(CheckpointError, match=r"packed: a packed model takes no adapter .*convert"):
+        open_parts(packed, [str(tmp_path / text)], {})
 
 
 # Whoever changes the packed arrays raises LAYOUT_REVISION, or old files are read wrongly.

@@ -2,6 +2,7 @@
 
 import json
 
+import jinja2
 import pytest
 
 from server.checkpoints.locate import locate
@@ -112,6 +113,16 @@ def test_an_own_template_is_asked_as_the_built_in_one(words, effort, thinks):
             assert found.rstrip("\n") == "<|rwkv_tokenizer_end_of_text|>" + expected
 
 
+def test_the_built_in_template_has_the_same_amounts():
+    tree = jinja2.Environment().parse(ChatTemplate().source)
+    (table,) = (
+        found.node.as_const()
+        for found in tree.find_all(jinja2.nodes.Assign)
+        if getattr(found.target, "name", "") == "amounts"
+    )
+    assert table == AMOUNTS
+
+
 def test_a_template_that_begins_reasoning_is_left_to_do_so():
     for thinks, end in ((None, "<think"), (True, "<think"), (False, "<think>\n</think>")):
         variables = {} if thinks is None else {"enable_thinking": thinks}
@@ -182,6 +193,34 @@ def test_the_length_in_config_and_gguf():
         assert trained_length(["rwkv7-g1d-ctx8192"], {field: 2048}, None) == 8192
     for wrong in (0, -1, True, "2048", 2048.0, 1 << 20, None):
         assert trained_length([], {"n_ctx": wrong}, None) is None
+
+
+TRAINED = (
+    "rwkv-0",
+    "rwkv-112",
+    "RWKV-final",
+    "rwkv_last",
+    "rwkv-merged",
+    "rwkv-step100",
+    "epoch=3",
+)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("suffix", [".pth", ".ckpt", ".st"])
+def test_what_a_trainer_wrote_is_called_after_its_folder(tmp_path, name, suffix):
+    folder = tmp_path / "rwkv7-g1d-0.4b-20260210-ctx8192"
+    folder.mkdir()
+    path = folder / f"{name}{suffix}"
+    path.write_bytes(b"")
+    found = locate(str(path))
+    assert found.names == (name, folder.name)
+    assert is_g1(found.names, "rwkv7")
+    assert found.trained_length == 8192
+    for own in ("rwkv7-world-ft", "RWKV-x070-World-0.4B", "rwkv7-0"):
+        other = folder / f"{own}{suffix}"
+        other.write_bytes(b"")
+        assert locate(str(other)).names == (own,)
 
 
 def test_it_is_served(tmp_path):
