@@ -40,7 +40,7 @@ def initial_state(config: ModelConfig, path: Path, tensors: Mapping[str, Tensor]
     if not config.heads:
         raise CheckpointError(f"{path}: RWKV-4 has no time_state")
     shifts = [name for name in tuned if name.endswith(".ts_state")]
-    if shifts and config.generation != "rwkv7":
+    if shifts and not config.generation.startswith("rwkv7"):
         raise CheckpointError(f"{path}: tensor {shifts[0]}: only RWKV-7 has a ts_state")
     for layer in range(config.layers):
         values = _take(tuned, path, f"blocks.{layer}.att.time_state", state["wkv"][layer])
