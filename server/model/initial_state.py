@@ -11,7 +11,6 @@ from server.checkpoints.checkpoint import CheckpointError, Tensor
 from server.checkpoints.contents import is_adapter, is_tuned_state, is_whole_model
 from server.checkpoints.reader import open_checkpoint
 from server.model.config import ModelConfig
-from server.model.tensors import EMBEDDING
 
 StateArrays = dict[str, npt.NDArray[np.float32]]
 """By the names of ModelConfig.state_shapes."""
@@ -41,7 +40,7 @@ def initial_state(config: ModelConfig, path: Path, tensors: Mapping[str, Tensor]
     if not config.heads:
         raise CheckpointError(f"{path}: RWKV-4 has no time_state")
     shifts = [name for name in tuned if name.endswith(".ts_state")]
-    if shifts and config.generation not in ("rwkv7", EMBEDDING):
+    if shifts and not config.generation.startswith("rwkv7"):
         raise CheckpointError(f"{path}: tensor {shifts[0]}: only RWKV-7 has a ts_state")
     for layer in range(config.layers):
         values = _take(tuned, path, f"blocks.{layer}.att.time_state", state["wkv"][layer])

@@ -29,13 +29,13 @@ def config(tmp_path_factory):
     return read_config(open_checkpoint(path))
 
 
-@pytest.mark.parametrize("generation", ["rwkv5.2", "rwkv6", "rwkv7"])
+@pytest.mark.parametrize("generation", ["rwkv5.2", "rwkv6", "rwkv7", "rwkv7a"])
 def test_a_tuned_state_is_the_twins(tmp_path, generation):
     tensors, states = random_tensors(generation=generation), tuned()
     model = load_model(write_model(tmp_path / "model.st", tensors))
     expected = twin(tensors)
     for layer, values in enumerate(states.values()):
-        expected.state[layer] = values if generation == "rwkv7" else values.transpose(0, 2, 1)
+        expected.state[layer] = values if "rwkv7" in generation else values.transpose(0, 2, 1)
     pool = StatePool(model.config, 4)
     path = write_model(tmp_path / "state.st", states)
     slot = pool.acquire(read_initial_state(model.config, path))
@@ -54,9 +54,10 @@ def full(seed=5, layers=LAYERS, dim=HEADS * SIZE):
     return tuned() | shifts
 
 
+@pytest.mark.parametrize("generation", ["rwkv7", "rwkv7a"])
 @pytest.mark.parametrize("inside", [True, False])
-def test_a_full_state_is_the_twins(tmp_path, inside):
-    tensors, states = random_tensors(), full()
+def test_a_full_state_is_the_twins(tmp_path, inside, generation):
+    tensors, states = random_tensors(generation=generation), full()
     stored = tensors | states if inside else tensors
     model = load_model(write_model(tmp_path / "model.st", stored))
     expected = twin(tensors)
