@@ -72,5 +72,6 @@ def _ends_between(text: TemplateText, start: int, end: int, tokenizer: Tokenizer
     if mark := _MARK.match(said.lstrip()):
         return TurnEnds((), (mark[0],))
     turn = said.rstrip()
-    begins_line = turn.lstrip() and turn[:1] == "\n"
-    return TurnEnds((), (turn,)) if begins_line and len(turn) <= _MAX_LENGTH else TurnEnds()
+    # A line that names somebody: an answer may well have a line that begins with a dash.
+    names_one = turn[:1] == "\n" and any(map(str.isalpha, turn)) and len(turn) <= _MAX_LENGTH
+    return TurnEnds((), (turn,)) if names_one else TurnEnds()

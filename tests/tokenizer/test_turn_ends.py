@@ -66,6 +66,8 @@ def test_a_special_token_or_the_same_as_text(name, takes):
         ("\nHuman: ", "\nHuman:"),
         ("\n\n用户：", "\n\n用户："),
         ("\n--\nQ: ", "\n--\nQ:"),
+        ("\n- ", ""),
+        ("\n\n### ", ""),
         ("\n\n", ""),
         (" ", ""),
         ("", ""),
