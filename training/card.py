@@ -1,7 +1,6 @@
 """The model card and its loss curve, from the log and the report of a run."""
 
 import json
-import os
 from pathlib import Path
 
 import matplotlib
@@ -112,7 +111,7 @@ def write_card(report: Report, config: ModelConfig, out: Path) -> None:
             vocabulary=config.vocab_size,
             tokens=report.tokens_seen / 1e6,
             minutes=report.seconds / 60,
-            cores=os.cpu_count(),
+            cores=report.cores,
             bits=report.bits_per_byte["all"],
             dialogue_bits=report.bits_per_byte["dialogue"],
             sources=_rows(list(SOURCES)),

@@ -27,6 +27,7 @@ Out = Annotated[Path, typer.Option(help="Folder of the embedded model.")]
 Threads = Annotated[int, typer.Option(help="CPU threads of torch.")]
 Rows = Annotated[int, typer.Option(help="Rows of held-out text to read of each source.")]
 ROWS = 60
+REPORT = "evaluation.json"  # beside the card, which is made from it
 WORK, OUT = Path("build/training"), Path("server/assets/embedded")
 
 
@@ -188,6 +189,7 @@ def export_command(
         report = evaluate(load_exported(out), tokenizer, work_dir, history, rows, log)
     write_curve(work_dir / "log.jsonl", out / "loss.png")
     write_card(report, load_exported(out).config, out / "MODEL_CARD.md")
+    (out / REPORT).write_text(json.dumps(report.as_dict(), indent=1) + "\n", encoding="utf-8")
     show(report)
     console.print(f"wrote {out}")
     print(json.dumps(report.as_dict()))

@@ -2,7 +2,7 @@
 
 import json
 import math
-import re
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from training.batches import TEXT_SHARES, Source
 from training.chat_format import prompt_text, reply_ends
 from training.generate import Reply, complete
-from training.measures import NGrams, xz_bits
+from training.measures import NGrams, loops, xz_bits
 from training.model import RWKV7
 from training.prompts import openings, scripted
 from training.talk.script import Script
@@ -49,6 +49,7 @@ class Report:
     parameters: int
     tokens_seen: int
     seconds: int
+    cores: int
     bits_per_byte: dict[str, float] = field(default_factory=dict)  # of all, of dialogue
     by_source: dict[str, dict[str, float]] = field(default_factory=dict)
     scripted: dict[str, list[int]] = field(default_factory=dict)
@@ -171,11 +172,6 @@ def _measure_replies(kind: str, replies: list[Reply], report: Report) -> None:
     report.tokens_of_a_reply[kind] = round(mean, 1)
 
 
-def loops(text: str) -> bool:
-    """Whether anything of three letters or more comes five times in a row."""
-    return re.search(r"(.{3,80}?)\1{4}", text, re.DOTALL) is not None
-
-
 def evaluate(
     model: RWKV7,
     tokenizer: Tokenizer,
@@ -189,6 +185,7 @@ def evaluate(
         parameters=sum(p.numel() for p in model.parameters()),
         tokens_seen=int(history.get("tokens", 0)),
         seconds=round(history.get("seconds", 0)),
+        cores=os.cpu_count() or 1,
     )
     measure_text(model, tokenizer, work, rows, report)
     measure_scripts(model, tokenizer, report, log)

@@ -1,6 +1,7 @@
-"""What the bits per byte of a model are compared with: xz, and a 5-gram model of tokens."""
+"""What is measured without the model: xz and a 5-gram model of tokens beside it, and loops."""
 
 import lzma
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -60,3 +61,8 @@ def _look_up(keys: Keys, values: Keys, wanted: Keys) -> NDArray[np.float64]:
         return np.zeros(len(wanted))
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[at] == wanted, values[at], 0).astype(np.float64)
+
+
+def loops(text: str) -> bool:
+    """Whether anything of three letters or more comes five times in a row."""
+    return re.search(r"(.{3,80}?)\1{4}", text, re.DOTALL) is not None

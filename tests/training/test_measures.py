@@ -7,9 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the train extra")
 
-from training.evaluate import loops  # noqa: E402
 from training.generate import State, complete, step  # noqa: E402
-from training.measures import NGrams, xz_bits  # noqa: E402
+from training.measures import NGrams, loops, xz_bits  # noqa: E402
 from training.model import RWKV7, ModelConfig  # noqa: E402
 from training.optim import initialize  # noqa: E402
 from training.tokenizer import train_tokenizer  # noqa: E402
