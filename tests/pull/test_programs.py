@@ -14,6 +14,7 @@ import pytest
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.locate import locate
 from server.registry.served_model import open_model
+from server.tokenizer.bytes import ByteTokenizer
 from server.workers.messages import ModelSpec
 from tests.checkpoints.huggingface_exports import fla7, official_tensors, write_folder
 
@@ -88,7 +89,7 @@ def opened(model):
 
 
 def test_workers_get_what_was_found(published, monkeypatch, model):
-    monkeypatch.setattr("server.registry.served_model.load_tokenizer", lambda *_: None)
+    monkeypatch.setattr("server.registry.served_model.load_tokenizer", lambda *_: ByteTokenizer())
     path = opened("hf:me/tiny").spec.path
     assert path == str(locate("hf:me/tiny").checkpoint)
     one = opened(str(model)).system_fingerprint
@@ -105,7 +106,7 @@ def test_a_path_never_uses_the_network(published, monkeypatch, model):
         raise AssertionError("a path needs neither a connection nor another program")
 
     with monkeypatch.context() as patch:
-        patch.setattr("server.registry.served_model.load_tokenizer", lambda *_: None)
+        patch.setattr("server.registry.served_model.load_tokenizer", lambda *_: ByteTokenizer())
         patch.setattr(socket.socket, "connect", forbidden)
         patch.setattr(subprocess, "Popen", forbidden)
         assert opened(str(model)).generation == "rwkv7"
