@@ -3,6 +3,7 @@
 import math
 from array import array
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -24,8 +25,9 @@ from server.api.tenant import Owner
 from server.api.text_threads import breathe
 from server.config import Settings
 from server.registry.served_model import ServedModel
+from server.sampling.params import SamplingParams
 from server.tokenizer.base import Tokenizer
-from server.workers.messages import CacheUse, Task
+from server.workers.messages import Task
 
 
 class Pair(NamedTuple):
@@ -102,31 +104,27 @@ def _tasks(
         _check_queries(encoded, names[0])
     tasks = []
     for index, each in enumerate(encoded):
-        check_length(each.beginning + each.query, f"{names[1]}[{index}]", settings.limits)
-        task = _state_task(each) if model.reranks else _logprobs_task(each)
-        (known,) = task.use.boundaries
+        ids, start = each.beginning + each.query, len(each.beginning)
+        check_length(ids, f"{names[1]}[{index}]", settings.limits)
+        # The query's first token follows from the last one of the beginning, which is read for it.
+        known = start if model.reranks else start - 1
         use = cache_use(body, {known: "message"}, owner.tenant)
         use = msgspec.structs.replace(use, implicit=False)
-        priority = owner.priority + body.priority
-        whose = {"tenant": owner.tenant, "priority": priority}
-        tasks.append(msgspec.structs.replace(task, use=use, **whose))
+        asked = partial(
+            Task, ids, use=use, tenant=owner.tenant, priority=owner.priority + body.priority
+        )
+        if model.reranks:
+            tasks.append(asked(READS_ONLY, pooling="state"))
+        else:
+            tasks.append(asked(_logprobs_from(start)))
         breathe()
     return tasks
 
 
-def _logprobs_task(encoded: _Encoded) -> Task:
-    start = len(encoded.beginning)
-    params = msgspec.structs.replace(
+def _logprobs_from(start: int) -> SamplingParams:
+    return msgspec.structs.replace(
         READS_ONLY, logprobs=0, prompt_logprobs=0, prompt_logprobs_from=start
     )
-    # One token earlier than the query begins: its first token follows from the last one there.
-    use = CacheUse(boundaries={start - 1: "message"})
-    return Task(encoded.beginning + encoded.query, params, use=use)
-
-
-def _state_task(encoded: _Encoded) -> Task:
-    use = CacheUse(boundaries={len(encoded.beginning): "message"})
-    return Task(encoded.beginning + encoded.query, READS_ONLY, use=use, pooling="state")
 
 
 def _check_queries(encoded: Sequence[_Encoded], param: str) -> None:
