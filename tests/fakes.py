@@ -45,14 +45,19 @@ CODEC = SnapshotCodec(FINGERPRINT, STATE_SHAPES, FakeTokenizer.vocab_size)
 
 def fake_state(tokens: list[int], base: bytes = b"") -> bytes:
     """The encoded state after some tokens: one that depends on each of them and their order."""
-    before = CODEC.decode(base).snapshot if base else None
+    stored = CODEC.decode(base) if base else None
+    before = stored.snapshot if stored else None
     value = int(before.state["wkv"].flat[0]) if before else 0
     for token in tokens:
         value = (value * 31 + token + 1) % 65_521
     wkv = np.full(STATE_SHAPES["wkv"], value, np.float32)
     logits = np.full(CODEC.vocab_size, value, np.float32)
     count = len(tokens) + (before.tokens if before else 0)
-    return CODEC.encode(Snapshot(count, {"wkv": wkv}, logits))
+    ids = np.array(tokens, np.int32)
+    if stored is not None:
+        assert stored.token_ids is not None
+        ids = np.concatenate([stored.token_ids, ids])
+    return CODEC.encode(Snapshot(count, {"wkv": wkv}, logits), ids)
 
 
 def fake_embedding(tokens: list[int], pooling: str) -> bytes:

@@ -201,7 +201,7 @@ OTHERS = {
     "model.packed_model": {"write_packed"},
     "pull.transfer": {"_append_to"},
     # What is installed with it, or made by the kernel.
-    "kernels.jit": {"sources_hash"},
+    "kernels.jit": {"compiled_modules"},
     "tokenizer.chat_template": {"_read"},
     "tokenizer.world": {"load_world_vocabulary"},
     "workers.cores": {"_usable_nodes", "_quota"},

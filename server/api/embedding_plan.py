@@ -6,11 +6,12 @@ import msgspec
 
 from server.api.encoding import check_length, encode_prompts
 from server.api.errors import ApiError
-from server.api.plan import READS_ONLY, Plan, cache_use
+from server.api.plan import Plan, cache_use
 from server.api.schemas.embeddings import EmbeddingRequest
 from server.api.tenant import Owner
 from server.config import Settings
 from server.registry.served_model import ServedModel
+from server.sampling.params import READS_ONLY
 from server.workers.messages import Pooling, Task
 
 _HEADS = {

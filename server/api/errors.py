@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from server.api.dialects import dialect_for
 from server.api.schemas.peer_fields import as_sent
 from server.logs import request_id
-from server.workers.client import NotReadyError
+from server.workers.client import NotReadyError, QueueFullError
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,11 @@ def not_ready(error: NotReadyError) -> ApiError:
     """The 503 of a model that is not there yet."""
     message = f"The model is not ready: {error}"
     return ApiError("loading", message, retry_after=error.retry_after)
+
+
+def queue_full(error: QueueFullError) -> ApiError:
+    """The 429 of a server that has enough to do."""
+    return ApiError("queue_full", f"Try again later: {error}", retry_after=error.retry_after)
 
 
 def invalid_request(error: ValidationError, rename: Callable[[str], str]) -> RequestValidationError:

@@ -18,7 +18,7 @@ from server.api.assistant.form import AnswerForm
 from server.api.assistant.reader import AnswerReader
 from server.api.choice_logprobs import ChoiceLogprobs
 from server.api.choices import Finish, GeneratedChoice, News, TokenCount
-from server.api.errors import ApiError, ClientGoneError, not_ready
+from server.api.errors import ApiError, ClientGoneError, not_ready, queue_full
 from server.api.logprobs import LogprobEntry
 from server.api.plan import Plan
 from server.api.request_metrics import RequestMetrics, RequestRecord
@@ -287,8 +287,3 @@ def _finish_reason(output: RequestOutput) -> Finish | None:
     if output.error_code == "grammar_error":  # what the request asks for is at fault
         raise ApiError(output.error_code, output.error or "grammar")
     raise ApiError(output.error_code, f"The engine failed: {output.error or 'aborted'}")
-
-
-def queue_full(error: QueueFullError) -> ApiError:
-    """The 429 of a server that has enough to do."""
-    return ApiError("queue_full", f"Try again later: {error}", retry_after=error.retry_after)

@@ -34,7 +34,7 @@ from server.config import LimitsSettings, SamplingSettings, Settings
 from server.grammars.checker import GrammarChecker
 from server.json_pieces import JsonText
 from server.registry.served_model import ServedModel
-from server.sampling.params import SamplingParams
+from server.sampling.params import READS_ONLY
 from server.tokenizer.base import Tokenizer
 from server.tokenizer.fill_in_middle import MARKERS
 from server.tokenizer.turn_ends import TurnEnds
@@ -44,9 +44,6 @@ MOST_LOGPROBS = 1 << 20
 """That a request may ask for; each takes some 100 bytes until the answer is sent."""
 MOST_PROMPT_LOGPROBS = 1 << 16
 """Of them, those of prompts: they come from a worker in one message."""
-
-READS_ONLY = SamplingParams(max_tokens=0, seed=0)
-"""For a task that takes its prompt in, and no more."""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ import msgspec
 from server.api.boundaries import content_end, tokens_until
 from server.api.choices import GeneratedChoice
 from server.api.conversation import Conversation, Message
-from server.api.plan import READS_ONLY, Plan
+from server.api.plan import Plan
 from server.api.tenant import LAST_PRIORITY
 from server.config import CacheSettings
 from server.registry.manager import Route
+from server.sampling.params import READS_ONLY
 from server.tokenizer.base import Tokenizer, TokenizerError
 from server.tokenizer.prompt_parts import encode_prompt
 from server.workers.client import EngineClient

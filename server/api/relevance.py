@@ -19,13 +19,13 @@ from server.api.encoding import (
 )
 from server.api.errors import ApiError
 from server.api.model_kinds import check_scores
-from server.api.plan import MOST_LOGPROBS, MOST_PROMPT_LOGPROBS, READS_ONLY, Plan, cache_use
+from server.api.plan import MOST_LOGPROBS, MOST_PROMPT_LOGPROBS, Plan, cache_use
 from server.api.schemas.rerank import ScoringRequest
 from server.api.tenant import Owner
 from server.api.text_threads import breathe
 from server.config import Settings
 from server.registry.served_model import ServedModel
-from server.sampling.params import SamplingParams
+from server.sampling.params import READS_ONLY, SamplingParams
 from server.tokenizer.base import Tokenizer
 from server.workers.messages import Task
 

@@ -9,10 +9,11 @@ import msgspec
 from server.api.choices import GeneratedChoice
 from server.api.conversation import Conversation
 from server.api.generation import Generation
-from server.api.plan import READS_ONLY, Plan
+from server.api.plan import Plan
 from server.api.schemas.states import StateOptions
 from server.api.states import StateContent, States
 from server.registry.manager import Route
+from server.sampling.params import READS_ONLY
 from server.tokenizer.base import Tokenizer, TokenizerError
 from server.tokenizer.prompt_parts import encode_prompt, prompt_parts
 

@@ -11,10 +11,12 @@ from typing import Concatenate, ParamSpec, TypeVar
 from server.api.errors import ApiError
 from server.api.places import Places
 from server.api.schemas.states import ListQuery, StateOptions
+from server.api.state_renewal import incompatible, read_again
 from server.config import SettingsError
 from server.config_stores import StatesSettings
 from server.data_folder import NoDataFolderError, data_folder
 from server.registry.manager import Route
+from server.snapshots.encoding import SnapshotCodec
 from server.snapshots.named_state import (
     DiskFullError,
     NamedState,
@@ -71,6 +73,8 @@ class States:
         self._ttl_seconds = ttl_seconds
         self._absence = absence
         self._transfers = Places(_AT_ONCE, "imports, exports and copies of states")
+        self._renewals: dict[tuple[str, str], asyncio.Task[StateContent]] = {}
+        """By tenant and id: those that are being made anew."""
 
     def share(self, is_shared: Callable[[], bool]) -> None:
         """How to know whether there are several keys: then none takes more than it leaves."""
@@ -110,16 +114,38 @@ class States:
         return StateContent(state.model, state.fingerprint, state.tokens, state.has_logits, payload)
 
     async def read_for(self, tenant: str, ident: str, route: Route) -> StateContent:
-        """The state that a request goes on from. Raises state_incompatible as well."""
+        """The state that a request goes on from. Raises state_incompatible as well.
+
+        One of the same model by an earlier version of the server is made anew first, and kept.
+        """
         state = await self._call(ident, "state_id", NamedStates.get, tenant, ident)
-        if state.fingerprint != route.codec.fingerprint:
-            raise ApiError(
-                "state_incompatible",
-                f"The state {ident!r} was made by {state.model!r} with other weights, weight type "
-                f"or version of the server than {route.id!r} has now",
-                "state_id",
-            )
-        return await self.read(tenant, ident, "state_id")
+        if state.fingerprint == route.codec.fingerprint:
+            return await self.read(tenant, ident, "state_id")
+        if not is_usable(state, route.served.spec.id, route.codec):
+            raise incompatible(ident, state.model, route)
+        key = tenant, ident
+        if key not in self._renewals:  # once for all who ask meanwhile, whoever leaves
+            renewal = asyncio.create_task(self._renew(tenant, ident, route))
+            self._renewals[key] = renewal
+            renewal.add_done_callback(lambda done: self._end_renewal(key, done))
+        return await asyncio.shield(self._renewals[key])
+
+    async def _renew(self, tenant: str, ident: str, route: Route) -> StateContent:
+        with self.transfer(tenant):
+            old = await self.read(tenant, ident, "state_id")
+            payload = await read_again(ident, old.payload, tenant, route)
+            new = StateContent.of(route, old.tokens, payload)
+            changes: dict[str, str | int] = {
+                "fingerprint": new.fingerprint, "has_logits": True, "bytes": len(payload)
+            }  # fmt: skip
+            update = partial(NamedStates.update, payload=payload)
+            await self._call(ident, "state_id", update, tenant, ident, changes)
+            return new
+
+    def _end_renewal(self, key: tuple[str, str], done: "asyncio.Task[StateContent]") -> None:
+        del self._renewals[key]
+        if not done.cancelled():
+            done.exception()  # who waited got it; perhaps nobody did
 
     async def list(self, tenant: str, query: ListQuery) -> tuple[list[NamedState], bool]:
         """A page of states, and whether there are more."""
@@ -139,6 +165,8 @@ class States:
 
     def close(self) -> None:
         """Close the file."""
+        for renewal in self._renewals.values():
+            renewal.cancel()
         if self._store is not None:
             self._store.close()
 
@@ -167,6 +195,13 @@ class States:
         except StatesUnavailableError as error:
             log.error("named states: %s", error)
             raise ApiError("states_unavailable", _UNAVAILABLE) from None
+
+
+def is_usable(state: NamedState, model: str, codec: SnapshotCodec) -> bool:
+    """Whether this model can go on from a state, perhaps after reading its tokens again."""
+    if state.fingerprint == codec.fingerprint:
+        return True
+    return state.model == model and codec.differs_in_arithmetic(state.fingerprint)
 
 
 def open_states(settings: StatesSettings) -> States:

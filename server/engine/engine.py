@@ -15,7 +15,6 @@ from server.engine.request import Request
 from server.engine.scheduler import Scheduler
 from server.engine.task import Task
 from server.snapshots.encoding import SnapshotCodec, SnapshotError
-from server.snapshots.snapshot import Snapshot
 
 _WAIT_SECONDS = 0.01  # new requests and aborts are not looked at meanwhile
 
@@ -99,7 +98,7 @@ class Engine:
             self._runner.keep_reply(request)
             self._runner.release(request)
         self._observe(batch, self._clock() - started)
-        kept = {request.request_id: request.kept for request in finished if request.kept}
+        kept = {request.request_id: request for request in finished if request.kept}
         outputs = [self._with_state(output, kept.get(output.request_id)) for output in outputs]
         return refused + outputs
 
@@ -139,7 +138,8 @@ class Engine:
         self._report.tokens += batch.tokens
         self._report.seconds += seconds
 
-    def _with_state(self, output: RequestOutput, kept: Snapshot | None) -> RequestOutput:
-        if kept is None:
+    def _with_state(self, output: RequestOutput, request: Request | None) -> RequestOutput:
+        if request is None or request.kept is None:
             return output
-        return msgspec.structs.replace(output, state=self._codec.encode(kept))
+        state = self._codec.encode(request.kept, request.kept_token_ids())
+        return msgspec.structs.replace(output, state=state)

@@ -115,6 +115,15 @@ class Request:
         base = self.base.checksum if self.base else ""
         return f"{self.task.initial_state}\n{self.use.salt}\n{base}"
 
+    def kept_token_ids(self) -> npt.NDArray[np.int32] | None:
+        """[tokens of the kept state], those of the base as well; None where it has not all."""
+        assert self.kept is not None
+        before = np.zeros(0, np.int32) if self.base is None else self.base.token_ids
+        if before is None:
+            return None
+        ids = np.concatenate([before, np.array(self.token_ids, np.int32)])[: self.kept.tokens]
+        return ids if len(ids) == self.kept.tokens else None
+
     @property
     def position(self) -> int:
         """Index of the next token in the whole sequence, with the tokens of the base."""

@@ -1,10 +1,12 @@
 """How every kernel is compiled, and where the machine code is kept between runs.
 
 Numba keys its cache by the file of the compiled function alone, so a change in another module that
-was inlined into it would be served stale. Hence a cache folder of its own for every content of the
-modules that hold compiled code, every Numba version and every CPU.
+was inlined into it would be served stale, and a comment in its own file compiles it again. Hence a
+cache folder of its own for all the code that is compiled or that compiled code imports, every Numba
+version and every CPU; within it neither times nor lines of files matter.
 """
 
+import ast
 import functools
 import hashlib
 import logging
@@ -17,31 +19,85 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 import numba.extending
-from numba.core.caching import FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
 from server.cache_root import cache_root
 from server.kernels.isa import choose_target, choose_tier
 
 log = logging.getLogger(__name__)
 
-_SERVER = Path(__file__).parent.parent
-COMPILED_PACKAGES = ("kernels", "model")
+_ROOT = Path(__file__).parent.parent.parent
+_PACKAGES = ("kernels", "model")
+_DECORATORS = {"kernel", "inner_kernel", "intrinsic"}
+_THIS = "server.kernels.jit"
 
 
-def sources_hash() -> str:
-    """Hash of the modules that pack weights and compute with them."""
+def compiled_modules(root: Path = _ROOT) -> dict[str, ast.Module]:
+    """The modules that hold compiled code, and what these import of kernels and model, by name.
+
+    Of modules without compiled code, such as those of the arrays' types, no imports are followed
+    but those within kernels. This module decides how to compile, so it is one of them.
+    """
+    paths = [path for package in _PACKAGES for path in (root / "server" / package).glob("*.py")]
+    texts = {f"server.{path.parent.name}.{path.stem}": path.read_bytes() for path in paths}
+    found: dict[str, ast.Module] = {}
+    waiting = [name for name, text in texts.items() if _THIS.encode() in text]
+    compiled = [name for name in waiting if _DECORATORS & _imported(ast.parse(texts[name]), _THIS)]
+    waiting = [_THIS, *compiled]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name not in texts:
+            continue
+        found[name] = ast.parse(texts[name])
+        if name in compiled or (name.startswith("server.kernels.") and name != _THIS):
+            waiting += _imports(found[name])
+    return found
+
+
+def _imported(tree: ast.Module, module: str) -> set[str]:
+    """The names that a module imports from another."""
+    nodes = [n for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == module]
+    return {alias.name for node in nodes for alias in node.names}
+
+
+def _imports(tree: ast.Module) -> list[str]:
+    """The modules that a module imports, with names in them that may be modules, too."""
+    nodes = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module]
+    return [
+        name
+        for node in nodes
+        for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+        if name is not None
+    ]
+
+
+def code_hash(root: Path = _ROOT) -> str:
+    """Hash of what the compiled modules say, whatever their comments, docstrings and layout."""
     digest = hashlib.sha256()
-    for package in COMPILED_PACKAGES:
-        for path in sorted((_SERVER / package).glob("*.py")):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for name, tree in sorted(compiled_modules(root).items()):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                node.body = [part for part in node.body if not _is_text(part)]
+        digest.update(f"{name}\0{ast.dump(tree)}\0".encode())
     return digest.hexdigest()[:16]
 
 
+def _is_text(node: ast.stmt) -> bool:
+    """Whether a statement is nothing but a text, as a docstring is."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+@functools.cache
 def machine_code_hash() -> str:
     """Hash of everything that decides the machine code: sources, Numba, Python, CPU."""
-    digest = hashlib.sha256(sources_hash().encode())
+    digest = hashlib.sha256(code_hash().encode())
     cpu = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), choose_tier()
-    for part in (numba.__version__, platform.python_version(), *cpu):
+    versions = numba.__version__, llvm.llvm_version_info, platform.python_version()
+    for part in (*map(str, versions), *cpu):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:16]
 
@@ -63,8 +119,39 @@ def _warn_once(message: str) -> None:
     log.warning("%s", message)
 
 
+class _KernelLocator(_CacheLocator):
+    """Where Numba keeps the files of a function: the folder's name says all that they depend on."""
+
+    def __init__(self, module: str) -> None:
+        self._folder = FOLDER / module
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        return ""
+
+    def get_disambiguator(self) -> str:
+        """None: functions of one name in a module are told apart by their byte code."""
+        return "0"
+
+    @classmethod
+    def from_function(
+        cls,
+        py_func: Callable[..., Any],
+        py_file: str,  # noqa: ARG003  (Numba's other locators look at it)
+    ) -> "_KernelLocator":
+        return cls(py_func.__module__)
+
+
+class _KernelCacheFiles(CompileResultCacheImpl):
+    _locator_classes = [_KernelLocator]  # type: ignore[list-item]  # noqa: RUF012
+
+
 class _KernelCache(FunctionCache):
     """Numba's files. What they do not hold is compiled: no trouble with them stops the server."""
+
+    _impl_class = _KernelCacheFiles
 
     def load_overload(self, *args: Any) -> Any:
         try:
@@ -92,7 +179,9 @@ TARGET = choose_target(TIER)
 if TARGET.cpu:
     numba.config.CPU_NAME = TARGET.cpu  # type: ignore[attr-defined]
     numba.config.CPU_FEATURES = TARGET.features  # type: ignore[attr-defined]
-numba.config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
+
+FOLDER = cache_folder()
+"""Of the machine code of this process."""
 
 intrinsic: Any = numba.extending.intrinsic
 """Numba's decorator, whose stubs know nothing of the arguments of what it makes."""

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.safetensors import read_safetensors
-from server.kernels.jit import machine_code_hash, sources_hash
-from server.model.packed_file import DTYPE_KEY, MODEL_KEY, SOURCES_KEY
+from server.kernels.jit import machine_code_hash
+from server.model.packed_file import DTYPE_KEY, MODEL_KEY, REVISION_KEY
+from server.model.revisions import PACKING_REVISION
 
 _PACKED, _PARTIAL = "*.safetensors", "*.partial"
 
@@ -59,7 +60,7 @@ def _packed_weights(folder: Path) -> Iterator[Cached]:
             continue
         source, dtype = found.get(MODEL_KEY, ""), found.get(DTYPE_KEY, "")
         stale = ""
-        if found.get(SOURCES_KEY) != sources_hash():
+        if found.get(REVISION_KEY) != str(PACKING_REVISION):
             stale = "packed by another version"
         elif not os.path.lexists(source):
             stale = "the model is gone"

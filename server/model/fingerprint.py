@@ -5,13 +5,13 @@ import platform
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numba
 import numpy as np
 
-from server.kernels.jit import TARGET, sources_hash
+from server.kernels.jit import TARGET
 from server.model.block_checksums import checksums_of
 from server.model.initial_state import StateArrays
 from server.model.loading import LoadedWeights
+from server.model.revisions import ARITHMETIC_REVISION, FINGERPRINT_MARK
 
 
 def state_fingerprint(
@@ -20,20 +20,25 @@ def state_fingerprint(
     """Of all bytes of the weights and the initial states, and of the arithmetic.
 
     Checksums that came with the weights are trusted, so that a start need not read all bytes.
-
-    All tiers of instructions with fused multiply-adds give the same bits. The mathematical
-    functions are those of Numba and the C library.
     """
-    arithmetic = (sources_hash(), str(TARGET.has_fma), numba.__version__)
-    machine = (platform.machine(), *platform.libc_ver())
-    digest = hashlib.sha256("\0".join(arithmetic + machine).encode())
+    digest = hashlib.sha256()
     for checksum in _checksums(loaded, threads):
         digest.update(checksum.to_bytes(4, "little"))
     for name, state in sorted(states.items()):
         digest.update(name.encode() + b"\0")
         for array in state.values():
             digest.update(_bytes_of(array))
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()[:32] + FINGERPRINT_MARK + arithmetic_name()
+
+
+def arithmetic_name() -> str:
+    """Of what decides the bits that are computed from the same weights.
+
+    All tiers of instructions with fused multiply-adds give the same. Neither Numba nor the C
+    library has a part: the mathematical functions of the forward pass are kernels.
+    """
+    name = f"{ARITHMETIC_REVISION}-{platform.machine()}"
+    return name if TARGET.has_fma else f"{name}-without-fma"
 
 
 def _checksums(loaded: LoadedWeights, threads: int) -> list[int]:

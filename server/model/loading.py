@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 import numpy.typing as npt
 
 from server.checkpoints.checkpoint import NUMPY_DTYPES, Checkpoint, CheckpointError
-from server.kernels.jit import sources_hash
 from server.kernels.matrices import FloatMatrix, Int4Matrix, Int8Matrix
 from server.kernels.pack import aligned_zeros
 from server.kernels.team import Team
@@ -21,13 +20,14 @@ from server.model.packed_config import is_packed
 from server.model.packed_file import (
     DTYPE_KEY,
     MODEL_KEY,
-    SOURCES_KEY,
+    REVISION_KEY,
     MappedArrays,
     PackedFile,
     fingerprint,
 )
 from server.model.packed_model import map_packed, packed_parts
 from server.model.packing import Layout, Packer, Storage, arrays_of, storage_of
+from server.model.revisions import PACKING_REVISION
 
 log = logging.getLogger(__name__)
 
@@ -174,8 +174,9 @@ def _from_cache(
     on_progress: OnProgress,
 ) -> MappedArrays | None:
     settings = str([part.value for part, _ in parts])
-    name = fingerprint(checkpoint, dtype, sources_hash(), settings)
-    about = {MODEL_KEY: str(checkpoint.path), DTYPE_KEY: dtype, SOURCES_KEY: sources_hash()}
+    revision = str(PACKING_REVISION)
+    name = fingerprint(checkpoint, dtype, revision, settings)
+    about = {MODEL_KEY: str(checkpoint.path), DTYPE_KEY: dtype, REVISION_KEY: revision}
     file = PackedFile(cache.folder, name, checkpoint, layout, about)
     checking = partial(on_progress, f"checking packed {dtype} weights")
     mapped = file.read(cache.thorough, checking)

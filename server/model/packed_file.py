@@ -39,8 +39,8 @@ from server.temporary_files import PARTIAL_NAME, forget, own, remove_abandoned
 log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
-MODEL_KEY, DTYPE_KEY, SOURCES_KEY = "model", "dtype", "sources"
-"""Of the metadata: the checkpoint's path, the weight type, and the hash of what packed it."""
+MODEL_KEY, DTYPE_KEY, REVISION_KEY = "model", "dtype", "packing_revision"
+"""Of the metadata: the checkpoint's path, the weight type, and the revision that packed it."""
 _SAMPLE_BYTES = 4096
 _SYNC_SECONDS = 1.0
 _READ_AHEAD_BYTES = 16 << 20

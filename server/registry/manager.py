@@ -175,9 +175,9 @@ class ModelManager:
 
     @property
     def largest_state(self) -> int:
-        """Most bytes of an encoded state of a loaded model; 0 when none is loaded."""
+        """Most bytes of an exported state of a loaded model; 0 when none is loaded."""
         codecs = filter(None, map(self.codec_of, self.models))
-        return max((codec.largest_bytes for codec in codecs), default=0)
+        return max((codec.largest_file_bytes for codec in codecs), default=0)
 
     def codec_of(self, ident: str) -> SnapshotCodec | None:
         """Of a model's states, by its id; None when it is not loaded."""

@@ -99,3 +99,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     it may come from the state cache, and what is computed is not shared with other prompts."""
     grammar: str = ""
     """A grammar in llguidance's own forms that the output must match; empty: none."""
+
+
+READS_ONLY = SamplingParams(max_tokens=0, seed=0)
+"""For a task that takes its prompt in, and no more."""

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from server.checkpoints.checkpoint import NUMPY_DTYPES, Checkpoint, CheckpointError
 from server.checkpoints.safetensors import parse_safetensors
 from server.checkpoints.writer import safetensors_header
+from server.model.revisions import FINGERPRINT_MARK
 from server.snapshots.snapshot import Snapshot
 
 FORMAT = "rwkv-state"
@@ -27,6 +28,8 @@ StateShapes = Mapping[str, tuple[int, ...]]
 
 _HEADER_BYTES = 4096
 """The header of a named state is smaller: a few names and numbers."""
+MOST_TOKEN_IDS = 1 << 20
+"""That a named state keeps of its own; one of a longer text has none."""
 _CALLED = Path("state")
 _LOGITS, _TOKEN_IDS, _CHECKSUM = "logits", "token_ids", "sha256"
 
@@ -45,7 +48,7 @@ class StoredSnapshot:
     namespace: str = ""
     """What else it depends on, and whose it is; empty for a named state."""
     token_ids: npt.NDArray[np.int32] | None = None
-    """[tokens], the ids that led to it; None for a named state."""
+    """[tokens], the ids that led to it; None where a named state is not known to have them all."""
     checksum: str = ""
     """Hexadecimal, of all this; set by decode_snapshot."""
 
@@ -60,22 +63,44 @@ class SnapshotCodec:
 
     @property
     def largest_bytes(self) -> int:
-        """No encoded state is larger."""
+        """No encoded state is larger, but for its token ids."""
         floats = self.vocab_size + sum(map(math.prod, self.shapes.values()))
         return floats * np.dtype(np.float32).itemsize + _HEADER_BYTES
 
-    def encode(self, snapshot: Snapshot) -> bytes:
-        """As a named state."""
-        return encode_snapshot(StoredSnapshot(snapshot, self.fingerprint))
+    @property
+    def largest_file_bytes(self) -> int:
+        """The same with as many token ids as a state keeps."""
+        return self.largest_bytes + MOST_TOKEN_IDS * np.dtype(np.int32).itemsize
+
+    def encode(self, snapshot: Snapshot, token_ids: npt.NDArray[np.int32] | None = None) -> bytes:
+        """As a named state, with the ids that led to it if they are known."""
+        if token_ids is not None and len(token_ids) > MOST_TOKEN_IDS:
+            token_ids = None
+        return encode_snapshot(StoredSnapshot(snapshot, self.fingerprint, token_ids=token_ids))
 
     def decode(self, data: bytes) -> StoredSnapshot:
         """Raises SnapshotError, also for a state of another model."""
-        stored = decode_snapshot(data, self.shapes, self.vocab_size)
+        stored = self.decode_any(data)
         if stored.fingerprint != self.fingerprint:
             raise SnapshotError(
-                f"state: made by {stored.fingerprint[:40]!r}, while this model is "
+                f"state: made by {stored.fingerprint[:60]!r}, while this model is "
                 f"{self.fingerprint!r}: other weights, weight type or version of the server"
             )
+        return stored
+
+    def differs_in_arithmetic(self, fingerprint: str) -> bool:
+        """Whether it is of the same weights, computed with in another way: then ids can be read."""
+        weights, mark, arithmetic = fingerprint.partition(FINGERPRINT_MARK)
+        own_weights, own_mark, own_arithmetic = self.fingerprint.partition(FINGERPRINT_MARK)
+        same = (weights, mark) == (own_weights, own_mark) and mark != ""
+        return same and arithmetic != own_arithmetic
+
+    def decode_any(self, data: bytes) -> StoredSnapshot:
+        """The same for a state of these shapes, whatever made it."""
+        stored = decode_snapshot(data, self.shapes, self.vocab_size)
+        ids = stored.token_ids
+        if ids is not None and not ((ids >= 0) & (ids < self.vocab_size)).all():
+            raise SnapshotError(f"state: {_TOKEN_IDS} are not all below {self.vocab_size}")
         return stored
 
 

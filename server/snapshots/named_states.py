@@ -172,13 +172,23 @@ class NamedStates:
             states = [_state(row) for row in rows]
         return states[:limit], len(states) > limit
 
-    def update(self, tenant: str, ident: str, changes: Mapping[str, str | int]) -> NamedState:
-        """Change name, ttl_seconds or pinned; that is a use of it. Raises UnknownStateError."""
+    def update(
+        self, tenant: str, ident: str, changes: Mapping[str, str | int], payload: bytes = b""
+    ) -> NamedState:
+        """Change columns, and its bytes to others of the same tokens, if there are any.
+
+        That is a use of it. Raises UnknownStateError.
+        """
         values = {**changes, "used": self._now()}
         assignments = ", ".join(f"{column} = :{column}" for column in values)
         with self._transaction() as db:
             state = self._get(tenant, ident)
             db.execute(f"UPDATE states SET {assignments} WHERE id = :id", {**values, "id": ident})
+            if payload:
+                row = "(SELECT number FROM states WHERE id = ?)"
+                db.execute(
+                    f"UPDATE payloads SET payload = ? WHERE number = {row}", (payload, ident)
+                )
             return self._get(tenant, state.id)
 
     def remove(self, tenant: str, ident: str) -> None:

@@ -170,7 +170,7 @@ async def test_files_that_are_no_state_of_this_model(api: StatesHarness) -> None
 
 
 async def test_an_import_may_be_as_large_as_a_state_and_no_larger(api: StatesHarness) -> None:
-    largest = CODEC.largest_bytes
+    largest = CODEC.largest_file_bytes
     assert 1024 < len(fake_state([1])) <= largest  # over http.max_body_bytes
     await api.ask("POST", f"{STATES}/import", content=fake_state([1]))
     for size, code in ((largest, "invalid_value"), (largest + 1, "request_too_large")):

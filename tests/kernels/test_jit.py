@@ -1,4 +1,6 @@
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,19 +9,75 @@ import pytest
 
 from server.kernels import jit
 
+ROOT = Path(__file__).parents[2]
 
-def test_the_folder_is_named_by_the_content_of_kernels_and_model(tmp_path, monkeypatch):
-    before = jit.machine_code_hash()
-    copy = tmp_path / "server"
-    for package in jit.COMPILED_PACKAGES:
-        (copy / package).mkdir(parents=True)
-        for path in (jit._SERVER / package).glob("*.py"):
-            (copy / package / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(jit, "_SERVER", copy)
-    assert jit.machine_code_hash() == before
-    with (copy / "kernels" / "norm.py").open("a") as file:
-        file.write("# changed\n")
-    assert jit.machine_code_hash() != before
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of the package, to change."""
+    shutil.copytree(ROOT / "server", tmp_path / "copy" / "server")
+    return tmp_path / "copy"
+
+
+def add(path, text, before=False):
+    source = path.read_text()
+    path.write_text(text + source if before else source + text)
+
+
+def test_comments_and_docstrings_compile_nothing(copy):
+    expected = jit.code_hash()
+    assert jit.code_hash(copy) == expected
+    for path in [*copy.glob("server/kernels/*.py"), *copy.glob("server/model/*.py")]:
+        add(path, "\n\n# Said otherwise.\n")
+        add(path, "# A line more.\n", before=True)
+    norm = copy / "server/kernels/norm.py"
+    norm.write_text(norm.read_text().replace('"""', '"""Said otherwise: ', 1))
+    assert jit.code_hash(copy) == expected
+
+
+@pytest.mark.parametrize(
+    ("module", "compiles"),
+    [
+        ("kernels/norm", True),
+        ("kernels/simd_dot", True),  # holds no kernels, but what they are made of
+        ("kernels/matrices", True),
+        ("kernels/jit", True),
+        ("model/rwkv6", True),
+        ("model/arrays", True),
+        ("model/config", False),
+        ("model/loading", False),
+        ("model/packing", False),
+        ("model/tensors", False),
+        ("model/fingerprint", False),
+        ("model/revisions", False),
+    ],
+)
+def test_which_modules_name_the_folder(copy, module, compiles):
+    add(copy / "server" / f"{module}.py", "\nADDED = 1\n")
+    assert (jit.code_hash(copy) != jit.code_hash()) == compiles
+
+
+def test_all_that_is_compiled_names_the_folder():
+    """What runs compiled is looked for in another way than in the code under test."""
+    found = set()
+    for path in ROOT.glob("server/*/*.py"):
+        decorated = re.search(
+            r"^@(jit\.)?(inner_)?kernel|^@(jit\.)?intrinsic", path.read_text(), re.M
+        )
+        if decorated:
+            found.add(f"server.{path.parent.name}.{path.stem}")
+    assert found
+    assert found <= set(jit.compiled_modules())
+
+
+def test_a_change_that_moves_lines_loads_what_was_compiled(copy, tmp_path):
+    cache = tmp_path / "cache"
+    assert use_a_kernel(cache, root=copy) == (0, 1, "")
+    shift = copy / "server/kernels/token_shift.py"
+    add(shift, "# A line more.\n", before=True)
+    assert use_a_kernel(cache, root=copy) == (1, 0, "")
+    add(copy / "server/kernels/simd.py", "\nADDED = 1\n")
+    assert use_a_kernel(cache, root=copy) == (0, 1, "")
 
 
 @pytest.mark.parametrize("variable", ["NUMBA_CACHE_DIR", "XDG_CACHE_HOME"])
@@ -38,7 +96,7 @@ def test_a_folder_that_cannot_be_written_falls_back(tmp_path, monkeypatch):
     assert jit.cache_folder().is_dir()
 
 
-def use_a_kernel(folder, before=""):
+def use_a_kernel(folder, before="", root=ROOT):
     """Cache hits and misses of a new process with this cache, and what it logs."""
     script = (
         f"import resource; {before}\n"
@@ -49,7 +107,7 @@ def use_a_kernel(folder, before=""):
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "NUMBA_CACHE_DIR": str(folder)},
-        cwd=Path(__file__).parents[2],
+        cwd=root,
         check=True,
         capture_output=True,
         text=True,

@@ -9,12 +9,12 @@ import pytest
 
 from server.checkpoints.published import PUBLISHED
 from server.checkpoints.reader import open_checkpoint
-from server.kernels.jit import sources_hash
 from server.kernels.team import Team
 from server.local_models import found, program
 from server.local_models.caches import cached_items, prune
 from server.model.config import read_config
 from server.model.loading import WeightsCache, load_weights
+from server.model.revisions import PACKING_REVISION
 from tests.model.random_models import random_tensors, write_model
 
 REPO, FILE = "BlinkDL/rwkv7-g1", PUBLISHED["g1:0.4b"].file
@@ -107,7 +107,8 @@ def test_prune_removes_what_nothing_will_use_again(packed, capsys):
     weights, kernels = root / "weights", root / "kernels"
     (weights / "damaged.safetensors").write_bytes(b"x")
     data = next(p for p in weights.iterdir() if p.name != "damaged.safetensors").read_bytes()
-    (weights / "old.safetensors").write_bytes(data.replace(sources_hash().encode(), b"0" * 16))
+    current = b'"packing_revision":"%d"' % PACKING_REVISION
+    (weights / "old.safetensors").write_bytes(data.replace(current, b'"packing_revision":"0"'))
     (weights / "half.partial").write_bytes(b"x" * 5000)
     (kernels / "0123456789abcdef" / "kernels").mkdir(parents=True)
     (kernels / "0123456789abcdef" / "kernels" / "a.nbi").write_bytes(b"x" * 5000)

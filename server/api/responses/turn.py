@@ -14,7 +14,7 @@ from server.api.conversation import Conversation, conversation_of
 from server.api.conversations import Conversations
 from server.api.errors import ApiError
 from server.api.generation import Generation
-from server.api.plan import READS_ONLY, Plan, plan_chat
+from server.api.plan import Plan, plan_chat
 from server.api.read_ahead import ReadAhead
 from server.api.responses.answer import Answer
 from server.api.responses.chat_request import as_chat, in_our_words
@@ -32,7 +32,7 @@ from server.config import Settings
 from server.conversations.records import Context, Item, NewResponse
 from server.grammars.checker import GrammarChecker
 from server.registry.manager import Route
-from server.sampling.params import SamplingParams
+from server.sampling.params import READS_ONLY, SamplingParams
 from server.tokenizer.base import Tokenizer
 
 _ECHOED = (

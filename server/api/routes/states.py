@@ -22,7 +22,7 @@ from server.api.schemas.states import (
     StateOptions,
     StateRequest,
 )
-from server.api.states import StateContent
+from server.api.states import StateContent, is_usable
 from server.api.tenant import owner_of
 from server.registry.manager import Route
 from server.snapshots.encoding import SnapshotError
@@ -137,9 +137,14 @@ async def export_state(id: str, request: Request, service: ServiceDependency) ->
 
 def _decode(data: bytes, route: Route) -> StateContent:
     """A file's state, encoded as if it had been made here. Raises SnapshotError."""
-    snapshot = route.codec.decode(data).snapshot
-    payload = route.codec.encode(snapshot)
-    return StateContent.of(route, snapshot.tokens, payload, snapshot.logits is not None)
+    stored = route.codec.decode_any(data)
+    tokens, has_logits = stored.snapshot.tokens, stored.snapshot.logits is not None
+    if route.codec.differs_in_arithmetic(stored.fingerprint) and stored.token_ids is not None:
+        model = route.served.spec.id  # which makes it anew when it is used
+        return StateContent(model, stored.fingerprint, tokens, has_logits, data)
+    stored = route.codec.decode(data)
+    payload = route.codec.encode(stored.snapshot, stored.token_ids)
+    return StateContent.of(route, tokens, payload, has_logits)
 
 
 def _describe(state: NamedState, service: Service) -> State:
@@ -155,5 +160,5 @@ def _describe(state: NamedState, service: Service) -> State:
         ttl_seconds=state.ttl_seconds,
         expires_at=None if state.expires_at is None else int(state.expires_at),
         fingerprint=state.fingerprint,
-        usable=codec is not None and codec.fingerprint == state.fingerprint,
+        usable=codec is not None and is_usable(state, state.model, codec),
     )

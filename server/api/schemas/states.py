@@ -92,7 +92,7 @@ class State(BaseModel):
     fingerprint: str
     """Of the model and arithmetic that it depends on."""
     usable: bool
-    """Whether the model is loaded and has this fingerprint."""
+    """Whether the model is loaded and can go on from it, perhaps after reading its tokens again."""
 
 
 class StateList(BaseModel):
