@@ -1,4 +1,15 @@
-"""RWKV-4 "Dove" (arXiv 2305.13048): the forward pass of a packed batch, as one SPMD kernel."""
+"""RWKV-4 "Dove" (arXiv 2305.13048): the forward pass of a packed batch, as one SPMD kernel.
+
+One layer for the token t, in the symbols of the paper's section 3; x_t is the normed input, and
+x_m stands for x_t + (x_{t−1} − x_t) ∘ µ_m with the token shift µ_m of m:
+
+    r = W_r x_r,   k = W_k x_k,   v = W_v x_v
+    wkv_t = (Σ_{i<t} e^{(t−1−i) w + k_i} v_i + e^{u + k_t} v_t) / (the same without the v)
+    x += W_o (σ(r) ∘ wkv_t)
+    x += σ(W_r′ x_r′) ∘ W_v′ max(W_k′ x_k′, 0)²                   channel mixing
+
+Here w is `decay` (negative, a rate for each channel), u `bonus`, µ `mix` and `channel_mix`.
+"""
 
 from typing import Any, NamedTuple
 
@@ -58,17 +69,17 @@ class Weights(NamedTuple):
 class Scratch(NamedTuple):
     """Buffers of one step: those of Buffers.shared()."""
 
-    x: Any
-    normed: Any
-    borders: Any
-    inputs: Activations
-    r: Any
-    k: Any
-    v: Any
-    out: Any
-    channel_hidden: Activations
-    last: Activations
-    logits: Any
+    x: Any  # [T, C] the residual stream
+    normed: Any  # [T, C]
+    borders: Any  # [threads, C]
+    inputs: Activations  # [4, T, C] r, k, v, y
+    r: Any  # [T, C]
+    k: Any  # [T, C]
+    v: Any  # [T, C]
+    out: Any  # [T, C]
+    channel_hidden: Activations  # [1, T, F]
+    last: Activations  # [1, R, C]
+    logits: Any  # [R, V]
 
 
 def allocate(buffers: Buffers) -> Scratch:

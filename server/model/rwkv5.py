@@ -1,7 +1,18 @@
 """RWKV-5 "Eagle" (arXiv 2404.05892) in its three revisions: the forward pass of a packed batch.
 
-They differ in what packing evens out (tensors.py): 5.0 and 5.1 have one decay and one bonus for a
-head, 5.2 for a channel. 5.0 has no gate: its gate matrix has no rows.
+One head of a layer for the token t, in the symbols of the paper's section 4; x_t is the normed
+input, and x_m stands for x_t + (x_{t−1} − x_t) ∘ µ_m with the token shift µ_m of m:
+
+    r = W_r x_r,   k = W_k x_k,   v = W_v x_v,   g = W_g x_g
+    y = S_{t−1} r + (Σ r ∘ u ∘ k) v
+    S_t = S_{t−1} diag(w) + v kᵀ
+    x += W_o (norm(y) ∘ silu(g))
+    x += σ(W_r′ x_r′) ∘ W_v′ max(W_k′ x_k′, 0)²                   channel mixing
+
+Here w is `decay`, u `bonus`, µ `mix` and `channel_mix`, norm the group norm of a head.
+
+The revisions differ in what packing evens out (tensors.py): 5.0 and 5.1 have one decay and one
+bonus for a head, 5.2 for a channel. 5.0 has no gate: its gate matrix has no rows.
 """
 
 from typing import Any, NamedTuple
@@ -69,19 +80,19 @@ class Weights(NamedTuple):
 class Scratch(NamedTuple):
     """Buffers of one step: those of Buffers.shared() and two more, [T, C]."""
 
-    x: Any
-    normed: Any
-    borders: Any
-    inputs: Activations
-    r: Any
-    k: Any
-    v: Any
-    gate: Any
-    products: Any
-    out: Any
-    channel_hidden: Activations
-    last: Activations
-    logits: Any
+    x: Any  # [T, C] the residual stream
+    normed: Any  # [T, C]
+    borders: Any  # [threads, C]
+    inputs: Activations  # [5, T, C] r, k, v, g, y
+    r: Any  # [T, C]
+    k: Any  # [T, C]
+    v: Any  # [T, C]
+    gate: Any  # [T, C] g
+    products: Any  # [T, C] r ∘ u ∘ k
+    out: Any  # [T, C]
+    channel_hidden: Activations  # [1, T, F]
+    last: Activations  # [1, R, C]
+    logits: Any  # [R, V]
 
 
 def allocate(buffers: Buffers) -> Scratch:

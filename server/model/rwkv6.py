@@ -1,4 +1,19 @@
-"""RWKV-6 "Finch" (arXiv 2404.05892): the forward pass of a packed batch, as one SPMD kernel."""
+"""RWKV-6 "Finch" (arXiv 2404.05892): the forward pass of a packed batch, as one SPMD kernel.
+
+One head of a layer for the token t, in the symbols of the paper's section 4; x_t is the normed
+input and d = x_{t−1} − x_t. Token shift depends on the data, for m of w, k, v, r, g:
+
+    x_m = x_t + d ∘ (λ_m + B_m tanh(A_m (x_t + d ∘ µ_x)))
+    r = W_r x_r,   k = W_k x_k,   v = W_v x_v,   g = W_g x_g
+    w = exp(−exp(λ_d + B_d tanh(A_d x_w)))                         decay
+    y = S_{t−1} r + (Σ r ∘ u ∘ k) v
+    S_t = S_{t−1} diag(w) + v kᵀ
+    x += W_o (norm(y) ∘ silu(g))
+    x += σ(W_r′ x_r′) ∘ W_v′ max(W_k′ x_k′, 0)²                   channel mixing
+
+Here µ_x is `mix_base`, λ_m `mix`, A_m and B_m `mix_down` and `mix_up`; λ_d, A_d and B_d are
+`decay_base`, `decay_down` and `decay_up`; u is `bonus`, norm the group norm of a head.
+"""
 
 from typing import Any, NamedTuple
 
@@ -73,23 +88,23 @@ class Weights(NamedTuple):
 class Scratch(NamedTuple):
     """Buffers of one step: those of Buffers.shared() and others, [T, C] where not said."""
 
-    x: Any
-    normed: Any
-    borders: Any
-    inputs: Activations
-    r: Any
-    k: Any
-    v: Any
-    gate: Any
-    decay: Any
-    products: Any
-    out: Any
+    x: Any  # [T, C] the residual stream
+    normed: Any  # [T, C]
+    borders: Any  # [threads, C]
+    inputs: Activations  # [7, T, C] w, k, v, r, g, x, y
+    r: Any  # [T, C]
+    k: Any  # [T, C]
+    v: Any  # [T, C]
+    gate: Any  # [T, C] g
+    decay: Any  # [T, C] w
+    products: Any  # [T, C] r ∘ u ∘ k
+    out: Any  # [T, C]
     mix_hidden: Any  # [T, 5 · rank]
     mix_parts: Any  # [5, T, rank]
     decay_hidden: Any  # [T, rank]
-    channel_hidden: Activations
-    last: Activations
-    logits: Any
+    channel_hidden: Activations  # [1, T, F]
+    last: Activations  # [1, R, C]
+    logits: Any  # [R, V]
 
 
 def allocate(buffers: Buffers) -> Scratch:

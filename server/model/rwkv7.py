@@ -1,5 +1,24 @@
 """RWKV-7 "Goose" (arXiv 2503.14456): the forward pass of a packed batch, as one SPMD kernel.
 
+One head of a layer for the token t, in the symbols of the paper's section 4; x_t is the normed
+input, x_m stands for x_t + (x_{t−1} − x_t) ∘ µ_m with the token shift µ_m of m, and lora_m for a
+bias and two low-rank matrices with an activation between them:
+
+    r = W_r x_r,   k = W_k x_k,   v = W_v x_v
+    w = exp(−e^{−1/2} σ(lora_w(x_w)))                    decay; tanh inside
+    a = σ(lora_a(x_a))                                   in-context learning rate
+    g = lora_g(x_g)                                      gate; σ inside, no bias
+    v ← v + σ(lora_ν(x_v)) ∘ (v of layer 0 − v)          value residual, from layer 1 on
+    κ̂ = (k ∘ ξ) / ‖k ∘ ξ‖₂                               removal key
+    k̃ = k ∘ (1 + (a − 1) ∘ α)                            replacement key
+    S_t = S_{t−1} (diag(w) − κ̂ (a ∘ κ̂)ᵀ) + v k̃ᵀ
+    x += W_o ((norm(S_t r) + (Σ r ∘ ρ ∘ k̃) v) ∘ g)
+    x += W_v′ max(W_k′ x_k′, 0)²                         channel mixing
+
+Here w is `decay`, a `rate`, σ(lora_ν) `first`, κ̂ `kk`, ξ `removal_scale`, α `rate_scale`,
+ρ `bonus`, the v of layer 0 `v_first`, and lora_w `decay_base`, `decay_down`, `decay_up`, the others
+alike; norm is the group norm of a head.
+
 A batch is T tokens of S sequences, one after another. Only token shift and WKV look at the borders
 between sequences, so prefill, decode and any mixture of them are the same code.
 """
@@ -64,15 +83,15 @@ class Weights(NamedTuple):
     value: Any  # matrix [C, C]
     decay_base: Any  # [L, C] w0
     decay_down: Any  # low-rank [rank, C] w1
-    gate_down: Any
+    gate_down: Any  # low-rank [rank, C] g1
     rate_base: Any  # [L, C] a0, the in-context learning rate
-    rate_down: Any
+    rate_down: Any  # low-rank [rank, C] a1
     first_base: Any  # [L, C] v0, how much of layer 0's value is mixed in
-    first_down: Any
+    first_down: Any  # low-rank [rank, C] v1
     decay_up: Any  # low-rank [C, rank] w2
-    rate_up: Any
-    gate_up: Any
-    first_up: Any
+    rate_up: Any  # low-rank [C, rank] a2
+    gate_up: Any  # low-rank [C, rank] g2
+    first_up: Any  # low-rank [C, rank] v2
     removal_scale: Any  # [L, C] k_k
     rate_scale: Any  # [L, C] k_a
     bonus: Any  # [L, C] r_k
@@ -88,27 +107,27 @@ class Weights(NamedTuple):
 class Scratch(NamedTuple):
     """Buffers of one step: those of Buffers.shared() and others, [T, C] or [T, rank]."""
 
-    x: Any
-    normed: Any
-    borders: Any
-    inputs: Activations
-    r: Any
-    k: Any
-    v: Any
-    v_first: Any
-    decay: Any
-    rate: Any
-    first: Any
-    gate: Any
-    kk: Any
-    out: Any
-    decay_hidden: Any
-    rate_hidden: Any
-    first_hidden: Any
-    gate_hidden: Any
-    channel_hidden: Activations
-    last: Activations
-    logits: Any
+    x: Any  # [T, C] the residual stream
+    normed: Any  # [T, C]
+    borders: Any  # [threads, C]
+    inputs: Activations  # [7, T, C] r, k, v, w, a, g, y
+    r: Any  # [T, C]
+    k: Any  # [T, C]
+    v: Any  # [T, C]
+    v_first: Any  # [T, C]
+    decay: Any  # [T, C] w
+    rate: Any  # [T, C] a
+    first: Any  # [T, C] σ(lora_ν)
+    gate: Any  # [T, C] g
+    kk: Any  # [T, C] κ̂
+    out: Any  # [T, C]
+    decay_hidden: Any  # [T, rank]
+    rate_hidden: Any  # [T, rank]
+    first_hidden: Any  # [T, rank]
+    gate_hidden: Any  # [T, rank]
+    channel_hidden: Activations  # [1, T, F]
+    last: Activations  # [1, R, C]
+    logits: Any  # [R, V]
 
 
 def allocate(buffers: Buffers) -> Scratch:

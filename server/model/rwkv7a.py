@@ -37,36 +37,36 @@ _RANK = 32
 class Weights(NamedTuple):
     """All weights: those of rwkv7.Weights and four more."""
 
-    embedding: Any
-    norm_weight: Any
-    norm_bias: Any
-    block_norm_weight: Any
-    block_norm_bias: Any
-    mix: Any
-    receptance: Any
-    key: Any
-    value: Any
-    decay_base: Any
-    decay_down: Any
-    gate_down: Any
-    rate_base: Any
-    rate_down: Any
-    first_base: Any
-    first_down: Any
-    decay_up: Any
-    rate_up: Any
-    gate_up: Any
-    first_up: Any
-    removal_scale: Any
-    rate_scale: Any
-    bonus: Any
-    group_norm_weight: Any
-    group_norm_bias: Any
-    output: Any
-    channel_mix: Any
-    channel_key: Any
-    channel_value: Any
-    head: Any
+    embedding: Any  # [V, C] float32, or bits of bfloat16 (uint16) or float16 (int16)
+    norm_weight: Any  # [2, C] ln0 and ln_out
+    norm_bias: Any  # [2, C]
+    block_norm_weight: Any  # [L, 2, C] ln1 and ln2
+    block_norm_bias: Any  # [L, 2, C]
+    mix: Any  # [L, 6, C] token shift of r, k, v, w, a, g
+    receptance: Any  # matrix [C, C]
+    key: Any  # matrix [C, C]
+    value: Any  # matrix [C, C]
+    decay_base: Any  # [L, C] w0
+    decay_down: Any  # low-rank [rank, C] w1
+    gate_down: Any  # low-rank [rank, C] g1
+    rate_base: Any  # [L, C] a0, the in-context learning rate
+    rate_down: Any  # low-rank [rank, C] a1
+    first_base: Any  # [L, C] v0, how much of layer 0's value is mixed in
+    first_down: Any  # low-rank [rank, C] v1
+    decay_up: Any  # low-rank [C, rank] w2
+    rate_up: Any  # low-rank [C, rank] a2
+    gate_up: Any  # low-rank [C, rank] g2
+    first_up: Any  # low-rank [C, rank] v2
+    removal_scale: Any  # [L, C] k_k
+    rate_scale: Any  # [L, C] k_a
+    bonus: Any  # [L, C] r_k
+    group_norm_weight: Any  # [L, C] ln_x
+    group_norm_bias: Any  # [L, C]
+    output: Any  # matrix [C, C]
+    channel_mix: Any  # [L, C]
+    channel_key: Any  # matrix [F, C]
+    channel_value: Any  # matrix [C, F]
+    head: Any  # matrix [V, C], L = 1
     deep_embedding: Any  # [V, L, 32 · 32] float32, or bits of float16 (int16): s_emb, merged
     deep_down: Any  # low-rank [32, C] s1
     deep_up: Any  # low-rank [F, 32] s2
@@ -76,27 +76,27 @@ class Weights(NamedTuple):
 class Scratch(NamedTuple):
     """Buffers of one step: those of rwkv7.Scratch and three more."""
 
-    x: Any
-    normed: Any
-    borders: Any
-    inputs: Activations
-    r: Any
-    k: Any
-    v: Any
-    v_first: Any
-    decay: Any
-    rate: Any
-    first: Any
-    gate: Any
-    kk: Any
-    out: Any
-    decay_hidden: Any
-    rate_hidden: Any
-    first_hidden: Any
-    gate_hidden: Any
-    channel_hidden: Activations
-    last: Activations
-    logits: Any
+    x: Any  # [T, C] the residual stream
+    normed: Any  # [T, C]
+    borders: Any  # [threads, C]
+    inputs: Activations  # [7, T, C] r, k, v, w, a, g, y
+    r: Any  # [T, C]
+    k: Any  # [T, C]
+    v: Any  # [T, C]
+    v_first: Any  # [T, C]
+    decay: Any  # [T, C] w
+    rate: Any  # [T, C] a
+    first: Any  # [T, C] σ(lora_ν)
+    gate: Any  # [T, C] g
+    kk: Any  # [T, C] κ̂
+    out: Any  # [T, C]
+    decay_hidden: Any  # [T, rank]
+    rate_hidden: Any  # [T, rank]
+    first_hidden: Any  # [T, rank]
+    gate_hidden: Any  # [T, rank]
+    channel_hidden: Activations  # [1, T, F]
+    last: Activations  # [1, R, C]
+    logits: Any  # [R, V]
     deep_inner: Any  # [T, 32] x s1
     deep_mixed: Any  # [T, 32] the same times the token's entry
     deep_scale: Any  # [T, F]
