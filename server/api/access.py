@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.access.admission import Admission, Refusal, Ticket
 from server.access.caller import ANYBODY, Caller
 from server.access.keys import Keys
+from server.api.call import call_of
 from server.api.errors import ApiError, error_response
 
 OPEN_PATHS = frozenset(("/", "/health", "/live", "/ready"))
@@ -24,7 +25,7 @@ class Authentication:
     What this process asks itself for somebody (api/batch_lines.py) brings its `caller` and
     `admission` along; nothing that comes over a socket can.
 
-    Puts `caller` and `admission` into the state of the request, and the rate limits of a caller
+    Puts `caller` and `admission` into the call, and the rate limits of a caller
     whose request came to be admitted or refused by them into the headers of the response.
     """
 
@@ -37,9 +38,9 @@ class Authentication:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        state = scope.setdefault("state", {})
+        call = call_of(scope)
         is_open = scope["path"] in OPEN_PATHS or not self._keys.required
-        caller = state.get("caller") or (
+        caller = call.caller or (
             ANYBODY if is_open else self._keys.owner_of(_key_of(Headers(scope=scope)))
         )
         if caller is None:
@@ -49,12 +50,12 @@ class Authentication:
             )
             await error_response(error)(scope, receive, send)
             return
-        state["caller"] = caller
-        admission: Admission = state.setdefault("admission", self._admission)
-        account = admission.account(caller)
+        call.caller = caller
+        call.admission = call.admission or self._admission
+        account = call.admission.account(caller)
 
         async def send_with_limits(message: Message) -> None:
-            if message["type"] == "http.response.start" and state.get("shows_rate_limits"):
+            if message["type"] == "http.response.start" and call.shows_rate_limits:
                 added = [(name.encode(), text.encode()) for name, text in account.headers.items()]
                 message = {**message, "headers": [*message.get("headers", ()), *added]}
             await send(message)
@@ -64,8 +65,8 @@ class Authentication:
 
 def caller_of(request: Request) -> Caller:
     """Whoever made the request; its key, if keys are needed, is verified."""
-    caller = request.scope["state"]["caller"]
-    assert isinstance(caller, Caller)
+    caller = call_of(request.scope).caller
+    assert caller is not None
     return caller
 
 
@@ -74,11 +75,12 @@ def admit(scope: Scope, prompts: Sequence[int], choices: int, at_once: int | Non
 
     `at_once` is that of Admission.admit().
     """
-    state = scope["state"]
-    admission: Admission = state["admission"]
-    state["shows_rate_limits"] = True
+    call = call_of(scope)
+    assert call.admission is not None
+    assert call.caller is not None
+    call.shows_rate_limits = True
     try:
-        return admission.admit(state["caller"], prompts, choices, at_once)
+        return call.admission.admit(call.caller, prompts, choices, at_once)
     except Refusal as error:
         raise refusal(error) from None
 

@@ -5,7 +5,6 @@ things differ: interactive requests go first, and what lines hold is counted apa
 """
 
 import asyncio
-from typing import Any
 
 import msgspec
 from fastapi import FastAPI
@@ -15,8 +14,9 @@ from starlette.types import Message, Scope
 from server.access.admission import Admission
 from server.access.keys import Keys
 from server.api.bodies.threads import off_loop
+from server.api.call import Call, Owner, call_of, state_with
 from server.api.choices import TokenCount
-from server.api.tenant import LAST_PRIORITY, Owner
+from server.api.tenant import LAST_PRIORITY
 from server.batches.records import Answer, TokenUse
 from server.batches.records import Owner as BatchOwner
 from server.config import Settings
@@ -63,8 +63,7 @@ class BatchLines:
     async def _ask(self, owner: BatchOwner, endpoint: str, body: bytes) -> Answer:
         response, scope = _Response(body), self._scope(owner, endpoint, len(body))
         await self._app(scope, response.receive, response.send)
-        tokens = scope["state"].get("tokens")
-        return await off_loop(response.size, response.answer, tokens)
+        return await off_loop(response.size, response.answer, call_of(scope).tokens)
 
     def _end_revoked(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -73,13 +72,10 @@ class BatchLines:
                 until_revoked.reschedule(now)
 
     def _scope(self, owner: BatchOwner, endpoint: str, size: int) -> Scope:
-        state: dict[str, Any] = {"admission": self._admission}
-        priority = LAST_PRIORITY
         # Without a caller it is refused where keys are needed: this key was taken back.
-        if caller := self._keys.caller_named(owner.key):
-            state["caller"] = caller
-            priority += max(0, caller.priority)
-        state["owner"] = Owner(owner.tenant, priority)
+        caller = self._keys.caller_named(owner.key)
+        priority = LAST_PRIORITY + (max(0, caller.priority) if caller else 0)
+        call = Call(admission=self._admission, caller=caller, owner=Owner(owner.tenant, priority))
         return {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -96,7 +92,7 @@ class BatchLines:
             ],
             "client": None,
             "server": None,
-            "state": state,
+            "state": state_with(call),
         }
 
 

@@ -13,6 +13,7 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from server.api.call import call_of
 from server.api.dialects import dialect_of
 from server.api.errors import ApiError
 from server.api.http_1_0 import end_by_closing
@@ -154,7 +155,7 @@ class BoundedConnection(HttpToolsProtocol):
             # The host of the target overrules the header (RFC 9112, 3.2.2).
             self.headers[:] = [each for each in self.headers if each[0] != b"host"]
             self.headers.append((b"host", found[1]))
-        self.scope["state"]["switch"] = self.switch
+        call_of(self.scope).switch = self.switch
         super().on_headers_complete()
         self.cycle.transport = _Output(self)  # type: ignore[assignment]
         if self.scope["http_version"] < "1.1":

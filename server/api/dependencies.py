@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from server.api.access import caller_of
 from server.api.batches import Batches
+from server.api.call import call_of
 from server.api.caller_settings import settings_of
 from server.api.conversations import Conversations
 from server.api.lease import enter_lease
@@ -47,7 +48,7 @@ class Service:
         Raises ApiError: model_not_found, model_not_loaded or loading.
         """
         # The middleware leaves this context when all of the answer is sent.
-        return enter_lease(request.scope["state"]["exits"], self.models, model)
+        return enter_lease(call_of(request.scope).exits, self.models, model)
 
     async def go_on(self, plan: Plan, body: PromptRequest, tenant: str, route: Route) -> Plan:
         """The plan, after the state that the request names, if any. Raises ApiError."""

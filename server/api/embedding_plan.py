@@ -4,11 +4,11 @@ from functools import partial
 
 import msgspec
 
+from server.api.call import Owner
 from server.api.encoding import check_length, encode_prompts
 from server.api.errors import ApiError
 from server.api.plan import Plan, cache_use
 from server.api.schemas.embeddings import EmbeddingRequest
-from server.api.tenant import Owner
 from server.config import Settings
 from server.registry.served_model import ServedModel
 from server.sampling.params import READS_ONLY

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from server.api.call import call_of
 from server.api.dialects import dialect_for
 from server.api.schemas.peer_fields import as_sent
 from server.logs import request_id
@@ -181,7 +182,7 @@ def error_response(error: ApiError) -> Response:
 
 def note_error(scope: Scope, code: str) -> None:
     """Let the log and the metrics know what the request is answered with."""
-    scope.setdefault("state", {})["error_code"] = code
+    call_of(scope).error_code = code
 
 
 def install_error_handlers(app: FastAPI) -> None:

@@ -16,15 +16,15 @@ from server.api.access import admit, refusal
 from server.api.assistant.answer import Delta
 from server.api.assistant.form import AnswerForm
 from server.api.assistant.reader import AnswerReader
+from server.api.call import TracedGeneration, call_of, tokens_of
 from server.api.choice_logprobs import ChoiceLogprobs
 from server.api.choices import Finish, GeneratedChoice, News, TokenCount
 from server.api.errors import ApiError, ClientGoneError, not_ready, queue_full
 from server.api.logprobs import LogprobEntry
 from server.api.plan import Plan
-from server.api.request_metrics import RequestMetrics, RequestRecord
+from server.api.request_metrics import RequestRecord
 from server.api.schemas.usage import Usage
 from server.api.text_threads import disconnected
-from server.api.tracing import TracedGeneration
 from server.api.trained_length import length_header, watch_length
 from server.api.transcript import log_answer, log_prompts
 from server.registry.manager import Route
@@ -52,10 +52,11 @@ class Generation:
 
     def __init__(self, route: Route, plan: Plan, scope: Scope, receive: Receive) -> None:
         self.tokens = TokenCount(prompt=sum(len(ids) for ids in plan.prompts))
-        scope.setdefault("state", {})["tokens"] = self.tokens
+        self._call = call_of(scope)
+        self._call.tokens = self.tokens
         self.choices: list[GeneratedChoice] = []
         """As far as news() has told."""
-        watch_length(scope, route.served, plan, self.choices)
+        watch_length(self._call, route.served, plan, self.choices)
         self._route = route
         self._plan = plan
         self._scope = scope
@@ -104,7 +105,7 @@ class Generation:
         traceback: TracebackType | None,
     ) -> None:
         self._abort()
-        length_header(self._scope)  # of a stream, which has sent its own, for the log
+        length_header(self._call)  # of a stream, which has sent its own, for the log
 
     @property
     def running(self) -> bool:
@@ -244,16 +245,19 @@ class Generation:
             raise refusal(self._ticket.overdue())
 
     def _begin_records(self) -> list[RequestRecord]:
-        state = self._scope["state"]
-        metrics: RequestMetrics = state["metrics"]
-        if state["logs_prompts"]:
+        call, metrics = self._call, self._call.metrics
+        assert metrics is not None
+        if call.logs_prompts:
             log_prompts(self._plan.prompts, self._route.served.tokenizer)
         model, operation = self._route.served.spec.id, self._plan.operation
         records = [
-            metrics.begin(model, operation, len(task.prompt_ids), state["started"])
+            metrics.begin(model, operation, len(task.prompt_ids), call.started)
             for task in self._plan.choices
         ]
-        state["generation"] = TracedGeneration(self._route.id, self._plan, records)
+        choices = self._plan.choices
+        call.generation = TracedGeneration(
+            self._route.id, operation, choices[0].params, len(choices), records
+        )
         return records
 
     def _abort(self) -> None:
@@ -261,7 +265,7 @@ class Generation:
             self._ticket.close()
         for record in self._records:
             record.abort()
-        if self._scope["state"]["logs_prompts"]:
+        if self._call.logs_prompts:
             for index, (record, choice) in enumerate(
                 zip(self._records, self.choices, strict=False)
             ):
@@ -274,7 +278,7 @@ class Generation:
 
 def usage_so_far(request: Request) -> Callable[[], Usage]:
     """What gives the tokens of a request's generation at any time."""
-    return lambda: request.scope["state"]["tokens"].usage()
+    return lambda: tokens_of(request).usage()
 
 
 def _choice(plan: Plan, index: int) -> GeneratedChoice:

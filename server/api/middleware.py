@@ -4,7 +4,6 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
-from contextlib import ExitStack
 from time import perf_counter
 from typing import Any
 from uuid import uuid4
@@ -13,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.access import OPEN_PATHS
+from server.api.call import call_of
 from server.api.dialects import dialect_for
 from server.api.errors import ApiError, ClientGoneError, error_response, internal_error
 from server.api.request_metrics import RequestMetrics
@@ -34,9 +34,8 @@ SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 class RequestContext:
     """Gives a request its id, answers for unexpected exceptions, and writes the access log.
 
-    What a request holds until its answer is sent goes into the ExitStack `exits` of its state.
-    There are also `metrics`, `started`, when it came, and `logs_prompts`, whether the log may have
-    prompts and answers; `error_code` is put there by whatever answers with an error.
+    It begins the Call and ends what that holds; `error_code` is put there by whatever answers with
+    an error.
     """
 
     def __init__(
@@ -56,11 +55,9 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         ident = _request_id(scope)
-        state = scope.setdefault("state", {})
-        exits = state["exits"] = ExitStack()
-        started = state["started"] = perf_counter()
-        state["metrics"] = self._metrics
-        state["logs_prompts"] = self._logs_prompts
+        call = call_of(scope)
+        call.started = perf_counter()
+        call.metrics, call.logs_prompts = self._metrics, self._logs_prompts
         token = request_id.set(ident)
         status = 0
 
@@ -70,7 +67,7 @@ class RequestContext:
                 status = message["status"]
                 names = {b"x-request-id", dialect_for(scope).id_header}
                 added = [(name, ident.encode()) for name in sorted(names)]
-                added += length_header(scope)
+                added += length_header(call)
                 message = {**message, "headers": [*message.get("headers", ()), *added]}
             await send_in_pieces(send, message)
 
@@ -81,12 +78,12 @@ class RequestContext:
             if not status:
                 await error_response(internal_error())(scope, receive, send_with_id)
         finally:
-            exits.close()
-            if "error_code" in state and scope["path"] not in PROBES:
-                self._metrics.refuse(state["error_code"])
+            call.exits.close()
+            if call.error_code and scope["path"] not in PROBES:
+                self._metrics.refuse(call.error_code)
             if self._tracer is not None and scope["path"] not in PROBES:
-                self._tracer.trace(scope, ident, status, started)
-            _log_access(scope, status, perf_counter() - started)
+                self._tracer.trace(scope, ident, status, call.started)
+            _log_access(scope, status, perf_counter() - call.started)
             request_id.reset(token)
 
 
@@ -97,7 +94,7 @@ class ProbesOnly:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope.get("state", {}).get("is_beyond_limit") and scope["path"] not in OPEN_PATHS:
+        if call_of(scope).is_beyond_limit and scope["path"] not in OPEN_PATHS:
             message = "Try again later: there are enough connections (http.max_connections)"
             error = ApiError("too_many_connections", message, retry_after=1)
             await error_response(error)(scope, receive, send)
@@ -216,10 +213,11 @@ def _log_access(scope: Scope, status: int, seconds: float) -> None:
     path = scope["path"][:_LOGGED_CHARACTERS]
     path = path if path.isprintable() else ascii(path)
     line = f"{scope['method']} {path} {status or '-'} {seconds * 1000:.0f} ms"
-    if tokens := scope.get("state", {}).get("tokens"):
-        line += f" {tokens.prompt}+{tokens.completion} tokens"
-    if (caller := scope.get("state", {}).get("caller")) and caller.name:
-        line += f" by {caller.name}"
+    call = call_of(scope)
+    if call.tokens:
+        line += f" {call.tokens.prompt}+{call.tokens.completion} tokens"
+    if call.caller and call.caller.name:
+        line += f" by {call.caller.name}"
     # Probes come every few seconds for ever.
     level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
     access_log.log(level, "%s", line, extra={"fields": _access_fields(scope, status, seconds)})
@@ -227,17 +225,17 @@ def _log_access(scope: Scope, status: int, seconds: float) -> None:
 
 def _access_fields(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
     """The same for programs, and more of it; nothing of what was asked or answered."""
-    state = scope.get("state", {})
+    call = call_of(scope)
     path = scope["path"][:_LOGGED_CHARACTERS]
     fields: dict[str, Any] = {"method": scope["method"], "path": path, "status": status}
     fields["ms"] = round(seconds * 1000, 1)
-    if tokens := state.get("tokens"):
+    if tokens := call.tokens:
         fields["prompt_tokens"] = tokens.prompt
         fields["completion_tokens"] = tokens.completion
         fields["cached_tokens"] = tokens.cached
         fields["finish_reasons"] = tokens.finish_reasons
-    if (caller := state.get("caller")) and caller.name:
-        fields["key"] = caller.name
-    if "error_code" in state:
-        fields["error_code"] = state["error_code"]
+    if call.caller and call.caller.name:
+        fields["key"] = call.caller.name
+    if call.error_code:
+        fields["error_code"] = call.error_code
     return fields

@@ -5,12 +5,12 @@ from array import array
 
 import msgspec
 
+from server.api.call import Owner
 from server.api.choices import News
 from server.api.encoding import CHARACTERS_OF_A_TEXT, check_length, encode_text, run_encoding
 from server.api.errors import ApiError
 from server.api.plan import MOST_PROMPT_LOGPROBS, Plan, cache_use
 from server.api.schemas.chooses import ChooseRequest
-from server.api.tenant import Owner
 from server.config import Settings
 from server.registry.served_model import ServedModel
 from server.sampling.params import READS_ONLY

@@ -8,6 +8,7 @@ import msgspec
 from server.api.assistant.forced_calls import holds_calls
 from server.api.assistant.form import AnswerForm, Opening
 from server.api.bodies.threads import off_loop
+from server.api.call import Owner
 from server.api.conversation import Conversation, conversation_of
 from server.api.encoding import (
     Boundaries,
@@ -29,7 +30,7 @@ from server.api.schemas.generation import NO_LIMIT, GenerationRequest
 from server.api.schemas.prompt import PromptRequest
 from server.api.schemas.states import StateRequest
 from server.api.states import StateContent
-from server.api.tenant import Owner, cache_salt_of
+from server.api.tenant import cache_salt_of
 from server.config import LimitsSettings, SamplingSettings, Settings
 from server.grammars.checker import GrammarChecker
 from server.json_pieces import JsonText

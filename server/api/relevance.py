@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from server.api.call import Owner
 from server.api.choices import News
 from server.api.encoding import (
     CHARACTERS_OF_A_TEXT,
@@ -21,7 +22,6 @@ from server.api.errors import ApiError
 from server.api.model_kinds import check_scores
 from server.api.plan import MOST_LOGPROBS, MOST_PROMPT_LOGPROBS, Plan, cache_use
 from server.api.schemas.rerank import ScoringRequest
-from server.api.tenant import Owner
 from server.api.text_threads import breathe
 from server.config import Settings
 from server.registry.served_model import ServedModel

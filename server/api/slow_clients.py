@@ -4,6 +4,7 @@ import logging
 from asyncio import BaseTransport, TimerHandle
 
 from server.api.bounded_connection import BoundedConnection
+from server.api.call import call_of
 from server.api.connection_limit import RESERVE, ConnectionLimit
 from server.api.errors import ApiError
 from server.api.request_metrics import RequestMetrics
@@ -62,7 +63,7 @@ class SlowClients(BoundedConnection):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         if self.is_beyond_limit:
-            self.scope["state"]["is_beyond_limit"] = True
+            call_of(self.scope).is_beyond_limit = True
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()

@@ -19,10 +19,9 @@ from opentelemetry.util.types import AttributeValue
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from server.api.choices import TokenCount
+from server.api.call import TracedGeneration, call_of
 from server.api.errors import ERRORS
 from server.api.request_metrics import RequestRecord
-from server.api.tracing import TracedGeneration
 from server.version import VERSION
 
 CLOSE_SECONDS = 2.0
@@ -48,7 +47,8 @@ class SpanWriter:
         """A request that came at `started`, by perf_counter(), and ends now; never waits."""
         ended = perf_counter()
         epoch = time_ns() - int(ended * 1e9)  # of perf_counter()
-        generation: TracedGeneration | None = scope["state"].get("generation")
+        call = call_of(scope)
+        generation = call.generation
         span = self._tracer.start_span(
             _name_of(scope, generation),
             propagate.extract(Headers(scope=scope)),
@@ -56,9 +56,8 @@ class SpanWriter:
             _of_http(scope, request_id, status) | _of_generation(scope, generation),
             start_time=epoch + int(started * 1e9),
         )
-        code = scope["state"].get("error_code", "")
-        if code and ERRORS[code].status >= 500:
-            span.set_status(Status(StatusCode.ERROR, code))
+        if call.error_code and ERRORS[call.error_code].status >= 500:
+            span.set_status(Status(StatusCode.ERROR, call.error_code))
         if generation is not None and span.is_recording():
             context = set_span_in_context(span)
             for index, record in enumerate(generation.records):
@@ -80,7 +79,7 @@ class SpanWriter:
 
 def _name_of(scope: Scope, generation: TracedGeneration | None) -> str:
     if generation is not None:
-        return f"{generation.plan.operation} {generation.model}"
+        return f"{generation.operation} {generation.model}"
     # Of a path only its pattern, which the router knows: there are as many paths as states.
     return " ".join([scope["method"], *_route_of(scope)])
 
@@ -97,8 +96,8 @@ def _of_http(scope: Scope, request_id: str, status: int) -> Attributes:
         "http.response.status_code": status,
         "gen_ai.request.id": request_id,  # as from vLLM
     }
-    if "error_code" in scope["state"]:
-        found["error.type"] = scope["state"]["error_code"]
+    if code := call_of(scope).error_code:
+        found["error.type"] = code
     for route in _route_of(scope):
         found["http.route"] = route
     return found
@@ -107,14 +106,14 @@ def _of_http(scope: Scope, request_id: str, status: int) -> Attributes:
 def _of_generation(scope: Scope, generation: TracedGeneration | None) -> Attributes:
     if generation is None:
         return {}
-    tokens: TokenCount = scope["state"]["tokens"]
-    params = generation.plan.choices[0].params
+    tokens, params = call_of(scope).tokens, generation.params
+    assert tokens is not None
     return {
-        "gen_ai.operation.name": generation.plan.operation,
+        "gen_ai.operation.name": generation.operation,
         "gen_ai.provider.name": "rwkv-server",
         "gen_ai.request.model": generation.model,
         "gen_ai.response.model": generation.model,
-        "gen_ai.request.choice.count": len(generation.plan.choices),
+        "gen_ai.request.choice.count": generation.choices,
         "gen_ai.request.max_tokens": params.max_tokens,
         "gen_ai.request.temperature": params.temperature,
         "gen_ai.request.top_p": params.top_p,

@@ -5,20 +5,11 @@ With keys a tenant is the name of a verified key; without, whoever sends the sam
 
 import hashlib
 import json
-from typing import NamedTuple
 
 from fastapi import Request
 
 from server.api.access import caller_of
-
-
-class Owner(NamedTuple):
-    """Of a request."""
-
-    tenant: str
-    priority: int = 0
-    """Requests of a lower one go first."""
-
+from server.api.call import Owner, call_of
 
 LAST_PRIORITY = 1000
 """Of what nobody waits for: the lines of batches."""
@@ -26,7 +17,7 @@ LAST_PRIORITY = 1000
 
 def owner_of(request: Request) -> Owner:
     """Whoever made the request, or had this process make it."""
-    if isinstance(owner := request.scope["state"].get("owner"), Owner):
+    if (owner := call_of(request.scope).owner) is not None:
         return owner
     caller = caller_of(request)
     return Owner(caller.tenant or _digest_of_token(request), caller.priority)

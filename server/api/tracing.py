@@ -5,28 +5,14 @@ What writes them imports OpenTelemetry's SDK, and is itself imported only if the
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
 
 from starlette.types import Scope
 
-from server.api.plan import Plan
-from server.api.request_metrics import RequestRecord
 from server.config import SettingsError, TracingSettings
 
 _WRITER = "server.api.spans"
-
-
-@dataclass(frozen=True)
-class TracedGeneration:
-    """What the engine did for a request; in the state of its scope, as `generation`."""
-
-    model: str
-    """Its id."""
-    plan: Plan
-    records: list[RequestRecord]
-    """Of the choices."""
 
 
 class Tracer(Protocol):

@@ -1,10 +1,9 @@
 """Tells of requests that are longer than what their model was trained for; none is refused."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from starlette.types import Scope
-
+from server.api.call import Call
 from server.api.choices import GeneratedChoice
 from server.api.plan import Plan
 from server.registry.served_model import ServedModel
@@ -19,18 +18,16 @@ _told: set[str] = set()
 
 
 def watch_length(
-    scope: Scope, model: ServedModel, plan: Plan, choices: Sequence[GeneratedChoice]
+    call: Call, model: ServedModel, plan: Plan, choices: Sequence[GeneratedChoice]
 ) -> None:
     """Have the response tell of it; `choices` are those that are generated, as far as they are."""
     if model.trained_length is not None:
-        state = scope.setdefault("state", {})
-        state["beyond_length"] = lambda: _beyond(model, model.trained_length or 0, plan, choices)
+        call.trained_length = lambda: _beyond(model, model.trained_length or 0, plan, choices)
 
 
-def length_header(scope: Scope) -> list[tuple[bytes, bytes]]:
+def length_header(call: Call) -> list[tuple[bytes, bytes]]:
     """The header of the response, if there is to be one; a line in the log, once for a model."""
-    beyond: Callable[[], int] | None = scope.get("state", {}).get("beyond_length")
-    length = beyond() if beyond is not None else 0
+    length = call.trained_length() if call.trained_length is not None else 0
     return [(HEADER.encode(), str(length).encode())] if length else []
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from server.api.app import create_app
+from server.api.call import Call, TracedGeneration, state_with
 from server.api.choices import TokenCount
-from server.api.plan import Plan
 from server.api.request_metrics import RequestMetrics
-from server.api.tracing import TracedGeneration, Tracer, tracing
+from server.api.tracing import Tracer, tracing
 from server.config import SettingsError, TracingSettings
 from server.sampling.params import SamplingParams
-from server.workers.messages import RequestOutput, Task
+from server.workers.messages import RequestOutput
 from tests.api.harness import CHAT, COMPLETIONS, MODEL, Harness
 from tests.otlp_receiver import OtlpReceiver, attributes_of
 
@@ -148,8 +148,9 @@ async def test_what_goes_on_in_the_background_is_told_until_its_request_ends(
     record = RequestMetrics().begin(MODEL, "responses", 4, started)
     record.news(RequestOutput("r1", "a", [1], None))
     params = SamplingParams(max_tokens=9, seed=1)
-    plan = Plan([[1]], [Task([1], params)], operation="responses")
-    state = {"generation": TracedGeneration(MODEL, plan, [record]), "tokens": TokenCount(prompt=1)}
+    call = Call(tokens=TokenCount(prompt=1))
+    call.generation = TracedGeneration(MODEL, "responses", params, 1, [record])
+    state = state_with(call)
     scope = {"method": "POST", "path": "/v1/responses", "headers": [], "state": state}
     with tracing(TracingSettings(endpoint=receiver.url)) as tracer:
         assert tracer is not None

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.bodies.budget import Budget, Share, Stage
+from server.api.call import call_of
 from server.api.errors import ApiError, ClientGoneError
 from server.api.text_threads import disconnected
 
@@ -16,7 +17,6 @@ FREE_VALUES = 256 << 10
 """Bytes of what is made of a body, likewise."""
 _PATIENCE_SECONDS = 30.0
 _RETRY_SECONDS = 5.0
-_KEY = "hold_values"
 
 
 class BodyMemory:
@@ -70,7 +70,7 @@ class BodyMemory:
             if not self._budget.make_now(share, counted):
                 await _in_time(_unless_gone(self._budget.make(share, counted), receive))
 
-        scope.setdefault("state", {})[_KEY] = hold_values
+        call_of(scope).hold_values = hold_values
         try:
             await self._app(scope, receive_with_room, send)
         finally:
@@ -82,7 +82,7 @@ async def hold_values(scope: Scope, size: int) -> None:
 
     Raises ApiError.
     """
-    if (hold := scope.get("state", {}).get(_KEY)) is not None:
+    if (hold := call_of(scope).hold_values) is not None:
         await hold(size)
 
 

@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from server.api.bodies.memory import hold_values
 from server.api.bodies.parse import check, max_numbers, parse
 from server.api.bodies.threads import off_loop
+from server.api.call import call_of
 from server.config import Settings
 
 
@@ -71,7 +72,7 @@ async def _read(request: Request, field: ModelField) -> Request:
     async for chunk in request.stream():
         body += chunk
     size = len(body)
-    request.scope.setdefault("state", {})["body_bytes"] = size
+    call_of(request.scope).body_bytes = size
     if not size:
         return _ReadRequest(request, is_empty=True)
     settings: Settings = request.app.state.service.settings

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from starlette.types import Scope
 
+from server.api.call import call_of
+
 T = TypeVar("T")
 
 SMALL_BODY = 16 << 10
@@ -32,6 +34,4 @@ async def off_loop(size: int, function: Callable[..., T], *args: Any) -> T:
 
 def body_bytes(scope: Scope) -> int:
     """How many bytes the JSON body of a request had."""
-    size = scope.get("state", {}).get("body_bytes", 0)
-    assert isinstance(size, int)
-    return size
+    return call_of(scope).body_bytes

@@ -11,14 +11,13 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
-from time import perf_counter
-from typing import Any
 
 from starlette.types import Message, Scope
 
 from server.access.admission import Admission
 from server.access.caller import Caller
 from server.access.keys import Keys
+from server.api.call import Call, Owner, state_with
 from server.api.caller_settings import settings_of
 from server.api.conversations import Conversations
 from server.api.errors import ApiError, internal_error
@@ -34,7 +33,6 @@ from server.api.responses.text_logprobs import TextLogprobs
 from server.api.responses.turn import Turn, plan_turn
 from server.api.schemas.responses import ResponseRequest
 from server.api.states import States
-from server.api.tenant import Owner
 from server.config import Settings
 from server.conversations.records import NewResponse, Unfinished
 from server.grammars.checker import GrammarChecker
@@ -71,8 +69,7 @@ class Background:
         self._states = states
         self._read_ahead = read_ahead
         self._checker = checker
-        self._scope_state: dict[str, Any] = {"admission": admission, "metrics": metrics}
-        self._scope_state["logs_prompts"] = settings.logging.prompts
+        self._admission, self._metrics = admission, metrics
         self._runs = Runs()
         self._keys = keys
         self._revoking: asyncio.Task[None] | None = None
@@ -278,8 +275,9 @@ class Background:
         body = ResponseRequest.model_validate_json(found.request["body"])
         owner = Owner(found.tenant, caller.priority)
         settings = settings_of(caller, self._settings)
-        about = {"caller": caller, "started": perf_counter()}
-        scope: Scope = {"state": self._scope_state | about}
+        call = Call(metrics=self._metrics, logs_prompts=self._settings.logging.prompts)
+        call.admission, call.caller = self._admission, caller
+        scope: Scope = {"state": state_with(call)}
         with ExitStack() as exits:
             route = enter_lease(exits, self._models, body.model)
             read = found.context, list(found.input_items), self._states

@@ -2,13 +2,11 @@
 
 from fastapi import Request
 
+from server.api.call import call_of
 from server.api.errors import ApiError
 from server.api.responses.connection_memory import ConnectionMemory
 from server.api.schemas.responses import ResponseRequest
-from server.api.websocket.session import BEGIN
 
-STATE = "websocket"
-"""Where the state of such a request has the memory of its connection."""
 IGNORED_MESSAGES = ("response.processed",)
 """Types of messages that need no answer."""
 _SHOWN = 64
@@ -16,9 +14,7 @@ _SHOWN = 64
 
 def connection_of(request: Request) -> ConnectionMemory | None:
     """The memory of the connection, if the request came as a message."""
-    memory = request.scope["state"].get(STATE)
-    assert memory is None or isinstance(memory, ConnectionMemory)
-    return memory
+    return call_of(request.scope).connection
 
 
 def as_request(body: ResponseRequest, request: Request) -> ResponseRequest:
@@ -30,5 +26,7 @@ def as_request(body: ResponseRequest, request: Request) -> ResponseRequest:
     if body.background:
         message = "background: not over a WebSocket; POST the request instead"
         raise ApiError("unsupported_parameter", message, "background")
-    request.scope["state"][BEGIN]()
+    begin = call_of(request.scope).begin_response
+    assert begin is not None
+    begin()
     return body.model_copy(update={"stream": True})

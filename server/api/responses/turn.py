@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from server.api.bodies.threads import off_loop
+from server.api.call import Owner
 from server.api.choices import GeneratedChoice
 from server.api.conversation import Conversation, conversation_of
 from server.api.conversations import Conversations
@@ -27,7 +28,6 @@ from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.response_object import ConversationReference, ResponseObject
 from server.api.schemas.responses import ResponseRequest, TextConfig
 from server.api.states import States
-from server.api.tenant import Owner
 from server.config import Settings
 from server.conversations.records import Context, Item, NewResponse
 from server.grammars.checker import GrammarChecker

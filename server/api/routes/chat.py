@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from server.api.best_of import best_choices
 from server.api.bodies.route import JsonRoute
 from server.api.bodies.threads import body_bytes, off_loop
+from server.api.call import call_of
 from server.api.choices import GeneratedChoice
 from server.api.chunks import ChatChunks, ChatStream
 from server.api.conversation import conversation_of
@@ -63,7 +64,7 @@ async def create_chat_completion(
         logprobs = ChatLogprobs(tokenizer)
         choices = best_choices(plan, await generation.collect(logprobs.add))
         state_id = await saving.save(generation) if saving else None
-    request.scope["state"]["exits"].callback(read_ahead, choices)  # when the answer is sent
+    call_of(request.scope).exits.callback(read_ahead, choices)  # when the answer is sent
     usage = generation.tokens.usage()
     answer = ChatCompletion(**head, choices=[], usage=usage, state_id=state_id).model_dump()
     answer["choices"] = await _shown(choices, logprobs, body.include_reasoning)

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
 from server.api.batches import DISK_FULL
+from server.api.call import call_of
 from server.api.dependencies import ServiceDependency
 from server.api.errors import ApiError, ClientGoneError
 from server.api.schemas.errors import ERROR_RESPONSES
@@ -105,7 +106,7 @@ async def delete_file(id: str, request: Request, service: ServiceDependency) -> 
 async def get_content(id: str, request: Request, service: ServiceDependency) -> Response:
     """The bytes of a file."""
     file, source = await service.batches.open_file(owner_of(request).tenant, id)
-    request.scope["state"]["exits"].callback(source.close)
+    call_of(request.scope).exits.callback(source.close)
     headers = {"content-length": str(file.bytes), "content-disposition": "attachment"}
     return StreamingResponse(_chunks(source), media_type=_CONTENT, headers=headers)
 

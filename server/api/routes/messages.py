@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from server.api.access import admitted
 from server.api.bodies.route import JsonRoute
 from server.api.bodies.threads import body_bytes, off_loop
+from server.api.call import call_of, tokens_of
 from server.api.conversation import Conversation, conversation_of
 from server.api.dependencies import Service, ServiceDependency
 from server.api.dialects import ANTHROPIC
@@ -43,7 +44,7 @@ async def create_message(
     """Answer a conversation."""
     route, plan, conversation = await _prepare(body, request, service)
     kept = _kept_tokens(body, plan)
-    answer = MessageAnswer(route.id, body, lambda: request.scope["state"]["tokens"], kept)
+    answer = MessageAnswer(route.id, body, lambda: tokens_of(request), kept)
     read_ahead = partial(service.read_ahead.start, route, plan, conversation)
     if body.stream:
         ping_seconds = service.settings.http.ping_seconds
@@ -53,7 +54,7 @@ async def create_message(
             for news in await generation.news():
                 answer.news(news)
     answer.closing(generation.tokens.usage())
-    request.scope["state"]["exits"].callback(read_ahead, generation.choices)
+    call_of(request.scope).exits.callback(read_ahead, generation.choices)
     return JsonResponse(answer.message)
 
 

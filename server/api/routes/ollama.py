@@ -10,6 +10,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from server.api.bodies.threads import body_bytes, off_loop
+from server.api.call import call_of
 from server.api.conversation import Conversation, conversation_of
 from server.api.dependencies import Service, ServiceDependency
 from server.api.embedding_plan import plan_embeddings
@@ -202,7 +203,7 @@ async def _answer(
                 lines.news(news)
         lines.closing(generation.tokens.usage())
     if read_ahead is not None:  # when the answer is sent
-        request.scope["state"]["exits"].callback(read_ahead, generation.choices)
+        call_of(request.scope).exits.callback(read_ahead, generation.choices)
     return JsonResponse(lines.whole())
 
 

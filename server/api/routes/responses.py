@@ -10,6 +10,7 @@ from starlette.responses import StreamingResponse
 
 from server.api.access import admitted
 from server.api.bodies.route import JsonRoute
+from server.api.call import call_of
 from server.api.conversations import Conversations
 from server.api.dependencies import Service, ServiceDependency
 from server.api.generation import Generation
@@ -74,7 +75,7 @@ async def create_response(
         answer.complete(generation.tokens.usage())
         if keeper is not None:
             await keeper.save(generation)
-    exits = request.scope["state"]["exits"]  # left when the answer is sent
+    exits = call_of(request.scope).exits  # left when the answer is sent
     exits.callback(turn.read_ahead, service.read_ahead, generation.choices)
     return JsonResponse(answer.response, turn.tools.headers)
 

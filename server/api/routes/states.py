@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect
 
 from server.api.bodies.route import JsonRoute
 from server.api.bodies.threads import body_bytes
+from server.api.call import call_of
 from server.api.dependencies import Service, ServiceDependency
 from server.api.errors import ApiError, ClientGoneError
 from server.api.generation import Generation
@@ -129,7 +130,7 @@ async def export_state(id: str, request: Request, service: ServiceDependency) ->
     """The state as a file that can be imported."""
     tenant = owner_of(request).tenant
     # Until all of it is sent.
-    request.scope["state"]["exits"].enter_context(service.states.transfer(tenant))
+    call_of(request.scope).exits.enter_context(service.states.transfer(tenant))
     content = await service.states.read(tenant, id)
     headers = {"content-disposition": f'attachment; filename="{id}.safetensors"'}
     return Response(content.payload, media_type=_FILE, headers=headers)

@@ -5,7 +5,6 @@ from fastapi import APIRouter, Request, Response
 from server.api.dependencies import ServiceDependency
 from server.api.errors import ApiError
 from server.api.responses.connection_memory import ConnectionMemory
-from server.api.responses.messages import STATE
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.websocket.handshake import accepted, offers_websocket
 from server.api.websocket.session import WebSocketResponse
@@ -24,4 +23,4 @@ async def open_websocket(request: Request, service: ServiceDependency) -> Respon
     agreed = accepted(request.scope)
     memory, http = ConnectionMemory(service.local_responses), service.settings.http
     limits = http.max_body_bytes, http.ping_seconds
-    return WebSocketResponse(request.app, agreed, *limits, {STATE: memory}, memory.forget)
+    return WebSocketResponse(request.app, agreed, *limits, memory, memory.forget)

@@ -7,6 +7,7 @@ import hashlib
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from server.api.call import call_of
 from server.api.errors import ApiError
 
 OFFERED = "x-unused-upgrade"
@@ -26,7 +27,7 @@ def accepted(scope: Scope) -> list[tuple[bytes, bytes]]:
     """The headers of the answer that agrees. Raises ApiError for an offer that is not one."""
     headers = Headers(scope=scope)
     is_whole = "upgrade" in _tokens(headers, "connection") and scope["http_version"] == "1.1"
-    if not is_whole or "switch" not in scope.get("state", {}):
+    if not is_whole or call_of(scope).switch is None:
         raise _refused("Connection: Upgrade over HTTP/1.1, without a proxy that takes it away")
     if headers.get("sec-websocket-version") != _VERSION:
         raise _refused(f"Sec-WebSocket-Version: {_VERSION}")

@@ -12,6 +12,7 @@ import msgspec
 from starlette.datastructures import Headers
 from starlette.types import Message, Scope
 
+from server.api.call import Call, state_with
 from server.api.sse import PING as SSE_PING
 from server.api.websocket.frames import PING, TEXT, frame
 from server.json_pieces import encode_json
@@ -159,7 +160,7 @@ class Relay:
         await self._write(frame(TEXT, data))
 
 
-def request_scope(handshake: Scope, state: dict[str, Any]) -> Scope:
+def request_scope(handshake: Scope, call: Call) -> Scope:
     """The request that a message is, with the credentials of the handshake."""
     kept = [
         (name, value)
@@ -167,7 +168,7 @@ def request_scope(handshake: Scope, state: dict[str, Any]) -> Scope:
         if name == b"host" or not (name in _OF_HANDSHAKE or name.startswith(b"sec-websocket-"))
     ]
     headers = [*kept, (b"content-type", b"application/json")]
-    about = {"method": "POST", "query_string": b"", "headers": headers, "state": state}
+    about = {"method": "POST", "query_string": b"", "headers": headers, "state": state_with(call)}
     names = ("type", "asgi", "http_version", "server", "client", "scheme", "root_path")
     place = {name: handshake[name] for name in (*names, "path", "raw_path")}
     return {**place, **about}

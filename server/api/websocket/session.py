@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.api.call import Call, call_of
 from server.api.errors import ApiError
+from server.api.responses.connection_memory import ConnectionMemory
 from server.api.websocket.frames import (
     CLOSE,
     GOING_AWAY,
@@ -29,8 +30,6 @@ from server.api.websocket.tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
-BEGIN = "begin_response"
-"""In the state of a message's request: to be called when it asks for a response."""
 IDLE_SECONDS = 900.0
 """Without a message or a response, the connection is closed."""
 _LINGER_SECONDS = 1.0
@@ -51,14 +50,14 @@ class WebSocketResponse(Response):
         headers: list[tuple[bytes, bytes]],
         max_message_bytes: int,
         ping_seconds: float,
-        state: dict[str, Any],
+        connection: ConnectionMemory,
         on_end: Callable[[], None],
     ) -> None:
-        """`state` is that of the requests that the messages become."""
+        """`connection` is that of the requests that the messages become."""
         super().__init__()
         self._app = app
         self._agreed = headers
-        self._state = state
+        self._connection = connection
         self._on_end = on_end
         self.max_message_bytes = max_message_bytes
         self.ping_seconds = ping_seconds
@@ -66,7 +65,9 @@ class WebSocketResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Until the connection ends."""
         del receive  # what the client sends comes through the tunnel
-        tunnel: Tunnel = scope["state"]["switch"]()
+        switch = call_of(scope).switch
+        assert switch is not None
+        tunnel = switch()
         try:
             await send({"type": "http.response.start", "status": 101, "headers": self._agreed})
             await _Session(self, tunnel, scope, send).run()
@@ -78,7 +79,8 @@ class WebSocketResponse(Response):
     async def answer(self, scope: Scope, incoming: Incoming, relay: Relay) -> None:
         """Have a message answered. Never fails."""
         try:
-            request = request_scope(scope, self._state | {BEGIN: relay.begin})
+            call = Call(connection=self._connection, begin_response=relay.begin)
+            request = request_scope(scope, call)
             await self._app(request, incoming.receive, relay.send)
         except Exception:
             log.exception("unexpected error about a message")
