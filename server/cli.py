@@ -209,9 +209,10 @@ def convert(
     options += [f"--for={program}"] if program else []
     options += [f"--adapter={absolute_adapter(spec)}" for spec in adapter or ()]
     options += ["--force"] if force else []
-    files = absolute_model(source), absolute_path(str(destination))
     # In place of this process, which stays without Numba: signals are then for the one that writes.
-    child("server.convert", *options, "--", *files).replace_this_process()
+    child(
+        "server.convert", *options, "--", absolute_model(source), absolute_path(str(destination))
+    ).replace_this_process()
 
 
 @app.command()

@@ -101,7 +101,7 @@ PLAIN_ENGINE_DATA = {
     f"server.engine.{name}"
     for name in ("cache_view", "engine_report", "outputs", "cache_use", "task")
 }
-MAX_LINES, MAX_FUNCTION, MAX_KERNEL = 300, 40, 100
+MAX_LINES, MAX_FUNCTION, MAX_KERNEL = 300, 50, 100
 
 
 def layer(module):

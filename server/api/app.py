@@ -83,7 +83,6 @@ def create_app(
     read_ahead = ReadAhead(settings.cache)
     admission = Admission(settings.limits)
     checker = GrammarChecker()
-    made_with = kept, named_states, read_ahead, request_metrics, admission, checker, keys
     app.state.service = Service(
         settings=settings,
         models=manager,
@@ -92,7 +91,17 @@ def create_app(
         read_ahead=read_ahead,
         metrics=request_metrics,
         conversations=kept,
-        background=Background(settings, manager, *made_with),
+        background=Background(
+            settings,
+            manager,
+            kept,
+            named_states,
+            read_ahead,
+            request_metrics,
+            admission,
+            checker,
+            keys,
+        ),
         local_responses=LocalResponses(settings.responses.max_context_bytes),
         grammars=checker,
     )

@@ -74,8 +74,14 @@ class Batches:
         """How lines are answered, once start() is called."""
         if self._store is not None:
             most_bytes = settings.http.max_body_bytes + _LINE_HEAD_BYTES
-            bounds = settings.batch_lines, settings.batches.max_lines, most_bytes
-            self._runner = BatchRunner(self._store, call, *bounds, line_check(settings))
+            self._runner = BatchRunner(
+                self._store,
+                call,
+                settings.batch_lines,
+                settings.batches.max_lines,
+                most_bytes,
+                line_check(settings),
+            )
 
     def start(self) -> None:
         """Begin to compute, with what an earlier run of the server has left."""
@@ -126,8 +132,16 @@ class Batches:
 
     async def list_files(self, tenant: str, query: FileListQuery) -> tuple[list[StoredFile], bool]:
         """A page of files, and whether there are more."""
-        page = query.limit, query.after, query.order == "desc", query.purpose
-        return await self._call(query.after, "after", self._opened.files.list, tenant, *page)
+        return await self._call(
+            query.after,
+            "after",
+            self._opened.files.list,
+            tenant,
+            query.limit,
+            query.after,
+            query.order == "desc",
+            query.purpose,
+        )
 
     async def remove_file(self, tenant: str, ident: str) -> None:
         """Delete a file. Raises file_in_use as well."""
@@ -153,8 +167,9 @@ class Batches:
 
     async def list_batches(self, tenant: str, query: BatchListQuery) -> tuple[list[Batch], bool]:
         """A page of batches, and whether there are more."""
-        page = query.limit, query.after
-        return await self._call(query.after, "after", self._opened.list, tenant, *page)
+        return await self._call(
+            query.after, "after", self._opened.list, tenant, query.limit, query.after
+        )
 
     async def cancel_batch(self, tenant: str, ident: str) -> Batch:
         """Have a batch end. Raises batch_over as well."""

@@ -17,6 +17,7 @@ from server.access.caller import Caller
 from server.api.choices import TokenCount
 from server.api.request_metrics import Operation, RequestMetrics, RequestRecord
 from server.api.responses.connection_memory import ConnectionMemory
+from server.api.schemas.usage import Usage
 from server.api.websocket.tunnel import Tunnel
 from server.sampling.params import SamplingParams
 
@@ -105,3 +106,8 @@ def tokens_of(request: Request) -> TokenCount:
     tokens = call_of(request.scope).tokens
     assert tokens is not None
     return tokens
+
+
+def usage_so_far(request: Request) -> Callable[[], Usage]:
+    """What gives the tokens of a request's generation at any time."""
+    return lambda: tokens_of(request).usage()

@@ -64,6 +64,9 @@ def with_enough_files(most: int) -> int:
     log.warning(
         "http.max_connections: %d connections are accepted in place of %d; raise the limit of open "
         "files (%d) to %d",
-        *(fitting, most, allowed, wanted),
+        fitting,
+        most,
+        allowed,
+        wanted,
     )
     return fitting

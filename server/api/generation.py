@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Self
 from weakref import WeakKeyDictionary
 
-from starlette.requests import Request
 from starlette.types import Receive, Scope
 
 from server.access.admission import Ticket
@@ -16,14 +15,13 @@ from server.api.access import admit, refusal
 from server.api.assistant.answer import Delta
 from server.api.assistant.form import AnswerForm
 from server.api.assistant.reader import AnswerReader
-from server.api.call import TracedGeneration, call_of, tokens_of
+from server.api.call import TracedGeneration, call_of
 from server.api.choice_logprobs import ChoiceLogprobs
 from server.api.choices import Finish, GeneratedChoice, News, TokenCount
 from server.api.errors import ApiError, ClientGoneError, not_ready, queue_full
 from server.api.logprobs import LogprobEntry
 from server.api.plan import Plan
 from server.api.request_metrics import RequestRecord
-from server.api.schemas.usage import Usage
 from server.api.text_threads import disconnected
 from server.api.trained_length import length_header, watch_length
 from server.api.transcript import log_answer, log_prompts
@@ -200,9 +198,18 @@ class Generation:
             choice.reader.count(choice.token_ids, self._route.served.tokenizer)
         if finish is not None:
             finish = choice.finish_reason = self._finish(index, finish)
-        news = output.text, finish, logprobs, of_content, of_prompt, deltas
-        ids = output.token_ids
-        return News(index, *news, token_ids=ids, stop_string=output.stop_string)
+        stop = output.stop_string
+        return News(
+            index,
+            output.text,
+            finish,
+            logprobs,
+            of_content,
+            of_prompt,
+            deltas,
+            output.token_ids,
+            stop,
+        )
 
     def _finish(self, index: int, finish: Finish) -> Finish:
         """The reason as the API tells it; the next choice that waits takes the place."""
@@ -274,11 +281,6 @@ class Generation:
             self._gone.cancel()
         for stream in self._streams:
             stream.abort()
-
-
-def usage_so_far(request: Request) -> Callable[[], Usage]:
-    """What gives the tokens of a request's generation at any time."""
-    return lambda: tokens_of(request).usage()
 
 
 def _choice(plan: Plan, index: int) -> GeneratedChoice:

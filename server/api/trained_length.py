@@ -43,6 +43,8 @@ def _beyond(model: ServedModel, length: int, plan: Plan, choices: Sequence[Gener
         log.warning(
             "model %s: a request of %d tokens exceeds the %d that it was trained for; it is "
             "answered, perhaps less well (said once)",
-            *(model.spec.id, found, length),
+            model.spec.id,
+            found,
+            length,
         )
     return length

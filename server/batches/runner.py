@@ -96,8 +96,16 @@ class BatchRunner:
         busy = sum(each.batch.owner.tenant == tenant for each in self._works.values())
         if is_over or busy < AT_ONCE:
             reader = LineReader(batch.endpoint, *self._bounds)
-            turns = self._checks, self._turns, self._lines
-            work = BatchWork(batch, self._store, reader, self._call, *turns, self._sleep)
+            work = BatchWork(
+                batch,
+                self._store,
+                reader,
+                self._call,
+                self._checks,
+                self._turns,
+                self._lines,
+                self._sleep,
+            )
             self._works[batch.id] = work
             task = self._tasks[batch.id] = asyncio.create_task(self._work(work))
             task.add_done_callback(lambda _: self._forget(batch.id))

@@ -199,6 +199,11 @@ def _log_end(batch: Batch) -> None:
     fields |= {"completed": batch.completed, "failed": batch.failed, "seconds": round(seconds, 1)}
     log.info(
         "%s: %s: %d of %d requests answered, %d failed, in %.1f s",
-        *(batch.id, batch.status, batch.completed, batch.total, batch.failed, seconds),
+        batch.id,
+        batch.status,
+        batch.completed,
+        batch.total,
+        batch.failed,
+        seconds,
         extra={"fields": fields},
     )

@@ -64,8 +64,13 @@ class ConversationStore:
         """
         with self._database.transaction() as db:
             number = self._get(db, tenant, ident).number
-            mine = responses.c.thread == number, responses.c.status.in_(UNFINISHED)
-            unfinished = list(db.execute(select(responses.c.id).where(*mine)).scalars())
+            unfinished = list(
+                db.execute(
+                    select(responses.c.id).where(
+                        responses.c.thread == number, responses.c.status.in_(UNFINISHED)
+                    )
+                ).scalars()
+            )
             self._threads.remove(db, number)
         self._database.forget_deleted()
         return unfinished
@@ -117,16 +122,20 @@ class ConversationStore:
         return conversation
 
     def _get(self, db: Connection, tenant: str, ident: str) -> Row[Any]:
-        mine = self._threads.of_tenant(tenant), threads.c.id == ident
-        row = db.execute(select(threads).where(*mine).with_for_update()).one_or_none()
+        row = db.execute(
+            select(threads)
+            .where(self._threads.of_tenant(tenant), threads.c.id == ident)
+            .with_for_update()
+        ).one_or_none()
         if row is None:
             raise UnknownConversationError(ident)
         return row
 
     def _item(self, db: Connection, tenant: str, ident: str, item: str) -> Row[Any]:
         number = self._get(db, tenant, ident).number
-        here = items.c.thread == number, items.c.listed, items.c.id == item
-        row = db.execute(select(items).where(*here)).one_or_none()
+        row = db.execute(
+            select(items).where(items.c.thread == number, items.c.listed, items.c.id == item)
+        ).one_or_none()
         if row is None:
             raise UnknownItemError(item)
         return row

@@ -161,8 +161,9 @@ class ResponseStore:
         """
         text, status = to_json(body), body["status"]
         with self._database.transaction() as db:
-            mine = responses.c.id == body["id"], _UNFINISHED
-            row = db.execute(select(responses).where(*mine).with_for_update()).one_or_none()
+            row = db.execute(
+                select(responses).where(responses.c.id == body["id"], _UNFINISHED).with_for_update()
+            ).one_or_none()
             if row is None:
                 return False
             request = row.request if status in UNFINISHED else None
@@ -177,8 +178,12 @@ class ResponseStore:
 
     def renew(self, idents: Sequence[str], until: float) -> set[str]:
         """Work on responses for longer; gives those that are still unfinished."""
-        mine = responses.c.id.in_(idents), _UNFINISHED
-        renewed = update(responses).where(*mine).values(lease_until=until).returning(responses.c.id)
+        renewed = (
+            update(responses)
+            .where(responses.c.id.in_(idents), _UNFINISHED)
+            .values(lease_until=until)
+            .returning(responses.c.id)
+        )
         with self._database.transaction() as db:
             return set(db.execute(renewed).scalars())
 
@@ -209,8 +214,11 @@ class ResponseStore:
     def _thread(self, db: Connection, tenant: str, context: Context) -> int:
         if context.thread is None:
             return self._threads.begin(db, tenant)
-        here = threads.c.number == context.thread, self._threads.of_tenant(tenant)
-        found = db.execute(select(threads.c.number).where(*here).with_for_update())
+        found = db.execute(
+            select(threads.c.number)
+            .where(threads.c.number == context.thread, self._threads.of_tenant(tenant))
+            .with_for_update()
+        )
         parent = responses.c.number == context.parent
         if found.scalar_one_or_none() is None:
             raise UnknownConversationError if context.parent is None else UnknownResponseError
@@ -225,8 +233,11 @@ class ResponseStore:
             db.execute(update(items).where(of_response).values(listed=True))
 
     def _get(self, db: Connection, tenant: str, ident: str) -> Row[Any]:
-        mine = self._threads.of_tenant(tenant), responses.c.id == ident, ~responses.c.hidden
-        row = db.execute(select(responses).join(threads).where(*mine)).one_or_none()
+        row = db.execute(
+            select(responses)
+            .join(threads)
+            .where(self._threads.of_tenant(tenant), responses.c.id == ident, ~responses.c.hidden)
+        ).one_or_none()
         if row is None:
             raise UnknownResponseError(ident)
         return row

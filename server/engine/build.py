@@ -90,8 +90,9 @@ def build_engine(
     scheduler = Scheduler(model.max_rows, model.max_tokens, prefixes, settings.step_seconds)
     runner = _runner(model, initial_states, prefixes, tokenizer, scoring)
     engine = Engine(scheduler, runner, OutputProcessor(tokenizer), prefixes, codec)
-    seconds = loaded - started, time.monotonic() - loaded
-    return BuiltEngine(engine, codec, weight_type, threads, *seconds)
+    return BuiltEngine(
+        engine, codec, weight_type, threads, loaded - started, time.monotonic() - loaded
+    )
 
 
 def _runner(
@@ -117,6 +118,7 @@ def _weights_cache(settings: EngineSettings) -> WeightsCache | None:
 def _load_reranker(file: RerankerFile, loading: Loading) -> Reranker:
     """With weights of the type that was asked for, as the model's."""
     weight_type = choose_dtype(loading.dtype, file.config)
-    arguments = weight_type, loading.team, loading.cache, loading.on_progress
-    weights = load(file.checkpoint, file.config, *arguments).weights
+    weights = load(
+        file.checkpoint, file.config, weight_type, loading.team, loading.cache, loading.on_progress
+    ).weights
     return Reranker(Model(file.config, weights, loading.team, ROWS, ROWS), file.layers)

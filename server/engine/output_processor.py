@@ -107,7 +107,10 @@ def _news(
     if request.generated:
         return RequestOutput(request.request_id, text, token_ids, reason, mu=request.mu)
     return RequestOutput(
-        *(request.request_id, text, token_ids, reason),
+        request.request_id,
+        text,
+        token_ids,
+        reason,
         cached_tokens=request.cached,
         written_tokens=request.written,
         queued_seconds=request.queued_seconds,

@@ -158,8 +158,14 @@ def _log_loaded(deployment: Deployment, seconds: float) -> None:
     log.info(
         "loaded %s (%s, %.1f M parameters, %s, workers %d × threads %d) "
         "in %.1f s (weights %.1f s, kernels %.1f s, room for %.0f MB of cached states in memory)",
-        *(served.spec.id, served.generation, served.parameters / 1e6, first.dtype),
-        *(len(deployment.ready), first.threads),
-        *(seconds, first.load_seconds, first.compile_seconds),
+        served.spec.id,
+        served.generation,
+        served.parameters / 1e6,
+        first.dtype,
+        len(deployment.ready),
+        first.threads,
+        seconds,
+        first.load_seconds,
+        first.compile_seconds,
         sum(each.cache_bytes for each in deployment.ready) / 1e6,
     )

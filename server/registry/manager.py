@@ -169,7 +169,11 @@ class ModelManager:
         with deployment.lease():
             name = f"{ident}:{state}" if state else ident
             yield Route(
-                *(name, deployment.served, state, deployment.client, deployment.codec),
+                name,
+                deployment.served,
+                state,
+                deployment.client,
+                deployment.codec,
                 deployment.lease,
             )
 

@@ -86,9 +86,17 @@ class Sampler:
         rows = [self._near(row, logits[number]) for number, row in enumerate(rows)]
         tokens = np.empty(len(rows), dtype=np.int64)
         surprises = np.zeros(len(rows), dtype=np.float64)
-        lists = _token_edits(rows), _token_masks(rows, self._no_masks)
-        args = (logits, self._vocab_size, _row_params(rows), *lists, self._work)
-        team.run(sample_rows, *args, tokens, surprises)
+        team.run(
+            sample_rows,
+            logits,
+            self._vocab_size,
+            _row_params(rows),
+            _token_edits(rows),
+            _token_masks(rows, self._no_masks),
+            self._work,
+            tokens,
+            surprises,
+        )
         for row, surprise in zip(rows, surprises, strict=True):
             if row.mirostat is not None:
                 row.mirostat.observe(float(surprise))

@@ -41,6 +41,8 @@ from server.workers.restarts import Restarts
 
 log = logging.getLogger(__name__)
 
+_LOST = "%s (pid %d) %s; %d of its requests go on, %d are given up"
+
 STOP_SECONDS = 5.0
 _CACHE_SHARE = 10
 _PING_SECONDS = 1.0
@@ -195,10 +197,7 @@ class WorkerPool:
             loss = self._client.lose(worker.link)
             if loss.failed:
                 self._restarts.forgive()
-            log.warning(
-                "%s (pid %d) %s; %d of its requests go on, %d are given up",
-                *(worker.title, worker.pid, worker.how_it_ended, *loss),
-            )
+            log.warning(_LOST, worker.title, worker.pid, worker.how_it_ended, *loss)
             worker = await self._start_again(worker.index, worker.title)
             log.info("%s is back (pid %d)", worker.title, worker.pid)
 

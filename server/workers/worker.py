@@ -107,8 +107,13 @@ def _serve(socket: "zmq.Socket[bytes]", settings: Settings, assignment: Assignme
         files = locate(model.path, model.tokenizer)
         with heartbeat(lambda: send(Pong())):  # compiling says nothing for long
             built = build_engine(
-                *(files, model.dtype, settings.engine, threads, on_progress),
-                *(model.adapters, model.states),
+                files,
+                model.dtype,
+                settings.engine,
+                threads,
+                on_progress,
+                model.adapters,
+                model.states,
                 lambda codec: build_cache(codec, settings.cache, assignment.cache_bytes),
                 model.reranker,
             )
@@ -121,8 +126,14 @@ def _serve(socket: "zmq.Socket[bytes]", settings: Settings, assignment: Assignme
 
 
 def _ready(built: BuiltEngine, cache_bytes: int) -> Ready:
-    seconds = built.load_seconds, built.compile_seconds
-    return Ready(built.dtype, built.threads, *seconds, cache_bytes, built.codec.fingerprint)
+    return Ready(
+        built.dtype,
+        built.threads,
+        built.load_seconds,
+        built.compile_seconds,
+        cache_bytes,
+        built.codec.fingerprint,
+    )
 
 
 def _loop(socket: "zmq.Socket[bytes]", engine: Engine, outbox: Outbox) -> None:

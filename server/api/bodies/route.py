@@ -76,8 +76,10 @@ async def _read(request: Request, field: ModelField) -> Request:
     if not size:
         return _ReadRequest(request, is_empty=True)
     settings: Settings = request.app.state.service.settings
-    most = settings.http.max_body_values, max_numbers(settings)
-    await hold_values(request.scope, await off_loop(size, check, body, *most))
+    await hold_values(
+        request.scope,
+        await off_loop(size, check, body, settings.http.max_body_values, max_numbers(settings)),
+    )
     model = await off_loop(size, _model_of, body, field)
     return _ReadRequest(request, is_empty=False, model=model)
 

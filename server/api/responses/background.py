@@ -280,8 +280,10 @@ class Background:
         scope: Scope = {"state": state_with(call)}
         with ExitStack() as exits:
             route = enter_lease(exits, self._models, body.model)
-            read = found.context, list(found.input_items), self._states
-            turn = await plan_turn(body, owner, route, settings, *read, self._checker)
+            items = list(found.input_items)
+            turn = await plan_turn(
+                body, owner, route, settings, found.context, items, self._states, self._checker
+            )
             answer.text, answer.tools = TextLogprobs(turn.logprob_tokenizer), turn.tools
             generation = Generation(route, turn.plan, scope, _nobody_leaves)
             exits.enter_context(generation)

@@ -11,12 +11,12 @@ from fastapi import APIRouter, Request, Response
 from server.api.best_of import best_choices
 from server.api.bodies.route import JsonRoute
 from server.api.bodies.threads import body_bytes, off_loop
-from server.api.call import call_of
+from server.api.call import call_of, usage_so_far
 from server.api.choices import GeneratedChoice
 from server.api.chunks import ChatChunks, ChatStream
 from server.api.conversation import conversation_of
 from server.api.dependencies import ServiceDependency
-from server.api.generation import Generation, usage_so_far
+from server.api.generation import Generation
 from server.api.plan import plan_chat
 from server.api.saving import ChatEnding, open_saving
 from server.api.schemas.chat import ChatCompletionRequest
@@ -41,8 +41,7 @@ async def create_chat_completion(
     route = service.route(request, body.model)
     size = body_bytes(request.scope)
     conversation = await off_loop(size, conversation_of, body, route.served)
-    made_of = body, conversation, route.served, settings, owner
-    plan = await plan_chat(*made_of, service.grammars)
+    plan = await plan_chat(body, conversation, route.served, settings, owner, service.grammars)
     plan = await service.go_on(plan, body, owner.tenant, route)
     saving = None
     if body.save_state:
@@ -78,8 +77,9 @@ async def _shown(
 ) -> JsonList:
     shown = JsonList()
     for index, choice in enumerate(choices):
-        about = logprobs.take(choice.index), include_reasoning
-        shown.append(encode_pieces(_choice(index, choice, *about)))
+        shown.append(
+            encode_pieces(_choice(index, choice, logprobs.take(choice.index), include_reasoning))
+        )
         await asyncio.sleep(0)  # others go on meanwhile
     return shown
 

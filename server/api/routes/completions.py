@@ -9,11 +9,12 @@ from fastapi import APIRouter, Request, Response
 
 from server.api.best_of import best_choices
 from server.api.bodies.route import JsonRoute
+from server.api.call import usage_so_far
 from server.api.choices import GeneratedChoice
 from server.api.chunks import CompletionChunks
 from server.api.completion_form import CompletionForm
 from server.api.dependencies import ServiceDependency
-from server.api.generation import Generation, usage_so_far
+from server.api.generation import Generation
 from server.api.plan import plan_completion
 from server.api.saving import CompletionEnding, open_saving
 from server.api.schemas.completions import Completion, CompletionChoice, CompletionRequest
@@ -59,8 +60,13 @@ async def create_completion(
     answer = Completion(**head, choices=[], usage=usage, state_id=state_id).model_dump()
     answer["choices"] = shown = JsonList()
     for index, choice in enumerate(choices):
-        about = form.text(choice.index, choice.text), logprobs.take(choice.index)
-        shown.append(encode_pieces(_choice(index, choice, *about)))
+        shown.append(
+            encode_pieces(
+                _choice(
+                    index, choice, form.text(choice.index, choice.text), logprobs.take(choice.index)
+                )
+            )
+        )
         await asyncio.sleep(0)  # others go on meanwhile
     if not state_id:
         del answer["state_id"]

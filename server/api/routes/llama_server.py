@@ -6,11 +6,12 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from server.api.bodies.route import JsonRoute
+from server.api.call import usage_so_far
 from server.api.dependencies import Service, ServiceDependency
 from server.api.embedding_plan import plan_embeddings
 from server.api.errors import ApiError
 from server.api.filling import Gap
-from server.api.generation import Generation, usage_so_far
+from server.api.generation import Generation
 from server.api.llama_server.answer import NO_LIMIT, NativeAnswers
 from server.api.llama_server.request import completion_of, embedding_of, filling_of
 from server.api.plan import plan_completion

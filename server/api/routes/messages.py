@@ -48,7 +48,7 @@ async def create_message(
     read_ahead = partial(service.read_ahead.start, route, plan, conversation)
     if body.stream:
         ping_seconds = service.settings.http.ping_seconds
-        return EventStream(*(route, plan, answer, ping_seconds), on_end=read_ahead, framing=FRAMING)
+        return EventStream(route, plan, answer, ping_seconds, on_end=read_ahead, framing=FRAMING)
     with Generation(route, plan, request.scope, request.receive) as generation:
         while generation.running:
             for news in await generation.news():
@@ -78,9 +78,8 @@ async def _prepare(
     route = service.route(request, body.model)
     conversation = await off_loop(size, conversation_of, chat, route.served)
     conversation = replace(conversation, returns_objects=True)
-    made_of = chat, conversation, route.served, settings, owner
     try:
-        plan = await plan_chat(*made_of, service.grammars)
+        plan = await plan_chat(chat, conversation, route.served, settings, owner, service.grammars)
     except ApiError as error:
         raise error.renamed(in_our_words) from None
     return route, await service.go_on(plan, chat, owner.tenant, route), conversation

@@ -168,8 +168,9 @@ async def _plan(
     size = body_bytes(request.scope)
     conversation = await off_loop(size, conversation_of, chat, route.served)
     conversation = replace(conversation, returns_objects=True)
-    made_of = chat, conversation, route.served, settings, owner
-    return conversation, await _in_our_words(plan_chat(*made_of, service.grammars))
+    return conversation, await _in_our_words(
+        plan_chat(chat, conversation, route.served, settings, owner, service.grammars)
+    )
 
 
 async def _in_our_words(planning: Coroutine[Any, Any, Plan]) -> Plan:
@@ -195,8 +196,7 @@ async def _answer(
         read_ahead = partial(service.read_ahead.start, route, plan, conversation)
     if body.stream:
         ping_seconds = service.settings.http.ping_seconds
-        made_of = route, plan, lines, ping_seconds
-        return EventStream(*made_of, on_end=read_ahead, framing=FRAMING)
+        return EventStream(route, plan, lines, ping_seconds, on_end=read_ahead, framing=FRAMING)
     with Generation(route, plan, request.scope, request.receive) as generation:
         while generation.running:
             for news in await generation.news():

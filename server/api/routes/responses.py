@@ -62,7 +62,11 @@ async def create_response(
         framing = Framing(typed_event, answer.failure, end=b"")
         ping_seconds = service.settings.http.ping_seconds
         stream = EventStream(
-            *(turn.route, turn.plan, answer, ping_seconds, keeper),
+            turn.route,
+            turn.plan,
+            answer,
+            ping_seconds,
+            keeper,
             on_end=lambda choices: turn.read_ahead(service.read_ahead, choices),
             framing=framing,
         )
@@ -142,9 +146,17 @@ async def _prepare(body: ResponseRequest, request: Request, service: Service) ->
     route = service.route(request, body.model)
     if body.background:
         body = with_seed(body)
-    stores = service.conversations, service.states
     connection = connection_of(request)
-    return await prepare(body, owner, route, settings, *stores, service.grammars, connection)
+    return await prepare(
+        body,
+        owner,
+        route,
+        settings,
+        service.conversations,
+        service.states,
+        service.grammars,
+        connection,
+    )
 
 
 async def _only_read(

@@ -22,5 +22,6 @@ async def open_websocket(request: Request, service: ServiceDependency) -> Respon
         raise error
     agreed = accepted(request.scope)
     memory, http = ConnectionMemory(service.local_responses), service.settings.http
-    limits = http.max_body_bytes, http.ping_seconds
-    return WebSocketResponse(request.app, agreed, *limits, memory, memory.forget)
+    return WebSocketResponse(
+        request.app, agreed, http.max_body_bytes, http.ping_seconds, memory, memory.forget
+    )

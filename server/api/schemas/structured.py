@@ -206,8 +206,9 @@ class StructuredRequest(PromptRequest):
             found |= [output]
         if self.structured_outputs:
             found |= self.structured_outputs.outputs()
-        guided = self.guided_json, self.guided_regex, self.guided_choice, self.guided_grammar
-        found |= _outputs("guided_", *guided)
+        found |= _outputs(
+            "guided_", self.guided_json, self.guided_regex, self.guided_choice, self.guided_grammar
+        )
         schema, regex, grammar = self.json_schema, self.regex, self.grammar
         found |= _outputs("", schema, regex, grammar=grammar, json_name="json_schema")
         if self.ebnf:
