@@ -21,8 +21,8 @@ import numpy as np
 
 from benchmarks.state_cache import STEP_TOKENS, Bench
 from server.engine.engine import Engine
-from server.engine.task import Task
 from server.model.initialize import SHAPES
+from server.protocol.task import Task
 from server.sampling.params import SamplingParams
 
 PROMPT, ALONE, FIRST = 4000, 150, 10

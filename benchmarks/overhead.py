@@ -24,9 +24,9 @@ from server.config import Settings
 from server.engine.build import build_engine
 from server.engine.build_cache import build_cache
 from server.engine.engine import Engine
-from server.engine.task import Task
+from server.machine.cores import usable_cores
+from server.protocol.task import Task
 from server.sampling.params import SamplingParams
-from server.workers.cores import usable_cores
 from tests.e2e.server_process import ServerProcess
 
 STREAMS = 16

@@ -17,12 +17,12 @@ import numpy as np
 from server.checkpoints.locate import choose_tokenizer, locate
 from server.checkpoints.reader import open_checkpoint
 from server.kernels.team import Team
+from server.machine.cores import usable_cores
 from server.model.config import read_config
 from server.model.loading import WeightType, load_weights
 from server.model.model import Model, pack_batch
 from server.model.state import StatePool
 from server.tokenizer.load import load_tokenizer
-from server.workers.cores import usable_cores
 
 CHUNK = 256
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from server.fresh_model import write_fresh_model
+from server.machine.cores import usable_cores
 from server.model.initialize import SHAPES, design
-from server.workers.cores import usable_cores
 
 ROOT = Path(__file__).parents[1]
 VOCABULARY = 65_536

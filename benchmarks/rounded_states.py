@@ -17,13 +17,13 @@ import numpy.typing as npt
 from server.checkpoints.locate import choose_tokenizer, locate
 from server.checkpoints.reader import open_checkpoint
 from server.kernels.team import Team
+from server.machine.cores import usable_cores
 from server.model.config import read_config
 from server.model.initial_state import StateArrays, empty_state
 from server.model.loading import choose_dtype, load_weights
 from server.model.model import Model, pack_batch
 from server.model.state import StatePool
 from server.tokenizer.load import load_tokenizer
-from server.workers.cores import usable_cores
 
 CHUNK, PLACES, AFTER = 256, 8, 64
 

@@ -27,16 +27,16 @@ from server.engine.grammar_rows import GrammarRows
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.scheduler import Scheduler
-from server.engine.task import Task
 from server.kernels.team import Team
+from server.machine.cores import usable_cores
 from server.model.initial_state import empty_state
 from server.model.initialize import SHAPES
 from server.model.model import Model
+from server.protocol.task import Task
 from server.sampling.params import SamplingParams
 from server.sampling.sampler import Sampler
 from server.snapshots.encoding import SnapshotCodec
 from server.tokenizer.world import WorldTokenizer, load_world_vocabulary
-from server.workers.cores import usable_cores
 
 HISTORY, DOCUMENT, SHARED, NEW, QUESTION = 20_000, 10_000, 2_000, 60, 40
 AT_ONCE, STEP_TOKENS, ROOM = 16, 256, 4 << 30

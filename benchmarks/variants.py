@@ -18,11 +18,11 @@ import numpy as np
 from server.bench.random_weights import VOCABULARY, random_weights
 from server.kernels.jit import TIER
 from server.kernels.team import Team
+from server.machine.cores import usable_cores
 from server.model.arrays import Batch, State
 from server.model.initialize import SHAPES
 from server.model.model import Model, pack_batch
 from server.model.state import StatePool
-from server.workers.cores import usable_cores
 
 PLAIN = "rwkv7"
 MODELS = {

@@ -30,6 +30,7 @@ from server.inspection import look_at
 from server.launch import INTERRUPTED
 from server.local_models.command import list_models
 from server.logs import setup_logging
+from server.machine.cores import usable_cores
 from server.model.initialize import SHAPES, design
 from server.model.tensors import FIELDS
 from server.progress import ProgressDisplay
@@ -37,7 +38,6 @@ from server.serve import serve
 from server.temporary_files import interrupted_when_ended
 from server.tokenizer.base import TokenizerError
 from server.version import VERSION
-from server.workers.cores import usable_cores
 
 _MODEL_HELP = (
     "File, folder, hf:OWNER/NAME[/FILE] or a short name (see `models`); "

@@ -15,12 +15,12 @@ from server.checkpoints.finite_values import MAX_BYTES, OnProgress, Values, chec
 from server.checkpoints.locate import ModelFiles, bytes_on_disk, choose_tokenizer
 from server.checkpoints.reader import format_of, open_checkpoint
 from server.home_folder import expanded
+from server.machine.memory import available_bytes
 from server.memory_needs import needed_bytes, weights_bytes
 from server.model.config import ModelConfig, official_epsilon, read_config
 from server.model.initial_state import read_initial_state
 from server.model.packed_config import TOKENIZER_KEY
 from server.model.tensors import RERANKER
-from server.workers.memory import available_bytes
 
 _RANKS = {"decay": "w", "rate": "a", "first": "v"}
 """Low-rank pairs by the letters of RWKV-7's paper, where ours have other names."""

@@ -26,14 +26,14 @@ from server.api.states import open_states
 from server.api.tracing import tracing
 from server.checkpoints.checkpoint import CheckpointError
 from server.config import Settings, SettingsError
+from server.machine.disk import with_disk_tier
+from server.pool.client import EngineClient
+from server.pool.pool import WorkerPool
+from server.pool.process import WorkerError
+from server.protocol.messages import ModelSpec
 from server.registry.manager import ModelManager
 from server.registry.reconfigure import Rereader
 from server.startup_display import StartupDisplay
-from server.workers.client import EngineClient
-from server.workers.disk import with_disk_tier
-from server.workers.messages import ModelSpec
-from server.workers.pool import WorkerPool
-from server.workers.process import WorkerError
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import TaskID
 
 from server.progress import ProgressLines, terminal_bar
-from server.workers import messages
+from server.protocol import messages
 
 log = logging.getLogger(__name__)
 

@@ -7,32 +7,30 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
+from server.pool.client import EngineClient
+from server.pool.process import WorkerError
+from server.pool.records import WorkerLink, WorkerStatus
+from server.protocol.cache_view import CacheCounters, CacheReport
+from server.protocol.engine_report import EngineReport
+from server.protocol.messages import (
+    Abort,
+    CacheQuery,
+    EngineQuery,
+    Generate,
+    ModelSpec,
+    Ready,
+    Sleep,
+    ToWorker,
+    Wake,
+)
+from server.protocol.outputs import FinishReason, RequestOutput
+from server.protocol.task import Task
 from server.registry.served_model import ServedModel, stamp_files
 from server.sampling.token_logprobs import TokenLogprobs
 from server.snapshots.encoding import SnapshotCodec
 from server.snapshots.snapshot import Snapshot
 from server.tokenizer.chat_template import ChatTemplate
 from server.tokenizer.turn_ends import TurnEnds, turn_ends_of
-from server.workers.client import EngineClient
-from server.workers.messages import (
-    Abort,
-    CacheCounters,
-    CacheQuery,
-    CacheReport,
-    EngineQuery,
-    EngineReport,
-    FinishReason,
-    Generate,
-    ModelSpec,
-    Ready,
-    RequestOutput,
-    Sleep,
-    Task,
-    ToWorker,
-    Wake,
-)
-from server.workers.process import WorkerError
-from server.workers.records import WorkerLink, WorkerStatus
 from tests.fake_text import FakeTemplate, FakeTokenizer
 
 PATIENCE = 20.0  # seconds until a test that waits for something gives up

@@ -17,12 +17,12 @@ from server.checkpoints.locate import locate
 from server.config import Settings, SettingsError
 from server.config_http import HttpSettings
 from server.home_folder import expanded
+from server.machine.disk import with_disk_tier
+from server.pool.absolute_assignment import absolute_settings, absolute_spec
+from server.protocol.messages import ModelSpec
 from server.registry.catalogue import read_catalogue
 from server.tokenizer.base import TokenizerError
 from server.tokenizer.load import load_tokenizer
-from server.workers.absolute_assignment import absolute_settings, absolute_spec
-from server.workers.disk import with_disk_tier
-from server.workers.messages import ModelSpec
 
 SERVER = Path(__file__).parents[1] / "server"
 

@@ -57,7 +57,7 @@ ALLOWED = {
     "byte_sizes": set(),
     "memory_needs": {"model"},
     "local_models": {"absolute_paths", "byte_sizes", "cache_root", "checkpoints", "children"}
-    | {"config_sources", "kernels", "launch", "memory_needs", "model", "workers"},
+    | {"config_sources", "kernels", "launch", "machine", "memory_needs", "model"},
     "assets": set(),
     "model": {"kernels", "checkpoints", "model_names", "temporary_files"},
     "tokenizer": {"checkpoints", "children", "bounded_child", "home_folder", "regular_file"},
@@ -65,18 +65,26 @@ ALLOWED = {
     "grammars": {"tokenizer", "bounded_child"},
     "snapshots": {"checkpoints", "model"},
     "engine": {"snapshots", "model", "tokenizer", "sampling", "checkpoints", "kernels", "config"}
-    | {"grammars", "model_names", "cache_root"},
-    "workers": LEAVES | {"snapshots", "engine", "checkpoints", "tokenizer", "sampling"},
-    "registry": LEAVES | {"snapshots", "workers", "checkpoints", "model", "tokenizer", "sampling"},
+    | {"grammars", "model_names", "cache_root", "protocol"},
+    "protocol": {"sampling", "snapshots"},
+    "machine": {"cache_root", "config", "home_folder"},
+    "pool": {"absolute_paths", "cache_root", "children", "config", "home_folder", "machine"}
+    | {"private_folder", "protocol", "temporary_files"},
+    "worker": {"checkpoints", "config", "engine", "logs", "protocol", "snapshots", "tokenizer"}
+    | {"temporary_files"},
+    "registry": LEAVES
+    | {"snapshots", "pool", "protocol", "checkpoints", "model", "tokenizer", "sampling"},
     "api": LEAVES
-    | {"access", "batches", "conversations", "grammars", "snapshots", "registry", "workers"}
-    | {"sampling", "tokenizer"},
+    | {"access", "batches", "conversations", "grammars", "snapshots", "registry", "pool"}
+    | {"protocol", "sampling", "tokenizer"},
     "progress": {"byte_sizes"},
     "pull": {"checkpoints", "children", "launch", "progress", "regular_file", "temporary_files"},
-    "bench": {"byte_sizes", "model", "checkpoints", "kernels", "progress", "workers", "launch"},
-    "startup_display": {"progress", "workers"},
-    "serve": LEAVES | {"access", "api", "registry", "workers", "checkpoints", "startup_display"},
-    "convert": {"model", "checkpoints", "kernels", "tokenizer", "workers", "model_names"}
+    "bench": {"byte_sizes", "model", "checkpoints", "kernels", "progress", "machine", "launch"},
+    "startup_display": {"progress", "protocol"},
+    "serve": LEAVES
+    | {"access", "api", "registry", "machine", "pool", "protocol", "checkpoints"}
+    | {"startup_display"},
+    "convert": {"model", "checkpoints", "kernels", "tokenizer", "machine", "model_names"}
     | {"launch", "children", "home_folder", "progress", "regular_file", "temporary_files"},
     "abilities": {"checkpoints", "tokenizer"},
     "inspection": {
@@ -85,22 +93,18 @@ ALLOWED = {
         "checkpoints",
         "home_folder",
         "memory_needs",
+        "machine",
         "model",
-        "workers",
     },
     "fresh_model": {"checkpoints", "model"},
     "config_sources": {"config", "regular_file"},
     "access": {"config", "config_http", "config_models", "home_folder", "regular_file"},
     "cli": LEAVES
     | {"config_sources", "access", "serve", "inspection", "checkpoints", "local_models", "model"}
-    | {"tokenizer", "fresh_model", "launch", "progress", "workers", "temporary_files"},
+    | {"tokenizer", "fresh_model", "launch", "machine", "progress", "temporary_files"},
     "__main__": set(),  # rwkv_server.py, which imports cli through launch
 }
 API_PROCESS = "server.cli"
-PLAIN_ENGINE_DATA = {
-    f"server.engine.{name}"
-    for name in ("cache_view", "engine_report", "outputs", "cache_use", "task")
-}
 MAX_LINES, MAX_FUNCTION, MAX_KERNEL = 300, 50, 100
 
 
@@ -133,13 +137,6 @@ def test_imports_point_down():
         if layer(imported) not in ALLOWED[layer(module)] | {layer(module)}
     ]
     assert not wrong
-
-
-def test_the_pool_and_client_import_only_plain_data_of_the_engine():
-    for name in ("pool", "process", "client", "dispatcher", "router", "messages"):
-        module = f"server.workers.{name}"
-        engine = {name for name in GRAPH[module] if layer(name) == "engine"}
-        assert engine <= PLAIN_ENGINE_DATA | {"server.engine"}, module
 
 
 def test_the_program_imports_nothing_before_its_search_path_is_safe():

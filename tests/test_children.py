@@ -187,13 +187,13 @@ def test_no_child_gets_secrets(name, monkeypatch):
 def test_only_what_talks_to_the_hub_gets_its_tokens(name, monkeypatch):
     monkeypatch.setenv(name, "/secret")
     assert child("server.pull", with_hub_tokens=True).environment[name] == "/secret"
-    assert name not in child("server.workers.worker").environment
+    assert name not in child("server.worker.program").environment
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_variables_are_passed_on(name, monkeypatch):
     monkeypatch.setenv(name, "value")
-    assert child("server.workers.worker").environment[name] == "value"
+    assert child("server.worker.program").environment[name] == "value"
 
 
 @pytest.mark.parametrize("name", ["NUMBA_CACHE_DIR", "HF_HOME", "SSL_CERT_FILE", "XDG_CACHE_HOME"])

@@ -204,8 +204,8 @@ OTHERS = {
     "kernels.jit": {"compiled_modules"},
     "tokenizer.chat_template": {"_read"},
     "tokenizer.world": {"load_world_vocabulary"},
-    "workers.cores": {"_usable_nodes", "_quota"},
-    "workers.memory": {"available_bytes", "resident_bytes", "_available_of_machine"},
+    "machine.cores": {"_usable_nodes", "_quota"},
+    "machine.memory": {"available_bytes", "resident_bytes", "_available_of_machine"},
     # Gets a file that is open.
     "checkpoints.pth": {"_read_directory"},
     "checkpoints.reader": {"format_of"},

@@ -3,8 +3,8 @@ import logging
 from rich.console import Console
 
 from server import startup_display
+from server.protocol.messages import Progress
 from server.startup_display import StartupDisplay
-from server.workers.messages import Progress
 
 STEPS = [Progress("loading weights", done, 3) for done in range(1, 4)]
 STEPS += [Progress("compiling kernels", 0, 0)]

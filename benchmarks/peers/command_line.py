@@ -13,8 +13,8 @@ import httpx
 
 from benchmarks.peers.model_files import ModelFiles
 from benchmarks.peers.programs import ProgramError
+from server.machine.cores import usable_cores
 from server.model.initialize import SHAPES
-from server.workers.cores import usable_cores
 
 
 def add_program(parser: argparse.ArgumentParser, option: str, required: bool = False) -> None:

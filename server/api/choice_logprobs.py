@@ -7,8 +7,8 @@ from server.api.choices import GeneratedChoice
 from server.api.content_logprobs import ContentLogprobs
 from server.api.logprobs import LogprobEntry, LogprobText, PromptText
 from server.api.plan import Plan
+from server.protocol.outputs import RequestOutput
 from server.tokenizer.base import Tokenizer
-from server.workers.messages import RequestOutput
 
 
 class ChoiceLogprobs:

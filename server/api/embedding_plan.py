@@ -10,9 +10,9 @@ from server.api.errors import ApiError
 from server.api.plan import Plan, cache_use
 from server.api.schemas.embeddings import EmbeddingRequest
 from server.config import Settings
+from server.protocol.task import Pooling, Task
 from server.registry.served_model import ServedModel
 from server.sampling.params import READS_ONLY
-from server.workers.messages import Pooling, Task
 
 _HEADS = {
     "": "retrieval",

@@ -16,7 +16,7 @@ from server.api.call import call_of
 from server.api.dialects import dialect_for
 from server.api.schemas.peer_fields import as_sent
 from server.logs import request_id
-from server.workers.client import NotReadyError, QueueFullError
+from server.pool.client import NotReadyError, QueueFullError
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,10 @@ from server.api.request_metrics import RequestRecord
 from server.api.text_threads import disconnected
 from server.api.trained_length import length_header, watch_length
 from server.api.transcript import log_answer, log_prompts
+from server.pool.client import TURN_SIZE, NotReadyError, OutputStream, QueueFullError
+from server.protocol.outputs import RequestOutput, size_of
+from server.protocol.task import Task
 from server.registry.manager import Route
-from server.workers.client import TURN_SIZE, NotReadyError, OutputStream, QueueFullError
-from server.workers.messages import RequestOutput, Task, size_of
 
 _CHOICES_AT_ONCE = 16
 """Whose outputs are taken in before others have their turn: each costs a part of a millisecond, and

@@ -3,8 +3,8 @@
 from contextlib import ExitStack
 
 from server.api.errors import ApiError, not_ready
+from server.pool.client import NotReadyError
 from server.registry.manager import ModelManager, NotLoadedError, Route, UnknownModelError
-from server.workers.client import NotReadyError
 
 
 def enter_lease(exits: ExitStack, models: ModelManager, model: str) -> Route:

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from server.protocol.outputs import RequestOutput
 from server.sampling.params import SamplingParams
 from server.sampling.token_logprobs import TokenLogprobs
 from server.tokenizer.base import Tokenizer
 from server.tokenizer.detokenizer import Detokenizer
-from server.workers.messages import RequestOutput
 
 
 class LogprobEntry(NamedTuple):

@@ -12,10 +12,10 @@ from server.api.errors import ApiError
 from server.api.plan import MOST_PROMPT_LOGPROBS, Plan, cache_use
 from server.api.schemas.chooses import ChooseRequest
 from server.config import Settings
+from server.protocol.task import Task
 from server.registry.served_model import ServedModel
 from server.sampling.params import READS_ONLY
 from server.tokenizer.base import Tokenizer
-from server.workers.messages import Task
 
 
 async def plan_choices(

@@ -34,12 +34,13 @@ from server.api.tenant import cache_salt_of
 from server.config import LimitsSettings, SamplingSettings, Settings
 from server.grammars.checker import GrammarChecker
 from server.json_pieces import JsonText
+from server.protocol.cache_use import CacheUse
+from server.protocol.task import Task
 from server.registry.served_model import ServedModel
 from server.sampling.params import READS_ONLY
 from server.tokenizer.base import Tokenizer
 from server.tokenizer.fill_in_middle import MARKERS
 from server.tokenizer.turn_ends import TurnEnds
-from server.workers.messages import CacheUse, Task
 
 MOST_LOGPROBS = 1 << 20
 """That a request may ask for; each takes some 100 bytes until the answer is sent."""

@@ -18,12 +18,12 @@ from server.api.conversation import Conversation, Message
 from server.api.plan import Plan
 from server.api.tenant import LAST_PRIORITY
 from server.config import CacheSettings
+from server.pool.client import EngineClient
+from server.protocol.task import Task
 from server.registry.manager import Route
 from server.sampling.params import READS_ONLY
 from server.tokenizer.base import Tokenizer, TokenizerError
 from server.tokenizer.prompt_parts import encode_prompt
-from server.workers.client import EngineClient
-from server.workers.messages import Task
 
 logger = logging.getLogger(__name__)
 

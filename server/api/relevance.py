@@ -24,10 +24,10 @@ from server.api.plan import MOST_LOGPROBS, MOST_PROMPT_LOGPROBS, Plan, cache_use
 from server.api.schemas.rerank import ScoringRequest
 from server.api.text_threads import breathe
 from server.config import Settings
+from server.protocol.task import Task
 from server.registry.served_model import ServedModel
 from server.sampling.params import READS_ONLY, SamplingParams
 from server.tokenizer.base import Tokenizer
-from server.workers.messages import Task
 
 
 class Pair(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
-from server.workers.messages import RequestOutput
+from server.protocol.outputs import RequestOutput
 
 Operation = Literal["chat", "text_completion", "embeddings", "create_state", "responses", "rerank"]
 """The first three are of OpenTelemetry's GenAI conventions, which have none of the others."""

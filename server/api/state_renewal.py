@@ -5,11 +5,11 @@ import logging
 import time
 
 from server.api.errors import ApiError, not_ready, queue_full
+from server.pool.client import NotReadyError, QueueFullError
+from server.protocol.task import Task
 from server.registry.manager import Route
 from server.sampling.params import READS_ONLY
 from server.snapshots.encoding import SnapshotError
-from server.workers.client import NotReadyError, QueueFullError
-from server.workers.messages import Task
 
 log = logging.getLogger(__name__)
 

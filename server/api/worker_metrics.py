@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from server.pool.records import WorkerStatus
+from server.protocol.engine_report import EngineReport
 from server.registry.deployments import CacheReports, EngineReports
-from server.workers.messages import EngineReport
-from server.workers.records import WorkerStatus
 
 _Number = Callable[[EngineReport], float]
 _ENGINE: tuple[tuple[str, str, _Number], ...] = (

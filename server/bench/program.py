@@ -20,6 +20,8 @@ from server.checkpoints.locate import locate
 from server.checkpoints.reader import open_checkpoint
 from server.kernels.jit import TIER
 from server.kernels.team import Team
+from server.machine.cores import usable_cores
+from server.machine.memory import available_bytes
 from server.model.arrays import Batch
 from server.model.config import ModelConfig, read_config
 from server.model.initialize import SHAPES
@@ -28,8 +30,6 @@ from server.model.model import Model, pack_batch
 from server.model.state import StatePool
 from server.model.tensors import FIELDS
 from server.progress import ProgressDisplay
-from server.workers.cores import usable_cores
-from server.workers.memory import available_bytes
 
 PREFILL = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 DECODE = (1, 2, 4, 8, 16, 32)

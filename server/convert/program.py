@@ -10,10 +10,10 @@ from server.convert.convert import Request, convert
 from server.convert.destination import FORMATS, PROGRAMS
 from server.convert.precision import AS_STORED
 from server.launch import INTERRUPTED
+from server.machine.cores import usable_cores
 from server.progress import ProgressDisplay
 from server.temporary_files import interrupted_when_ended
 from server.tokenizer.base import TokenizerError
-from server.workers.cores import usable_cores
 
 
 def main(argv: list[str]) -> int:

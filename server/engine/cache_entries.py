@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from server.engine.cache_view import EntryInfo
 from server.engine.radix_tree import Node, RadixTrees
+from server.protocol.cache_view import EntryInfo
 from server.snapshots.snapshot import Snapshot, SnapshotKind
 
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 import msgspec
 
 from server.engine.batch import Batch
-from server.engine.engine_report import EngineReport
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
-from server.engine.outputs import RequestOutput
 from server.engine.prefix_cache import PrefixCache
 from server.engine.request import Request
 from server.engine.scheduler import Scheduler
-from server.engine.task import Task
+from server.protocol.engine_report import EngineReport
+from server.protocol.outputs import RequestOutput
+from server.protocol.task import Task
 from server.snapshots.encoding import SnapshotCodec, SnapshotError
 
 _WAIT_SECONDS = 0.01  # new requests and aborts are not looked at meanwhile

@@ -4,9 +4,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from server.engine.batch import Batch, BatchResult
-from server.engine.outputs import FinishReason, RequestOutput
 from server.engine.request import Request
 from server.engine.stop_strings import StopStrings
+from server.protocol.outputs import FinishReason, RequestOutput
 from server.sampling.params import SamplingParams
 from server.tokenizer.base import Tokenizer
 from server.tokenizer.detokenizer import Detokenizer

@@ -6,11 +6,11 @@ from hashlib import blake2b
 
 import numpy as np
 
-from server.engine.cache_view import RECENT_ENTRIES, CacheCounters, CacheReport
 from server.engine.prompt_logprobs import PromptLogprobsCache
 from server.engine.request import Request
 from server.engine.restoring import Restorer
 from server.engine.state_cache import JUNCTION_TOKENS, StateCache
+from server.protocol.cache_view import RECENT_ENTRIES, CacheCounters, CacheReport
 from server.snapshots.snapshot import Snapshot, SnapshotKind
 from server.snapshots.tiers import SnapshotTiers
 

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from llguidance import LLMatcher
 
-from server.engine.cache_use import CacheUse
 from server.engine.prompt_logprobs import PromptLogprobs
-from server.engine.task import Task
 from server.model.tensors import END_TOKEN
+from server.protocol.cache_use import CacheUse
+from server.protocol.task import Task
 from server.sampling.params import SamplingParams
 from server.snapshots.encoding import StoredSnapshot
 from server.snapshots.fetching import Fetch

@@ -14,7 +14,6 @@ from itertools import islice
 from math import log2
 
 from server.engine.cache_entries import CacheEntries, Entry
-from server.engine.cache_view import CacheCounters, EntryInfo
 from server.engine.eviction import EvictionQueue
 from server.engine.radix_tree import (
     NODE_BYTES,
@@ -24,6 +23,7 @@ from server.engine.radix_tree import (
     pack_ids,
     path_bytes,
 )
+from server.protocol.cache_view import CacheCounters, EntryInfo
 from server.snapshots.snapshot import Snapshot, SnapshotKind
 
 HALF_LIFE_SECONDS = 600.0

@@ -25,7 +25,7 @@ from server.local_models.found import (
     opened,
 )
 from server.local_models.tables import cache_table, local_table, published_table, to_json
-from server.workers.memory import available_bytes
+from server.machine.memory import available_bytes
 
 
 def main(argv: list[str]) -> int:

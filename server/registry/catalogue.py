@@ -13,7 +13,7 @@ from server.config import Settings, SettingsError
 from server.config_models import NamedModelSettings
 from server.home_folder import expanded
 from server.model_names import split_adapter
-from server.workers.messages import ModelSpec
+from server.protocol.messages import ModelSpec
 
 log = logging.getLogger(__name__)
 

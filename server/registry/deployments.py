@@ -7,12 +7,14 @@ from typing import Protocol
 
 from server.checkpoints.checkpoint import CheckpointError
 from server.config import Settings
+from server.pool.client import EngineClient
+from server.pool.records import WorkerStatus
+from server.protocol.cache_view import CacheReport
+from server.protocol.engine_report import EngineReport
+from server.protocol.messages import ModelSpec, Ready
 from server.registry.catalogue import ModelEntry
 from server.registry.served_model import ServedModel, stamp_files
 from server.snapshots.encoding import SnapshotCodec
-from server.workers.client import EngineClient
-from server.workers.messages import CacheReport, EngineReport, ModelSpec, Ready
-from server.workers.records import WorkerStatus
 
 CacheReports = dict[str, dict[str, CacheReport | None]]
 """Model → worker → its state cache; None of a worker that does not answer in time."""
@@ -21,7 +23,7 @@ EngineReports = dict[str, dict[str, EngineReport | None]]
 
 
 class Workers(Protocol):
-    """What a deployment needs of its processes; server.workers.pool says what each does."""
+    """What a deployment needs of its processes; server.pool.pool says what each does."""
 
     async def start(self) -> list[Ready]:
         """Return when all are ready; raises WorkerError. One that ends later is started again."""

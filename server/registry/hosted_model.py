@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Literal
 
 from server.home_folder import expanded
+from server.protocol.messages import ModelSpec
 from server.registry.catalogue import ModelEntry
 from server.registry.deployments import Deployment, Deployments
 from server.registry.served_model import ServedModel, stamp_files
-from server.workers.messages import ModelSpec
 
 log = logging.getLogger(__name__)
 

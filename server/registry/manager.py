@@ -11,6 +11,9 @@ import msgspec
 from server.checkpoints.checkpoint import CheckpointError
 from server.config import Settings, SettingsError
 from server.config_models import NamedModelSettings
+from server.pool.client import EngineClient, NotReadyError, OutputStream
+from server.pool.process import WorkerError
+from server.protocol.task import Task
 from server.registry.catalogue import ModelEntry, check_names, read_catalogue
 from server.registry.deployments import Deployments, MakeWorkers
 from server.registry.hosted_model import HostedModel, ModelConflictError, OpenModel
@@ -18,9 +21,6 @@ from server.registry.served_model import ServedModel, open_model
 from server.registry.within_directories import check_within
 from server.snapshots.encoding import SnapshotCodec
 from server.tokenizer.base import TokenizerError
-from server.workers.client import EngineClient, NotReadyError, OutputStream
-from server.workers.messages import Task
-from server.workers.process import WorkerError
 
 LOAD_ERRORS = (CheckpointError, TokenizerError, SettingsError, WorkerError, OSError, MemoryError)
 """What loading a model can fail with: one line each."""

@@ -19,6 +19,7 @@ from server.model.open_parts import open_parts
 from server.model.reranker_file import open_reranker
 from server.model.tensors import EMBEDDING, END_TOKEN
 from server.model_names import split_adapter
+from server.protocol.messages import ModelSpec
 from server.regular_file import open_regular
 from server.tokenizer.base import Tokenizer
 from server.tokenizer.bounded_template import BoundedTemplate, template_of
@@ -28,7 +29,6 @@ from server.tokenizer.load import load_tokenizer
 from server.tokenizer.reasoning import Reasoning, ThinkingWords, reasoning_of, thinking_words
 from server.tokenizer.turn_ends import TurnEnds, turn_ends_of
 from server.version import VERSION
-from server.workers.messages import ModelSpec
 
 _SAMPLES = 64
 _SAMPLE_BYTES = 1 << 16

@@ -6,7 +6,7 @@ from typing import Any
 
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from server.workers.messages import Generate
+from server.protocol.messages import Generate
 from tests.api.harness import CHAT, Harness, events
 
 HELLO = [{"role": "user", "content": "hi"}]

@@ -18,11 +18,11 @@ from server.api.slow_clients import slow_clients
 from server.api.states import open_states
 from server.config import Settings
 from server.config_http import HttpSettings
+from server.pool.client import EngineClient
+from server.pool.process import WorkerError
+from server.protocol.messages import ModelSpec
 from server.registry.manager import ModelManager
 from server.registry.served_model import ServedModel
-from server.workers.client import EngineClient
-from server.workers.messages import ModelSpec
-from server.workers.process import WorkerError
 from tests.fake_text import FakeTemplate
 from tests.fakes import FakeWorkers, fake_model
 

@@ -9,8 +9,10 @@ from msgspec.structs import replace
 from server.engine.batch import Batch, BatchResult, Chunk
 from server.engine.output_processor import OutputProcessor
 from server.engine.request import Request
+from server.protocol.messages import Generate
+from server.protocol.outputs import RequestOutput
+from server.protocol.task import Task
 from server.sampling.token_logprobs import TokenLogprobs
-from server.workers.messages import Generate, RequestOutput, Task
 from tests.api.harness import Harness
 from tests.fake_text import FakeTokenizer
 

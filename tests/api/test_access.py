@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 
 from server.api.access import OPEN_PATHS
 from server.api.operator_route import OperatorRoute
-from server.workers import inquiries
+from server.pool import inquiries
 from tests.access.keys_files import write_keys
 from tests.api.harness import CHAT, COMPLETIONS, Harness, assert_error, serving
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from server.checkpoints.checkpoint import CheckpointError
-from server.workers.process import WorkerError
+from server.pool.process import WorkerError
 from tests.api.harness import COMPLETIONS, MODEL, Harness, assert_error
 
 pytestmark = pytest.mark.anyio

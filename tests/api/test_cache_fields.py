@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from server.workers.messages import CacheUse, RequestOutput
+from server.protocol.cache_use import CacheUse
+from server.protocol.outputs import RequestOutput
 from tests.api.harness import CHAT, COMPLETIONS, Harness, assert_error, events
 from tests.fakes import FakeWorker
 

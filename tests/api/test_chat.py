@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from server.protocol.messages import Generate
 from server.tokenizer.base import TokenizerError
-from server.workers.messages import Generate
 from tests.api.harness import CHAT, MODEL, Harness, assert_error, events
 from tests.fake_text import FakeTokenizer
 

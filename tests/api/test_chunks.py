@@ -7,7 +7,7 @@ from server.api.choices import News
 from server.api.chunks import ChatChunks, ChatStream, Chunks, CompletionChunks
 from server.api.completion_form import CompletionForm
 from server.api.plan import READS_ONLY, Plan
-from server.workers.messages import Task
+from server.protocol.task import Task
 
 PLAN = Plan([[1]], [Task([1], READS_ONLY)] * 3)
 BOTH = [CompletionChunks({}, False, CompletionForm(PLAN)), ChatChunks({}, ChatStream(1))]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from openai.types import Completion
 
-from server.workers.messages import Generate
+from server.protocol.messages import Generate
 from tests.api.harness import COMPLETIONS, MODEL, Harness, events
 from tests.fake_text import FakeTokenizer
 

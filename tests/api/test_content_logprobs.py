@@ -12,10 +12,10 @@ from server.api.assistant.reader import AnswerReader
 from server.api.content_logprobs import ContentLogprobs
 from server.api.logprobs import LogprobEntry, LogprobText
 from server.engine.stop_strings import StopStrings
+from server.protocol.outputs import RequestOutput
 from server.sampling.params import SamplingParams
 from server.sampling.token_logprobs import TokenLogprobs
 from server.tokenizer.detokenizer import Detokenizer
-from server.workers.messages import RequestOutput
 from tests.api.harness import CHAT, events
 from tests.api.scoring_worker import scoring
 from tests.fake_text import FakeTokenizer

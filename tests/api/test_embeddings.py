@@ -10,7 +10,7 @@ from openai import AsyncOpenAI
 from openai.types import CreateEmbeddingResponse
 
 from server.api.vectors import vector_of
-from server.workers.messages import CacheUse
+from server.protocol.cache_use import CacheUse
 from tests.api.harness import MODEL, Harness, assert_error, serving
 from tests.fake_text import FakeTokenizer
 from tests.fakes import DIM, fake_embedding

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from server.api.errors import ERRORS
+from server.protocol.task import Task
 from server.sampling.params import SamplingParams
-from server.workers.messages import Task
 from tests.api.harness import CHAT, COMPLETIONS, MODEL, Harness, assert_error
 
 pytestmark = pytest.mark.anyio

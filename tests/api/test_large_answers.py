@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from server.protocol.messages import Generate
+from server.protocol.outputs import RequestOutput
 from server.sampling.token_logprobs import TokenLogprobs
-from server.workers.messages import Generate, RequestOutput
 from tests.api.batches_harness import BatchesHarness, line
 from tests.api.harness import CHAT, COMPLETIONS, Harness
 from tests.api.loop_watch import Sent, watching

@@ -10,10 +10,10 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from server.api.logprobs import LogprobEntry, LogprobText, token_text, top_by_text
-from server.engine.outputs import merged
+from server.protocol.outputs import merged
+from server.protocol.task import Task
 from server.sampling.params import SamplingParams
 from server.sampling.token_logprobs import TokenLogprobs
-from server.workers.messages import Task
 from tests.api.harness import CHAT, COMPLETIONS, Harness, assert_error, events
 from tests.api.scoring_worker import logprobs_of, outputs_of, scoring
 from tests.fake_text import FakeTokenizer

@@ -8,7 +8,7 @@ import pytest
 from server.api import encoding, relevance
 from server.api.generation import Generation
 from server.api.text_threads import THREAD_CHARACTERS
-from server.workers.messages import RequestOutput
+from server.protocol.outputs import RequestOutput
 from tests.api.harness import Harness
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.api.request_metrics import RequestMetrics
-from server.workers.messages import EngineReport, RequestOutput
+from server.protocol.engine_report import EngineReport
+from server.protocol.outputs import RequestOutput
 from tests.api.harness import CHAT, COMPLETIONS, MODEL, Harness, serving
 from tests.fakes import PATIENCE
 

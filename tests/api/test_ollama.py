@@ -10,8 +10,8 @@ import ollama
 import pytest
 from ollama import AsyncClient
 
+from server.protocol.messages import Generate
 from server.tokenizer.tool_messages import call_text
-from server.workers.messages import Generate
 from tests.api.harness import MODEL, Harness, serving
 from tests.api.scoring_worker import scoring
 from tests.fake_text import FakeTokenizer

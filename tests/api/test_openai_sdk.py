@@ -7,8 +7,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from server.protocol.task import Task
 from server.sampling.params import SamplingParams
-from server.workers.messages import Task
 from tests.api.harness import MODEL, Harness, serving
 
 pytestmark = pytest.mark.anyio

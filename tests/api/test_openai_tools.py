@@ -9,8 +9,8 @@ from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel
 
+from server.protocol.messages import Generate
 from server.tokenizer.tool_messages import call_text
-from server.workers.messages import Generate
 from tests.api.harness import MODEL, Harness, serving
 
 pytestmark = pytest.mark.anyio

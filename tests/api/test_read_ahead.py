@@ -32,16 +32,16 @@ from server.engine.output_processor import OutputProcessor
 from server.engine.prefix_cache import PrefixCache
 from server.engine.scheduler import Scheduler
 from server.engine.state_cache import StateCache
-from server.engine.task import Task
 from server.model.initial_state import empty_state
+from server.pool.client import WorkerLink
+from server.protocol.messages import Generate, ModelSpec, Ready
+from server.protocol.task import Task
 from server.registry.manager import ModelManager
 from server.sampling.params import SamplingParams
 from server.sampling.sampler import Sampler
 from server.snapshots.encoding import SnapshotCodec
 from server.tokenizer.chat_template import ChatTemplate
 from server.tokenizer.huggingface import HuggingFaceTokenizer
-from server.workers.client import WorkerLink
-from server.workers.messages import Generate, ModelSpec, Ready
 from tests.api.harness import CHAT, MODEL
 from tests.fakes import PATIENCE, fake_model
 from tests.model.random_models import load_model, random_tensors, write_model

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from server.workers.messages import Generate
+from server.protocol.messages import Generate
 from tests.api.harness import CHAT, MODEL, Harness
 
 pytestmark = pytest.mark.anyio

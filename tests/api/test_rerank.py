@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from server.api.plan import MOST_PROMPT_LOGPROBS
-from server.workers.messages import CacheUse, Task
+from server.protocol.cache_use import CacheUse
+from server.protocol.task import Task
 from tests.api.harness import MODEL, Harness, assert_error
 from tests.api.scoring_worker import logprobs_of, scoring
 from tests.fake_text import FakeTokenizer

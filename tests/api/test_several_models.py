@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from server.protocol.task import Task
 from server.sampling.params import SamplingParams
-from server.workers.messages import Task
 from tests.api.harness import CHAT, COMPLETIONS, MODEL, Harness, assert_error, events
 
 pytestmark = pytest.mark.anyio

@@ -16,8 +16,8 @@ from server.api.sending import send_in_pieces
 from server.api.slow_clients import slow_clients
 from server.config_http import HttpSettings
 from server.json_pieces import PIECE_BYTES
-from server.workers.client import STREAM_TOKENS
-from server.workers.messages import Generate
+from server.pool.client import STREAM_TOKENS
+from server.protocol.messages import Generate
 from tests.api.harness import COMPLETIONS, Harness, serving
 from tests.fakes import PATIENCE
 

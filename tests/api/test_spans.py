@@ -13,8 +13,8 @@ from server.api.choices import TokenCount
 from server.api.request_metrics import RequestMetrics
 from server.api.tracing import Tracer, tracing
 from server.config import SettingsError, TracingSettings
+from server.protocol.outputs import RequestOutput
 from server.sampling.params import SamplingParams
-from server.workers.messages import RequestOutput
 from tests.api.harness import CHAT, COMPLETIONS, MODEL, Harness
 from tests.otlp_receiver import OtlpReceiver, attributes_of
 

@@ -12,7 +12,7 @@ from server.api.conversation import Conversation
 from server.api.generation import GeneratedChoice
 from server.api.read_ahead import unread
 from server.api.saving import ChatEnding
-from server.engine.task import Task
+from server.protocol.task import Task
 from server.sampling.params import SamplingParams
 from server.tokenizer.base import TokenizerError
 from server.tokenizer.bytes import ByteTokenizer

@@ -29,7 +29,7 @@ class Recorder:
 asked = set()
 sys.meta_path.insert(0, Recorder())
 import server.cli, server.bench.program, server.convert.program, server.grammars.check
-import server.pull.program, server.workers.worker
+import server.pull.program, server.worker.program
 print(*asked)
 """
 SETTINGS = {

@@ -5,9 +5,9 @@ import signal
 import pytest
 from openai import OpenAI
 
+from server.protocol.messages import ModelSpec
 from server.registry.served_model import open_model
 from server.tokenizer.continued_template import ContinuedTemplate
-from server.workers.messages import ModelSpec
 from tests.e2e.server_process import ServerProcess, run_cli
 
 STORY = "Once upon a time there was a lighthouse on a rock far from the coast."

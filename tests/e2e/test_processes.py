@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from server.workers.cores import usable_cores
+from server.machine.cores import usable_cores
 from tests.e2e.server_process import ROOT, STOP_SECONDS, ServerProcess, run_cli
 
 ENDLESS = {"prompt": "Once", "max_tokens": 60000, "ignore_eos": True, "stream": True}

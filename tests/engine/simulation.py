@@ -4,7 +4,7 @@ from server.engine.batch import BatchResult
 from server.engine.prefix_cache import PrefixCache
 from server.engine.request import Request, Status
 from server.engine.scheduler import Scheduler
-from server.engine.task import Task
+from server.protocol.task import Task
 from server.sampling.params import SamplingParams
 
 FIXED, PER_TOKEN = 0.0051, 0.00049

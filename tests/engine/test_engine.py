@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 
 from server.engine.engine import Engine
-from server.engine.engine_report import EngineReport
 from server.engine.grammar_compiler import GrammarCompiler
 from server.engine.grammar_rows import GrammarRows
 from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.prefix_cache import PrefixCache
 from server.engine.scheduler import Scheduler
-from server.engine.task import Task
 from server.model.initial_state import empty_state
+from server.protocol.engine_report import EngineReport
+from server.protocol.task import Task
 from server.sampling.params import NEVER, SamplingParams
 from server.sampling.sampler import Sampler
 from server.snapshots.encoding import SnapshotCodec

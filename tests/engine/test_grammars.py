@@ -17,9 +17,9 @@ from server.engine.output_processor import OutputProcessor
 from server.engine.prefix_cache import PrefixCache
 from server.engine.scheduler import Scheduler
 from server.engine.state_cache import StateCache
-from server.engine.task import Task
 from server.grammars.forms import GrammarError, choice_grammar, json_grammar, regex_grammar
 from server.model.initial_state import empty_state
+from server.protocol.task import Task
 from server.sampling.params import NEVER, SamplingParams
 from server.sampling.sampler import Sampler
 from server.snapshots.encoding import SnapshotCodec

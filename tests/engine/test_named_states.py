@@ -4,9 +4,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from server.engine.cache_use import CacheUse
 from server.engine.state_cache import StateCache
-from server.engine.task import Task
+from server.protocol.cache_use import CacheUse
+from server.protocol.task import Task
 from server.snapshots.encoding import SnapshotError, decode_snapshot, encode_snapshot
 from tests.engine.test_engine import build, params
 

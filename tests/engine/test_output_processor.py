@@ -5,7 +5,7 @@ from server.engine.batch import Batch, BatchResult, Chunk
 from server.engine.output_processor import OutputProcessor
 from server.engine.request import Request
 from server.engine.stop_strings import StopStrings
-from server.engine.task import Task
+from server.protocol.task import Task
 from server.sampling.params import SamplingParams
 from server.tokenizer.bytes import ByteTokenizer
 

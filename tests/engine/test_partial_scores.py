@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from server.engine.cache_use import CacheUse
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.engine.state_cache import StateCache
-from server.engine.task import Task
+from server.protocol.cache_use import CacheUse
+from server.protocol.task import Task
 from tests.engine.test_engine import build, params
 from tests.engine.test_logprobs import CONTEXT, computed, run, scored
 

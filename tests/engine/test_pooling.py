@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from server.engine.cache_use import CacheUse
 from server.engine.state_cache import StateCache
-from server.engine.task import Task
+from server.protocol.cache_use import CacheUse
+from server.protocol.task import Task
 from server.sampling.params import SamplingParams
 from tests.engine.test_engine import MAX_BATCH, build, params
 from tests.model.random_models import random_tensors, write_model

@@ -4,9 +4,9 @@ import threading
 
 import numpy as np
 
-from server.engine.cache_use import CacheUse
 from server.engine.state_cache import StateCache
-from server.engine.task import Task
+from server.protocol.cache_use import CacheUse
+from server.protocol.task import Task
 from server.snapshots.disk_store import DiskStore
 from server.snapshots.encoding import SnapshotCodec
 from server.snapshots.tiers import SnapshotTiers

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.engine.cache_use import CacheUse
 from server.engine.state_cache import StateCache
-from server.engine.task import Task
+from server.protocol.cache_use import CacheUse
+from server.protocol.task import Task
 from tests.engine.test_engine import build, params
 
 ROOM = 64 << 20

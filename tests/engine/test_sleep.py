@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.engine.state_cache import StateCache
-from server.engine.task import Task
+from server.protocol.task import Task
 from tests.engine.test_engine import PARAMS, PROMPTS, build, params, run
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.engine.task import Task
+from server.protocol.task import Task
 from tests.engine.test_embedding_models import NOTHING, Files, build, embedding, run, values
 from tests.model.embedding_models import END, embedding_tensors, reranker_tensors, write_pth
 

@@ -13,9 +13,9 @@ import pytest
 
 from server.checkpoints.checkpoint import CheckpointError
 from server.checkpoints.locate import locate
+from server.protocol.messages import ModelSpec
 from server.registry.served_model import open_model
 from server.tokenizer.bytes import ByteTokenizer
-from server.workers.messages import ModelSpec
 from tests.checkpoints.huggingface_exports import fla7, official_tensors, write_folder
 
 ROOT = Path(__file__).parents[2]

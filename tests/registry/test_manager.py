@@ -4,11 +4,11 @@ import pytest
 
 from server.checkpoints.checkpoint import CheckpointError
 from server.config import SettingsError
+from server.pool.client import NotReadyError, QueueFullError
+from server.pool.process import WorkerError
+from server.protocol.task import Task
 from server.registry.hosted_model import ModelConflictError
 from server.registry.manager import NotLoadedError, StoppingError, UnknownModelError
-from server.workers.client import NotReadyError, QueueFullError
-from server.workers.messages import Task
-from server.workers.process import WorkerError
 from tests.registry.world import PARAMS, World, run, submit, turns
 
 

@@ -4,8 +4,8 @@ import logging
 import pytest
 
 from server.config import Settings, SettingsError
+from server.pool.process import WorkerError
 from server.registry.reconfigure import Rereader, reconfigure
-from server.workers.process import WorkerError
 from tests.registry.world import World, run, turns
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from server.checkpoints.checkpoint import CheckpointError
 from server.model.initialize import design, initialize
+from server.protocol.messages import ModelSpec
 from server.registry.served_model import open_model, stamp_files
-from server.workers.messages import ModelSpec
 from tests.model.embedding_models import embedding_tensors, reranker_tensors, write_pth
 from tests.model.random_models import write_model
 

@@ -4,9 +4,9 @@ import asyncio
 
 from server.checkpoints.checkpoint import CheckpointError
 from server.config import Settings
+from server.protocol.task import Task
 from server.registry.manager import ModelManager
 from server.sampling.params import SamplingParams
-from server.workers.messages import Task
 from tests.fakes import PATIENCE, FakeWorkers, fake_model
 
 PARAMS = SamplingParams(max_tokens=5, seed=1)

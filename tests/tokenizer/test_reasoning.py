@@ -8,13 +8,13 @@ import pytest
 from server.checkpoints.locate import locate
 from server.checkpoints.named_facts import trained_length
 from server.model.initialize import design, initialize
+from server.protocol.messages import ModelSpec
 from server.registry.served_model import open_model
 from server.tokenizer.chat_template import ChatTemplate
 from server.tokenizer.g1_turns import AMOUNTS, G1Turns
 from server.tokenizer.prompt_parts import encode_prompt
 from server.tokenizer.reasoning import is_g1, reasoning_of, thinking_words
 from server.tokenizer.request_template import RequestTemplate
-from server.workers.messages import ModelSpec
 from tests.model.random_models import write_model
 from tests.tokenizer.test_prompt_parts import FLA
 

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from server.checkpoints.locate import locate
+from server.protocol.messages import ModelSpec
 from server.registry.served_model import open_model
 from server.tokenizer.bounded_template import BoundedTemplate, TemplateFailedError
 from server.tokenizer.chat_template import RWKV_STOP, ChatTemplate
 from server.tokenizer.turn_ends import TurnEnds, turn_ends_of
-from server.workers.messages import ModelSpec
 from tests.fake_text import FakeTokenizer
 from tests.model.random_models import random_tensors, write_model
 from tests.tokenizer.test_prompt_parts import CHATML, FLA, HARD

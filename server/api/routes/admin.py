@@ -11,10 +11,10 @@ from server.api.errors import ApiError
 from server.api.operator_route import OperatorRoute
 from server.api.schemas.admin import AdminModel, AdminModelList, LoadRequest, ModelRequest
 from server.api.schemas.errors import ERROR_RESPONSES
+from server.pool.process import WorkerError
 from server.registry.hosted_model import HostedModel, ModelConflictError
 from server.registry.manager import LOAD_ERRORS, StoppingError, UnknownModelError
 from server.registry.within_directories import OutsideError
-from server.workers.process import WorkerError
 
 router = APIRouter(
     prefix="/v1/admin/models",

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from server.api.dependencies import ServiceDependency
 from server.api.errors import ApiError, not_ready
 from server.api.schemas.errors import ERROR_RESPONSES
-from server.workers.client import NotReadyError
+from server.pool.client import NotReadyError
 
 router = APIRouter(tags=["operation"])
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from server.workers.messages import CacheReport
+from server.protocol.cache_view import CacheReport
 
 
 class WorkerCache(BaseModel):

@@ -8,8 +8,8 @@ import anyio.to_thread
 import pytest
 from anthropic import Anthropic, AsyncAnthropic, beta_async_tool
 
+from server.protocol.messages import Generate
 from server.tokenizer.tool_messages import call_text
-from server.workers.messages import Generate
 from tests.api.harness import MODEL, Harness, serving
 
 pytestmark = pytest.mark.anyio

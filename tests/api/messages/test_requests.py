@@ -9,8 +9,8 @@ from anthropic import AsyncAnthropic
 from anthropic.types import MessageParam, ToolParam
 
 from server.api.assistant.arguments import arguments_object
+from server.protocol.messages import Generate
 from server.tokenizer.tool_messages import call_text
-from server.workers.messages import Generate
 from tests.api.harness import MODEL, Harness, serving
 
 pytestmark = pytest.mark.anyio
