@@ -49,9 +49,9 @@ ALLOWED = {
     "regular_file": set(),
     "temporary_files": set(),
     "json_pieces": set(),
-    "conversations": {"json_pieces"},
     "launch": set(),
-    "batches": {"config", "config_stores", "json_pieces"},
+    "stores": {"config_stores", "json_pieces"},
+    "batches": {"json_pieces", "stores"},
     "kernels": {"cache_root"},
     "checkpoints": {"children", "home_folder", "regular_file", "temporary_files"},
     "byte_sizes": set(),
@@ -75,7 +75,7 @@ ALLOWED = {
     "registry": LEAVES
     | {"snapshots", "pool", "protocol", "checkpoints", "model", "tokenizer", "sampling"},
     "api": LEAVES
-    | {"access", "batches", "conversations", "grammars", "snapshots", "registry", "pool"}
+    | {"access", "batches", "grammars", "snapshots", "registry", "pool", "stores"}
     | {"protocol", "sampling", "tokenizer"},
     "progress": {"byte_sizes"},
     "pull": {"checkpoints", "children", "launch", "progress", "regular_file", "temporary_files"},

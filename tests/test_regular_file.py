@@ -183,15 +183,14 @@ def test_text_has_one_kind_of_newline(tmp_path):
 
 OTHERS = {
     # What the server has made itself, in folders of its own.
-    "batches.database": {"Database.__init__"},
-    "batches.files": {"Draft.__init__", "Draft.sync", "Files.open"},
+    "stores.batches.database": {"Database.__init__"},
+    "stores.batches.files": {"Draft.__init__", "Draft.sync", "Files.open"},
     "batches.lines": {"LineReader.check", "LineReader.missing", "LineReader.read"},
-    "conversations.database": {"open_sqlite"},
     "private_folder": {"PrivateFolder.__init__", "_remove_if_abandoned"},
     "local_models.caches": {"_is_locked"},
     "model.packed_file": {"_locked", "read_ahead.read"},
     "model.block_checksums": {"CheckRecord.holds"},
-    "snapshots.named_states": {"NamedStates.__init__"},
+    "stores.sqlite": {"make_file"},
     "snapshots.sqlite_file": {"SqliteFile._locked", "SqliteFile._connect_to_write"},
     # What it is about to write, under a name that nobody else can know, or that must not be a link.
     "access.keys_file": {"append_key"},

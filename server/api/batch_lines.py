@@ -17,9 +17,9 @@ from server.api.bodies.threads import off_loop
 from server.api.call import Call, Owner, call_of, state_with
 from server.api.choices import TokenCount
 from server.api.tenant import LAST_PRIORITY
-from server.batches.records import Answer, TokenUse
-from server.batches.records import Owner as BatchOwner
 from server.config import Settings
+from server.stores.batches.records import Answer, TokenUse
+from server.stores.batches.records import Owner as BatchOwner
 
 _LATER = (429, 503)
 """Statuses that say nothing of the request."""

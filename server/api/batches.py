@@ -12,7 +12,11 @@ from server.api.places import Places
 from server.api.schemas.batches import BatchListQuery, BatchRequest
 from server.api.schemas.files import FileFields, FileListQuery
 from server.api.uploads import Upload
-from server.batches.records import (
+from server.batches.runner import BatchRunner
+from server.batches.work import Call
+from server.config import Settings, SettingsError
+from server.data_folder import NoDataFolderError, data_folder
+from server.stores.batches.records import (
     Batch,
     BatchesDamagedError,
     BatchesUnavailableError,
@@ -27,11 +31,7 @@ from server.batches.records import (
     UnknownFileError,
     WrongPurposeError,
 )
-from server.batches.runner import BatchRunner
-from server.batches.store import BatchStore
-from server.batches.work import Call
-from server.config import Settings, SettingsError
-from server.data_folder import NoDataFolderError, data_folder
+from server.stores.batches.store import BatchStore
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,10 @@ from typing import ParamSpec, TypeVar
 from server.api.errors import ApiError
 from server.config import SettingsError
 from server.config_stores import ResponsesSettings
-from server.conversations.conversation_store import ConversationStore
-from server.conversations.database import Database, open_postgres, open_sqlite
-from server.conversations.records import (
+from server.data_folder import NoDataFolderError, data_folder
+from server.stores.responses.conversation_store import ConversationStore
+from server.stores.responses.database import Database, open_postgres, open_sqlite
+from server.stores.responses.records import (
     UNFINISHED,
     Context,
     Item,
@@ -26,10 +27,9 @@ from server.conversations.records import (
     UnknownItemError,
     UnknownResponseError,
 )
-from server.conversations.response_store import ResponseStore
-from server.conversations.room import Bounds
-from server.conversations.threads import Threads
-from server.data_folder import NoDataFolderError, data_folder
+from server.stores.responses.response_store import ResponseStore
+from server.stores.responses.room import Bounds
+from server.stores.responses.threads import Threads
 
 log = logging.getLogger(__name__)
 

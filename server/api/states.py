@@ -17,7 +17,7 @@ from server.config_stores import StatesSettings
 from server.data_folder import NoDataFolderError, data_folder
 from server.registry.manager import Route
 from server.snapshots.encoding import SnapshotCodec
-from server.snapshots.named_state import (
+from server.stores.states.records import (
     DiskFullError,
     NamedState,
     NewState,
@@ -26,7 +26,7 @@ from server.snapshots.named_state import (
     StatesUnavailableError,
     UnknownStateError,
 )
-from server.snapshots.named_states import NamedStates
+from server.stores.states.store import NamedStates
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 
 import msgspec
 
-from server.batches.records import LineError
+from server.stores.batches.records import LineError
 
 MAX_ERRORS = 100
 """That many are told of a file; then it is read no further."""

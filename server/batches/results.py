@@ -3,11 +3,11 @@
 import secrets
 from typing import Any
 
-from server.batches.database import disk_errors
 from server.batches.lines import LineReader
-from server.batches.records import Answer, Batch
-from server.batches.store import BatchStore
 from server.json_pieces import JsonDocument, encode_pieces
+from server.stores.batches.database import FAILURES
+from server.stores.batches.records import Answer, Batch
+from server.stores.batches.store import BatchStore
 
 _NOT_COMPUTED = {
     "expired": "The request was not computed before the batch expired",
@@ -32,7 +32,7 @@ def write_files(store: BatchStore, reader: LineReader, batch: Batch) -> Batch:
     raises.
     """
     with store.files.draft() as output, store.files.draft() as errors:
-        with disk_errors(output.path):
+        with FAILURES.of_system(output.path):
             output.file.writelines(store.results(batch.id, are_failures=False))
             errors.file.writelines(store.results(batch.id, are_failures=True))
         if batch.total and (message := _NOT_COMPUTED.get(batch.ending)):
@@ -40,9 +40,9 @@ def write_files(store: BatchStore, reader: LineReader, batch: Batch) -> Batch:
             path = store.path(batch)
             for place in reader.missing(path, store.done_lines(batch.id)):
                 line = reader.read(path, place)
-                with disk_errors(errors.path):
+                with FAILURES.of_system(errors.path):
                     errors.file.write(_line(line.custom_id, None, error))
-        with disk_errors(output.path):
+        with FAILURES.of_system(output.path):
             output.sync()
             errors.sync()
         return store.finish(batch, output, errors)

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Collection
 
 from server.batches.lines import Check, LineReader
-from server.batches.records import Batch, BatchesUnavailableError, LineError, NoRoomError
-from server.batches.store import BatchStore
 from server.batches.turns import Turns
 from server.batches.work import BatchWork, Call, Sleep
+from server.stores.batches.records import Batch, BatchesUnavailableError, LineError, NoRoomError
+from server.stores.batches.store import BatchStore
 
 log = logging.getLogger(__name__)
 

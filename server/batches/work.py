@@ -8,7 +8,9 @@ from itertools import count
 from typing import ParamSpec, TypeVar
 
 from server.batches.lines import InvalidLineError, LineReader, Place
-from server.batches.records import (
+from server.batches.results import answered, write_files
+from server.batches.turns import Turns
+from server.stores.batches.records import (
     OPEN,
     Answer,
     Batch,
@@ -19,9 +21,7 @@ from server.batches.records import (
     Owner,
     UnknownBatchError,
 )
-from server.batches.results import answered, write_files
-from server.batches.store import BatchStore
-from server.batches.turns import Turns
+from server.stores.batches.store import BatchStore
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from openai import AsyncOpenAI
 
-from server.conversations.records import UNFINISHED
+from server.stores.responses.records import UNFINISHED
 from tests.api.harness import Harness, serving
 
 RESPONSES = "/v1/responses"

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from server.api.batch_lines import BatchLines
-from server.batches.records import Answer, Owner, TokenUse
+from server.stores.batches.records import Answer, Owner, TokenUse
 from tests.access.keys_files import write_keys
 from tests.api.harness import CHAT, COMPLETIONS, MODEL, Harness
 from tests.fakes import PATIENCE

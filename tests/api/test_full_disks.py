@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.snapshots.named_states import NamedStates
+from server.stores.states.store import NamedStates
 from tests.api.batches_harness import BatchesHarness
 from tests.api.harness import assert_error
 from tests.api.states_harness import STATES, StatesHarness
@@ -60,8 +60,8 @@ async def test_nor_which_file_of_states_is(
     monkeypatch.setattr(NamedStates, "__init__", remember)
     api = StatesHarness(tmp_path)
     (store,) = opened
-    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
-    store._db.execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = store._file._db.execute("PRAGMA page_count").fetchone()
+    store._file._db.execute(f"PRAGMA max_page_count = {pages}")
     for _ in range(50):
         refused = await api.call("POST", STATES, json={"prompt": "ab", "name": 200 * "x"})
         if refused.status_code != 200:

@@ -10,7 +10,7 @@ import pytest
 from openai import OpenAI
 from openai.types.responses import Response
 
-from server.conversations import database
+from server.stores.responses import database
 from tests.api.harness import MODEL, serving
 from tests.api.responses_harness import RESPONSES, ResponsesHarness
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.responses_harness import RESPONSES, ResponsesHarness
-from tests.conversations.postgres_server import running_postgres
+from tests.stores.responses.postgres_server import running_postgres
 
 pytestmark = pytest.mark.anyio
 

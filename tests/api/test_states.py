@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from server.config import SettingsError
-from server.snapshots.named_states import FILE_NAME
+from server.stores.states.store import FILE_NAME
 from tests.api.harness import CHAT, COMPLETIONS, MODEL, assert_error, serving
 from tests.api.states_harness import HELLO, IDS, STATES, UNKNOWN, StatesHarness
 from tests.api.test_disconnects import open_request

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.conversations import reading
+from server.stores.responses import reading
 from tests.access.keys_files import write_keys
 from tests.api.harness import assert_error
 from tests.api.responses_harness import CONVERSATIONS, RESPONSES, ResponsesHarness

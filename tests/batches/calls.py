@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from server.batches.records import Answer, Batch, Owner, TokenUse
 from server.batches.runner import BatchRunner
-from server.batches.store import BatchStore
+from server.stores.batches.records import Answer, Batch, Owner, TokenUse
+from server.stores.batches.store import BatchStore
 from tests.batches.stored import lines_of, no_bound
 from tests.fakes import PATIENCE
 

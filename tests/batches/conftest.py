@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.batches.store import BatchStore
+from server.stores.batches.store import BatchStore
 from tests.batches.stored import open_store
 
 

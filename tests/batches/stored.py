@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from server.batches.records import Batch, NewBatch, Owner, StoredFile
-from server.batches.store import WINDOW_SECONDS, BatchStore
 from server.config_stores import BatchesSettings
+from server.stores.batches.records import Batch, NewBatch, Owner, StoredFile
+from server.stores.batches.store import WINDOW_SECONDS, BatchStore
 
 ENDPOINT = "/v1/completions"
 

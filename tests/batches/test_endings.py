@@ -8,15 +8,15 @@ import msgspec
 import pytest
 
 from server.batches.lines import LineReader
-from server.batches.records import (
+from server.batches.turns import Turns
+from server.batches.work import BatchWork
+from server.stores.batches.records import (
     BatchesUnavailableError,
     NoRoomError,
     TokenUse,
     UnknownBatchError,
 )
-from server.batches.store import BatchStore
-from server.batches.turns import Turns
-from server.batches.work import BatchWork
+from server.stores.batches.store import BatchStore
 from tests.batches.calls import OK, Calls, custom_ids, over, running
 from tests.batches.stored import ENDPOINT, FakeTime, add_batch, lines_of, no_bound, open_store
 
@@ -250,7 +250,7 @@ async def test_only_its_owner_deletes_a_batch(store: BatchStore) -> None:
 async def test_a_page_of_batches_ends_where_its_bytes_do(
     store: BatchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.batches.store.PAGE_BYTES", 900)
+    monkeypatch.setattr("server.stores.batches.store.PAGE_BYTES", 900)
     idents = [add_batch(store, 1).id for _ in range(7)]
     found: list[str] = []
     pages, has_more = 0, True

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from server.batches.database import FILE_NAME
-from server.batches.records import (
+from server.stores.batches.database import FILE_NAME
+from server.stores.batches.records import (
     BatchesDamagedError,
     BatchesUnavailableError,
     NoRoomError,

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from server.batches.lines import Line, LineReader, Place
-from server.batches.records import TokenUse
 from server.batches.runner import AT_ONCE, BatchRunner
-from server.batches.store import BatchStore
 from server.batches.work import ATTEMPTS
+from server.stores.batches.records import TokenUse
+from server.stores.batches.store import BatchStore
 from tests.batches.calls import BROKEN, BUSY, OK, WRONG, Calls, custom_ids, over, running
 from tests.batches.stored import add_batch, lines_of, no_bound
 from tests.fakes import PATIENCE

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from server.batches.records import NoRoomError, TokenUse
-from server.batches.store import BatchStore
+from server.stores.batches.records import NoRoomError, TokenUse
+from server.stores.batches.store import BatchStore
 from tests.batches.stored import FakeTime, add_batch, add_file, open_store
 
 

@@ -12,7 +12,7 @@ from server.api.responses.text_logprobs import TextLogprobs
 from server.api.responses.tools import OfferedTools
 from server.api.schemas.response_object import ResponseFailure, ResponseUsage
 from server.api.schemas.usage import Usage
-from server.conversations.records import Item
+from server.stores.responses.records import Item
 from server.tokenizer.base import Tokenizer
 
 _INVALID, _TOO_MUCH = 400, 429

@@ -34,10 +34,10 @@ from server.api.responses.turn import Turn, plan_turn
 from server.api.schemas.responses import ResponseRequest
 from server.api.states import States
 from server.config import Settings
-from server.conversations.records import NewResponse, Unfinished
 from server.grammars.checker import GrammarChecker
 from server.json_pieces import JsonDocument
 from server.registry.manager import ModelManager
+from server.stores.responses.records import NewResponse, Unfinished
 
 log = logging.getLogger(__name__)
 

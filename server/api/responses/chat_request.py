@@ -18,7 +18,7 @@ from server.api.schemas.generation import GenerationRequest
 from server.api.schemas.prompt import PromptRequest
 from server.api.schemas.responses import ResponseRequest, TextFormat
 from server.api.schemas.states import StateRequest
-from server.conversations.records import Item
+from server.stores.responses.records import Item
 
 _NAMES = {
     "messages": "input",

@@ -17,8 +17,8 @@ from server.api.errors import ApiError
 from server.api.responses.items import new_id
 from server.api.responses.tools import OfferedTools
 from server.api.states import StateContent, States
-from server.conversations.records import Item
 from server.registry.manager import Route
+from server.stores.responses.records import Item
 from server.tokenizer.tool_messages import tools_text
 from server.tokenizer.tool_text import TextForm
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from server.conversations.records import Item
 from server.json_pieces import encode_json
+from server.stores.responses.records import Item
 
 MOST_BYTES = 64 << 20
 """Of all connections; beyond it the response goes that was made before all others."""

@@ -24,7 +24,7 @@ from server.api.schemas.items import (
     ReasoningItem,
     Refusal,
 )
-from server.conversations.records import Item
+from server.stores.responses.records import Item
 
 _PREFIXES = {
     "message": "msg",

@@ -11,7 +11,7 @@ from typing import Any
 
 from server.api.errors import ApiError
 from server.api.responses.custom_input import as_arguments
-from server.conversations.records import Item
+from server.stores.responses.records import Item
 
 _IMAGE = "[image]"
 _ID_SHOWN = 80

@@ -13,8 +13,8 @@ from server.api.chunks import Chunk
 from server.api.responses.custom_input import CustomInput
 from server.api.responses.items import new_id
 from server.api.responses.tools import Callee, OfferedTools
-from server.conversations.records import Item
 from server.json_pieces import JsonList
+from server.stores.responses.records import Item
 
 
 class OutputItem(ABC):

@@ -29,10 +29,10 @@ from server.api.schemas.response_object import ConversationReference, ResponseOb
 from server.api.schemas.responses import ResponseRequest, TextConfig
 from server.api.states import States
 from server.config import Settings
-from server.conversations.records import Context, Item, NewResponse
 from server.grammars.checker import GrammarChecker
 from server.registry.manager import Route
 from server.sampling.params import READS_ONLY, SamplingParams
+from server.stores.responses.records import Context, Item, NewResponse
 from server.tokenizer.base import Tokenizer
 
 _ECHOED = (

@@ -18,8 +18,8 @@ from server.api.schemas.batches import (
 )
 from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.tenant import owner_of
-from server.batches.records import Batch as BatchRecord
-from server.batches.records import Owner
+from server.stores.batches.records import Batch as BatchRecord
+from server.stores.batches.records import Owner
 
 router = APIRouter(tags=["batches"], responses=ERROR_RESPONSES, route_class=JsonRoute)
 

@@ -23,8 +23,8 @@ from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.schemas.items import InputItem
 from server.api.sending import JsonResponse
 from server.api.tenant import owner_of
-from server.conversations.records import Conversation, Item
 from server.json_pieces import JsonDocument
+from server.stores.responses.records import Conversation, Item
 
 router = APIRouter(tags=["conversations"], responses=ERROR_RESPONSES, route_class=JsonRoute)
 

@@ -23,7 +23,7 @@ from server.api.schemas.errors import ERROR_RESPONSES
 from server.api.schemas.files import DeletedFile, File, FileFields, FileList, FileListQuery
 from server.api.tenant import owner_of
 from server.api.uploads import Upload
-from server.batches.records import StoredFile
+from server.stores.batches.records import StoredFile
 
 log = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from server.api.schemas.responses import InputTokens, ResponseRequest
 from server.api.sending import JsonResponse
 from server.api.sse import HEADERS, EventStream, Framing, typed_event
 from server.api.tenant import owner_of
-from server.conversations.records import ItemPage, Page
 from server.json_pieces import JsonDocument
+from server.stores.responses.records import ItemPage, Page
 
 router = APIRouter(tags=["responses"], responses=ERROR_RESPONSES, route_class=JsonRoute)
 

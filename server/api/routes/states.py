@@ -27,7 +27,7 @@ from server.api.states import StateContent, is_usable
 from server.api.tenant import owner_of
 from server.registry.manager import Route
 from server.snapshots.encoding import SnapshotError
-from server.snapshots.named_state import NamedState
+from server.stores.states.records import NamedState
 
 IMPORT_PATH = "/v1/states/import"
 """Its bodies may be as large as a state."""

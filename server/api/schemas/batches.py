@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 from server.api.schemas.files import ExpiresAfter
 from server.api.schemas.responses import Metadata
 from server.api.schemas.validation import Text
-from server.batches.records import Batch as BatchRecord
+from server.stores.batches.records import Batch as BatchRecord
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 """What the lines of a batch may be for; the app has routes for them."""

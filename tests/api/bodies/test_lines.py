@@ -13,8 +13,8 @@ from server.api.bodies.count import MAX_DIGITS, MAX_LEVELS
 from server.api.bodies.lines import line_check
 from server.api.bodies.threads import SMALL_BODY
 from server.batches.lines import InvalidLineError
-from server.batches.records import Owner, TokenUse
 from server.config import Settings
+from server.stores.batches.records import Owner, TokenUse
 from tests.api.batches_harness import BatchesHarness, jsonl, line
 from tests.api.bodies.memory_server import patient
 from tests.api.harness import COMPLETIONS, Harness

@@ -5,9 +5,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
-from server.batches.database import Database
-from server.batches.records import NoRoomError
 from server.config_stores import BatchesSettings
+from server.stores.batches.database import Database
+from server.stores.batches.records import NoRoomError
 
 
 class Room:

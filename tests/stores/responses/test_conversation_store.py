@@ -2,9 +2,9 @@
 
 import pytest
 
-from server.conversations.reading import to_json
-from server.conversations.records import Page, UnknownConversationError, UnknownItemError
-from tests.conversations.turns import ALL, item, texts
+from server.stores.responses.reading import to_json
+from server.stores.responses.records import Page, UnknownConversationError, UnknownItemError
+from tests.stores.responses.turns import ALL, item, texts
 
 
 def listed(stores, ident, page):

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, func, select, update
 
-from server.conversations.reading import from_json, read_items, read_page, to_json
-from server.conversations.records import (
+from server.stores.responses.reading import from_json, read_items, read_page, to_json
+from server.stores.responses.records import (
     UNFINISHED,
     Context,
     Conversation,
@@ -17,8 +17,8 @@ from server.conversations.records import (
     UnknownConversationError,
     UnknownItemError,
 )
-from server.conversations.tables import items, responses, threads
-from server.conversations.threads import Threads
+from server.stores.responses.tables import items, responses, threads
+from server.stores.responses.threads import Threads
 
 
 class ConversationStore:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, case, delete, func, select
 
-from server.conversations.records import StoreFullError
-from server.conversations.tables import responses, threads
+from server.stores.responses.records import StoreFullError
+from server.stores.responses.tables import responses, threads
 
 Measure = Literal["entries", "bytes"]
 

@@ -3,15 +3,15 @@
 import pytest
 from sqlalchemy import func, select
 
-from server.conversations.records import (
+from server.stores.responses.records import (
     Page,
     StoreFullError,
     TooMuchTextError,
     UnknownConversationError,
     UnknownResponseError,
 )
-from server.conversations.tables import items, responses, threads
-from tests.conversations.turns import add, history, item
+from server.stores.responses.tables import items, responses, threads
+from tests.stores.responses.turns import add, history, item
 
 LONG = "x" * 10_000
 
@@ -195,7 +195,7 @@ def test_a_limit_that_was_lowered_is_kept_to_after_the_next_start(stores):
 
 
 def test_a_thread_has_so_many_items_at_most(stores, monkeypatch):
-    monkeypatch.setattr("server.conversations.threads.MAX_ITEMS", 5)
+    monkeypatch.setattr("server.stores.responses.threads.MAX_ITEMS", 5)
     ident = stores.conversations.add("me", {}, [item("a")] * 3).id
     stores.conversations.add_items("me", ident, [item("a")] * 2)
     with pytest.raises(StoreFullError, match="5 items"):
@@ -229,7 +229,7 @@ def test_what_a_request_reads_is_measured_before_it_is_read(stores):
 
 @pytest.mark.parametrize("newest_first", [True, False])
 def test_a_page_ends_where_its_bytes_do_and_the_next_one_goes_on(stores, monkeypatch, newest_first):
-    monkeypatch.setattr("server.conversations.reading.PAGE_BYTES", 25_000)
+    monkeypatch.setattr("server.stores.responses.reading.PAGE_BYTES", 25_000)
     said = [item(text) for text in ("a", LONG, "b", LONG, LONG, "x" * 60_000, "c")]
     ident = stores.conversations.add("me", {}, said).id
     found, sizes, after, has_more = [], [], "", True

@@ -5,8 +5,8 @@ import threading
 import msgspec
 import pytest
 
-from server.conversations.reading import item_of, to_json
-from server.conversations.records import (
+from server.stores.responses.reading import item_of, to_json
+from server.stores.responses.records import (
     Context,
     NewResponse,
     Page,
@@ -15,7 +15,7 @@ from server.conversations.records import (
     UnknownItemError,
     UnknownResponseError,
 )
-from tests.conversations.turns import ALL, add, history, inputs, item, new, response, texts
+from tests.stores.responses.turns import ALL, add, history, inputs, item, new, response, texts
 
 
 def test_a_response_has_read_all_that_it_goes_on_from(stores):

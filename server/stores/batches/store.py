@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
-from server.batches.database import Database, disk_errors
-from server.batches.files import Draft, Files
-from server.batches.records import (
+from server.config_stores import BatchesSettings
+from server.stores.batches.database import FAILURES, Database
+from server.stores.batches.files import Draft, Files
+from server.stores.batches.records import (
     OPEN,
     Batch,
     BatchOverError,
@@ -23,8 +24,7 @@ from server.batches.records import (
     UnknownBatchError,
     WrongPurposeError,
 )
-from server.batches.room import Room
-from server.config_stores import BatchesSettings
+from server.stores.batches.room import Room
 
 WINDOW_SECONDS = 24 * 3600.0
 INPUT_PURPOSE, OUTPUT_PURPOSE = "batch", "batch_output"
@@ -235,7 +235,7 @@ class BatchStore:
     def _insert(self, db: sqlite3.Connection, batch: Batch, draft: Draft, kind: str) -> str:
         """The id of the new file; empty if nothing was written."""
         if not draft.bytes:
-            with disk_errors(draft.path):
+            with FAILURES.of_system(draft.path):
                 draft.path.unlink()
             return ""
         name, seconds = f"{batch.id}_{kind}.jsonl", batch.output_seconds

@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from server.snapshots.named_state import (
+from server.stores.states.records import (
     NewState,
     StatesDamagedError,
     StatesFullError,
     StatesUnavailableError,
     UnknownStateError,
 )
-from server.snapshots.named_states import FILE_NAME, NamedStates
+from server.stores.states.store import FILE_NAME, NamedStates
 
 ROOM = 1 << 20
 
@@ -245,7 +245,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, clock):
 def test_a_full_disk_is_no_room_and_reading_goes_on(tmp_path, clock):
     store = NamedStates(tmp_path, ROOM, clock)
     state = store.add("t", new(), b"a")
-    store._db.execute("PRAGMA max_page_count = 20")
+    store._file._db.execute("PRAGMA max_page_count = 20")
     with pytest.raises(StatesFullError, match="disk is full"):
         store.add("t", new(), bytes(ROOM // 2))
     assert store.read("t", state.id) == (state, b"a")

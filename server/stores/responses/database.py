@@ -1,7 +1,5 @@
 """SQLite in a file of one's own, or PostgreSQL: transactions, and errors as ours."""
 
-import os
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,8 +9,9 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event, exc, select
 
-from server.conversations.records import StoreDamagedError, StoreUnavailableError
-from server.conversations.tables import SCHEMA_VERSION, metadata, version
+from server.stores.responses.records import StoreDamagedError, StoreUnavailableError
+from server.stores.responses.tables import SCHEMA_VERSION, metadata, version
+from server.stores.sqlite import PRAGMAS, Failures, is_damage, make_file
 
 FILE_NAME = "responses.sqlite"
 
@@ -20,7 +19,15 @@ _BUSY_SECONDS = 5.0
 _POSTGRES_CONNECTIONS = 4
 _SCHEMA_LOCK = 0x72776B76
 """Of PostgreSQL: only one server makes the tables."""
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+_FAILURES = Failures(
+    StoreUnavailableError,
+    StoreDamagedError,
+    StoreUnavailableError,
+    setting="responses.directory",
+    content="responses",
+)
 
 
 class Database:
@@ -80,7 +87,7 @@ class Database:
             yield
         except exc.SQLAlchemyError as error:
             cause = getattr(error, "orig", None) or error
-            if (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED:
+            if is_damage(cause):
                 raise StoreDamagedError(
                     f"{self._name}: damaged ({cause}); put a copy of it from a backup in its "
                     f"place, or {self._remedy}"
@@ -92,14 +99,7 @@ class Database:
 def open_sqlite(folder: Path) -> Database:
     """A database in a folder, which is made. Raises StoreUnavailableError."""
     path = folder / FILE_NAME
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite gives its other files the mode of this one.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.fchmod(descriptor, 0o600)
-        os.close(descriptor)
-    except OSError as error:
-        raise StoreUnavailableError(f"{path}: {error.strerror or error}") from None
+    make_file(path, _FAILURES)
     engine = sqlalchemy.create_engine(
         sqlalchemy.URL.create("sqlite", database=str(path)),
         # One connection: threads wait for one another here and not in SQLite, which polls.
@@ -144,9 +144,5 @@ def open_postgres(url: str) -> Database:
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
-    # The first one counts only for a new file. What is deleted is overwritten and given back.
-    for pragma in (
-        *("auto_vacuum = FULL", "journal_mode = WAL", "synchronous = FULL"),
-        *("secure_delete = ON", "foreign_keys = ON"),
-    ):
+    for pragma in PRAGMAS:
         connection.execute(f"PRAGMA {pragma}").fetchall()

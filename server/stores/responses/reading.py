@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
-from server.conversations.records import Item, ItemPage, Page, TooMuchTextError
-from server.conversations.tables import items, threads
 from server.json_pieces import encode_pieces
+from server.stores.responses.records import Item, ItemPage, Page, TooMuchTextError
+from server.stores.responses.tables import items, threads
 
 PAGE_BYTES = 16 << 20
 """A page ends here, with one item at least."""

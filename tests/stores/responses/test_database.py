@@ -7,10 +7,10 @@ import sys
 import pytest
 from sqlalchemy import update
 
-from server.conversations.database import FILE_NAME, open_postgres, open_sqlite
-from server.conversations.records import StoreDamagedError, StoreUnavailableError
-from server.conversations.tables import version
-from tests.conversations.turns import add, history
+from server.stores.responses.database import FILE_NAME, open_postgres, open_sqlite
+from server.stores.responses.records import StoreDamagedError, StoreUnavailableError
+from server.stores.responses.tables import version
+from tests.stores.responses.turns import add, history
 
 
 def test_another_version_is_refused_with_what_to_do(stores):
@@ -44,7 +44,7 @@ def test_the_file_is_for_its_user_alone_and_forgets_what_is_removed(tmp_path, st
 
 
 def test_a_file_that_somebody_else_writes_is_waited_for_and_then_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("server.conversations.database._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("server.stores.responses.database._BUSY_SECONDS", 0.05)
     database = open_sqlite(tmp_path)
     database.open()
     other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)

@@ -1,15 +1,13 @@
 """States that clients keep under ids: user data in one SQLite file, of which nothing is evicted."""
 
-import contextlib
-import os
 import secrets
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from server.snapshots.named_state import (
+from server.stores.sqlite import Failures, Schema, StoreFile
+from server.stores.states.records import (
     DiskFullError,
     NamedState,
     NewState,
@@ -18,12 +16,10 @@ from server.snapshots.named_state import (
     StatesUnavailableError,
     UnknownStateError,
 )
-from server.snapshots.sqlite_file import transaction
 
 FILE_NAME = "named.sqlite"
 SCHEMA_VERSION = 1
 
-_BUSY_SECONDS = 5.0
 _PAGE_BYTES = 16 * 1024
 _USED_SECONDS = 60.0
 """The time of the last use is written so seldom, or ten times in a state's ttl."""
@@ -48,7 +44,14 @@ _SCHEMA = (
     """CREATE TABLE payloads (
         number INTEGER PRIMARY KEY REFERENCES states ON DELETE CASCADE,
         payload BLOB NOT NULL)""",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+_LAYOUT = Schema(SCHEMA_VERSION, _SCHEMA, page_bytes=_PAGE_BYTES)
+FAILURES = Failures(
+    DiskFullError,
+    StatesDamagedError,
+    StatesUnavailableError,
+    setting="states.directory",
+    content="states",
 )
 _COLUMNS = (
     "id, model, fingerprint, tokens, has_logits, name, ttl_seconds, pinned, bytes, created, used"
@@ -79,34 +82,22 @@ class NamedStates:
         Raises StatesDamagedError or StatesUnavailableError.
         """
         self.is_shared: Callable[[], bool] = lambda: False
-        self._path = folder / FILE_NAME
         self._limit_bytes = limit_bytes
         self._tenant_limit_bytes = tenant_limit_bytes
         self._now = now
-        self._lock = threading.Lock()
+        self._file = StoreFile(folder / FILE_NAME, _LAYOUT, FAILURES)
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # SQLite gives its other files the mode of this one.
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            os.fchmod(descriptor, 0o600)
-            os.close(descriptor)
-            self._db = sqlite3.connect(
-                self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-        except OSError as error:
-            raise StatesUnavailableError(f"{self._path}: {error.strerror or error}") from None
-        except sqlite3.Error as error:
-            raise StatesUnavailableError(f"{self._path}: {error}") from None
-        try:
-            self._open()
+            with self._file.transaction() as db:
+                self._remove_expired(db)
+            self._file.empty_log()
         except BaseException:
-            self._db.close()
+            self._file.close()
             raise
 
     def check_room(self, tenant: str, size: int) -> None:
         """Raises StatesFullError when the tenant has no room for so many bytes."""
-        with self._transaction():
-            self._make_room(tenant, size)
+        with self._file.transaction() as db:
+            self._make_room(db, tenant, size)
 
     def add(self, tenant: str, new: NewState, payload: bytes) -> NamedState:
         """Keep a state; it is on the disk when this returns. Raises StatesFullError."""
@@ -115,8 +106,8 @@ class NamedStates:
         state = NamedState(**vars(new), id=ident, bytes=len(payload), created=now, used=now)
         columns = _COLUMNS + ", tenant"
         values = ", ".join(f":{column}" for column in columns.split(", "))
-        with self._transaction() as db:
-            self._make_room(tenant, len(payload))
+        with self._file.transaction() as db:
+            self._make_room(db, tenant, len(payload))
             row = db.execute(
                 f"INSERT INTO states ({columns}) VALUES ({values})",
                 {**vars(state), "tenant": tenant},
@@ -126,13 +117,13 @@ class NamedStates:
 
     def get(self, tenant: str, ident: str) -> NamedState:
         """Raises UnknownStateError."""
-        with self._errors():
-            return self._get(tenant, ident)
+        with self._file.reading() as db:
+            return self._get(db, tenant, ident)
 
     def read(self, tenant: str, ident: str) -> tuple[NamedState, bytes]:
         """A state and its bytes; that is a use of it. Raises UnknownStateError."""
-        with self._errors() as db:
-            state = self._get(tenant, ident)
+        with self._file.reading() as db:
+            state = self._get(db, tenant, ident)
             (payload,) = db.execute(
                 "SELECT payload FROM payloads JOIN states USING (number) WHERE id = ?", (ident,)
             ).fetchone()
@@ -165,9 +156,9 @@ class NamedStates:
         order = "DESC" if newest_first else "ASC"
         query = f"SELECT {_COLUMNS} FROM states WHERE {where} ORDER BY number {order} LIMIT :rows"
         values = {"tenant": tenant, "now": self._now(), "rows": limit + 1}
-        with self._errors() as db:
+        with self._file.reading() as db:
             if after:
-                self._get(tenant, after)
+                self._get(db, tenant, after)
             rows = db.execute(query, {**values, "after": after, "model": model, "name": name})
             states = [_state(row) for row in rows]
         return states[:limit], len(states) > limit
@@ -181,58 +172,29 @@ class NamedStates:
         """
         values = {**changes, "used": self._now()}
         assignments = ", ".join(f"{column} = :{column}" for column in values)
-        with self._transaction() as db:
-            state = self._get(tenant, ident)
+        with self._file.transaction() as db:
+            state = self._get(db, tenant, ident)
             db.execute(f"UPDATE states SET {assignments} WHERE id = :id", {**values, "id": ident})
             if payload:
                 row = "(SELECT number FROM states WHERE id = ?)"
                 db.execute(
                     f"UPDATE payloads SET payload = ? WHERE number = {row}", (payload, ident)
                 )
-            return self._get(tenant, state.id)
+            return self._get(db, tenant, state.id)
 
     def remove(self, tenant: str, ident: str) -> None:
         """Delete a state; its bytes leave the disk. Raises UnknownStateError."""
-        with self._transaction() as db:
-            self._get(tenant, ident)
+        with self._file.transaction() as db:
+            self._get(db, tenant, ident)
             db.execute("DELETE FROM states WHERE id = ?", (ident,))
-        self._empty_log()
+        self._file.empty_log()
 
     def close(self) -> None:
         """Wait for what is being done, and close the file. Nothing may be called later."""
-        with self._lock:
-            self._db.close()
+        self._file.close()
 
-    def _open(self) -> None:
-        with self._errors() as db:
-            self._check_version(db)  # before anything is written
-            # For a new file; they must come first. What is deleted is overwritten and given back.
-            db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-            db.execute("PRAGMA auto_vacuum = FULL")
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute("PRAGMA secure_delete = ON")
-            db.execute("PRAGMA foreign_keys = ON")
-        with self._transaction() as db:
-            if self._check_version(db) == 0:  # no other process was faster
-                for statement in _SCHEMA:
-                    db.execute(statement)
-            self._remove_expired()
-        self._empty_log()
-
-    def _check_version(self, db: sqlite3.Connection) -> int:
-        """The schema's version; 0 for a new file."""
-        version: int = db.execute("PRAGMA user_version").fetchone()[0]
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if version != SCHEMA_VERSION and (version or tables):
-            raise StatesDamagedError(
-                f"{self._path}: has schema version {version}, expected {SCHEMA_VERSION}; "
-                "start the version of the server that wrote it, or set states.directory"
-            )
-        return version
-
-    def _get(self, tenant: str, ident: str) -> NamedState:
-        row = self._db.execute(
+    def _get(self, db: sqlite3.Connection, tenant: str, ident: str) -> NamedState:
+        row = db.execute(
             f"SELECT {_COLUMNS} FROM states WHERE {_MINE}",
             {"tenant": tenant, "id": ident, "now": self._now()},
         ).fetchone()
@@ -240,13 +202,13 @@ class NamedStates:
             raise UnknownStateError(ident)
         return _state(row)
 
-    def _make_room(self, tenant: str, size: int) -> None:
+    def _make_room(self, db: sqlite3.Connection, tenant: str, size: int) -> None:
         """Remove what has expired; raises StatesFullError when that is not enough."""
-        self._remove_expired()
+        self._remove_expired(db)
         query = "SELECT total(bytes) FROM states"
-        (held,) = self._db.execute(query).fetchone()
+        (held,) = db.execute(query).fetchone()
         _check_limit(held + size, size, "limit_bytes", self._limit_bytes)
-        (own,) = self._db.execute(f"{query} WHERE tenant = ?", (tenant,)).fetchone()
+        (own,) = db.execute(f"{query} WHERE tenant = ?", (tenant,)).fetchone()
         if self._tenant_limit_bytes:
             _check_limit(own + size, size, "tenant_limit_bytes", self._tenant_limit_bytes)
         elif self.is_shared() and own + size > self._limit_bytes - held - size:
@@ -255,35 +217,8 @@ class NamedStates:
                 f"others (states.limit_bytes = {self._limit_bytes}); delete others first"
             )
 
-    def _remove_expired(self) -> None:
-        self._db.execute(f"DELETE FROM states WHERE NOT {_ALIVE}", {"now": self._now()})
-
-    def _empty_log(self) -> None:
-        """Deleted bytes shall not stay in the write-ahead log."""
-        with self._errors() as db:
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._errors() as db, transaction(db):
-            yield db
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for this thread alone; SQLite's errors become ours."""
-        with self._lock:
-            try:
-                yield self._db
-            except sqlite3.Error as error:
-                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-                if code == sqlite3.SQLITE_FULL:
-                    raise DiskFullError(f"{self._path}: the disk is full") from None
-                if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                    raise StatesDamagedError(
-                        f"{self._path}: damaged ({error}); put a copy of it from a backup in its "
-                        "place, or move it away to begin without states"
-                    ) from None
-                raise StatesUnavailableError(f"{self._path}: {error}") from None
+    def _remove_expired(self, db: sqlite3.Connection) -> None:
+        db.execute(f"DELETE FROM states WHERE NOT {_ALIVE}", {"now": self._now()})
 
 
 def _check_limit(total: float, size: int, setting: str, limit: int) -> None:

@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 import msgspec
 
-from server.batches.database import Database, disk_errors
-from server.batches.records import FileInUseError, StoredFile, UnknownFileError
 from server.config_stores import BatchesSettings
+from server.stores.batches.database import FAILURES, Database
+from server.stores.batches.records import FileInUseError, StoredFile, UnknownFileError
 
 _COLUMNS = "id, name, purpose, bytes, created, expires"
 _IN_USE = "id IN (SELECT input_file FROM batches WHERE is_open)"
@@ -28,7 +28,7 @@ class Draft:
     def __init__(self, folder: Path) -> None:
         self.id = f"file-{secrets.token_hex(16)}"
         self.path = folder / self.id
-        with disk_errors(self.path):
+        with FAILURES.of_system(self.path):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self.file = os.fdopen(os.open(self.path, flags, 0o600), "wb")
 
@@ -67,7 +67,7 @@ class Files:
         """For bytes, also of what is only being uploaded."""
         self._settings = settings
         self._now = now
-        with disk_errors(folder):
+        with FAILURES.of_system(folder):
             folder.mkdir(mode=0o700, exist_ok=True)
         self._remove_drafts()
 
@@ -79,7 +79,7 @@ class Files:
         It expires after so many seconds, or as all do. Raises NoRoomError when the disk is full.
         """
         with self.draft() as draft:
-            with disk_errors(draft.path):
+            with FAILURES.of_system(draft.path):
                 shutil.copyfileobj(source, draft.file, 1 << 20)
                 draft.sync()
             with self._database.transaction() as db:
@@ -142,7 +142,7 @@ class Files:
     def open(self, tenant: str, ident: str) -> tuple[StoredFile, BinaryIO]:
         """A file, and its bytes to read, which stay when it is deleted. Raises UnknownFileError."""
         found = self.get(tenant, ident)
-        with disk_errors(self.path(found.id)):
+        with FAILURES.of_system(self.path(found.id)):
             return found, self.path(found.id).open("rb")
 
     def path(self, ident: str) -> Path:
@@ -198,13 +198,13 @@ class Files:
             self._unlink(ident)
 
     def _unlink(self, ident: str) -> None:
-        with disk_errors(self.path(ident)):
+        with FAILURES.of_system(self.path(ident)):
             self.path(ident).unlink(missing_ok=True)
 
     def _remove_drafts(self) -> None:
         with self._database.reading() as db:
             known = {ident for (ident,) in db.execute("SELECT id FROM files")}
-        with disk_errors(self.folder):
+        with FAILURES.of_system(self.folder):
             names = [path.name for path in self.folder.iterdir()]
         for name in names:
             if _OURS.fullmatch(name) and name not in known:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, update
 
-from server.conversations.reading import (
+from server.stores.responses.reading import (
     find_items,
     from_json,
     history_until,
@@ -14,7 +14,7 @@ from server.conversations.reading import (
     read_page,
     to_json,
 )
-from server.conversations.records import (
+from server.stores.responses.records import (
     UNFINISHED,
     Context,
     Item,
@@ -26,8 +26,8 @@ from server.conversations.records import (
     UnknownItemError,
     UnknownResponseError,
 )
-from server.conversations.tables import items, responses, threads
-from server.conversations.threads import Threads, row_size
+from server.stores.responses.tables import items, responses, threads
+from server.stores.responses.threads import Threads, row_size
 
 _UNFINISHED = responses.c.status.in_(UNFINISHED)
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from server.conversations.conversation_store import ConversationStore
-from server.conversations.database import open_postgres, open_sqlite
-from server.conversations.response_store import ResponseStore
-from server.conversations.room import Bounds
-from server.conversations.threads import Threads
-from tests.conversations.postgres_server import running_postgres
+from server.stores.responses.conversation_store import ConversationStore
+from server.stores.responses.database import open_postgres, open_sqlite
+from server.stores.responses.response_store import ResponseStore
+from server.stores.responses.room import Bounds
+from server.stores.responses.threads import Threads
+from tests.stores.responses.postgres_server import running_postgres
 
 
 @pytest.fixture(scope="session")

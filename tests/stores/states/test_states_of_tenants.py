@@ -2,9 +2,9 @@
 
 import pytest
 
-from server.snapshots.named_state import StatesFullError
-from server.snapshots.named_states import NamedStates
-from tests.snapshots.test_named_states import ROOM, Clock, new
+from server.stores.states.records import StatesFullError
+from server.stores.states.store import NamedStates
+from tests.stores.states.test_named_states import ROOM, Clock, new
 
 
 def test_a_tenant_that_has_its_share_leaves_room_to_others(tmp_path):

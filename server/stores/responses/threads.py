@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
 
-from server.conversations.database import Database
-from server.conversations.reading import to_json
-from server.conversations.records import Item, StoreFullError
-from server.conversations.room import Bounds, Room
-from server.conversations.tables import items, responses, threads
+from server.stores.responses.database import Database
+from server.stores.responses.reading import to_json
+from server.stores.responses.records import Item, StoreFullError
+from server.stores.responses.room import Bounds, Room
+from server.stores.responses.tables import items, responses, threads
 
 ROW_BYTES = 512
 """What a row counts besides its text, so that many small ones are bounded as well."""

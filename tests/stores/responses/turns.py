@@ -3,7 +3,7 @@
 import itertools
 import json
 
-from server.conversations.records import Context, NewResponse, Page
+from server.stores.responses.records import Context, NewResponse, Page
 
 NUMBERS = itertools.count()
 ALL = Page(100, newest_first=False)
