@@ -27,8 +27,8 @@ from server.protocol.outputs import FinishReason, RequestOutput
 from server.protocol.task import Task
 from server.registry.served_model import ServedModel, stamp_files
 from server.sampling.token_logprobs import TokenLogprobs
-from server.snapshots.encoding import SnapshotCodec
-from server.snapshots.snapshot import Snapshot
+from server.state_cache.encoding import SnapshotCodec
+from server.state_cache.snapshot import Snapshot
 from server.tokenizer.chat_template import ChatTemplate
 from server.tokenizer.turn_ends import TurnEnds, turn_ends_of
 from tests.fake_text import FakeTemplate, FakeTokenizer

@@ -63,19 +63,19 @@ ALLOWED = {
     "tokenizer": {"checkpoints", "children", "bounded_child", "home_folder", "regular_file"},
     "sampling": {"kernels", "tokenizer"},
     "grammars": {"tokenizer", "bounded_child"},
-    "snapshots": {"checkpoints", "model"},
-    "engine": {"snapshots", "model", "tokenizer", "sampling", "checkpoints", "kernels", "config"}
+    "state_cache": {"checkpoints", "model", "protocol"},
+    "engine": {"state_cache", "model", "tokenizer", "sampling", "checkpoints", "kernels", "config"}
     | {"grammars", "model_names", "cache_root", "protocol"},
-    "protocol": {"sampling", "snapshots"},
+    "protocol": {"sampling"},
     "machine": {"cache_root", "config", "home_folder"},
     "pool": {"absolute_paths", "cache_root", "children", "config", "home_folder", "machine"}
-    | {"private_folder", "protocol", "temporary_files"},
-    "worker": {"checkpoints", "config", "engine", "logs", "protocol", "snapshots", "tokenizer"}
+    | {"private_folder", "protocol", "state_cache", "temporary_files"},
+    "worker": {"checkpoints", "config", "engine", "logs", "protocol", "state_cache", "tokenizer"}
     | {"temporary_files"},
     "registry": LEAVES
-    | {"snapshots", "pool", "protocol", "checkpoints", "model", "tokenizer", "sampling"},
+    | {"state_cache", "pool", "protocol", "checkpoints", "model", "tokenizer", "sampling"},
     "api": LEAVES
-    | {"access", "batches", "grammars", "snapshots", "registry", "pool", "stores"}
+    | {"access", "batches", "grammars", "state_cache", "registry", "pool", "stores"}
     | {"protocol", "sampling", "tokenizer"},
     "progress": {"byte_sizes"},
     "pull": {"checkpoints", "children", "launch", "progress", "regular_file", "temporary_files"},

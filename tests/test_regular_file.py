@@ -191,7 +191,7 @@ OTHERS = {
     "model.packed_file": {"_locked", "read_ahead.read"},
     "model.block_checksums": {"CheckRecord.holds"},
     "stores.sqlite": {"make_file"},
-    "snapshots.sqlite_file": {"SqliteFile._locked", "SqliteFile._connect_to_write"},
+    "state_cache.sqlite_file": {"SqliteFile._locked", "SqliteFile._connect_to_write"},
     # What it is about to write, under a name that nobody else can know, or that must not be a link.
     "access.keys_file": {"append_key"},
     "checkpoints.gguf_writer": {"write_gguf"},

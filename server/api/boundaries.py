@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from server.api.text_threads import breathe
-from server.snapshots.snapshot import SnapshotKind
+from server.protocol.cache_use import SnapshotKind
 from server.tokenizer.base import Tokenizer, TokenizerError, utf8
 from server.tokenizer.bounded_template import TemplateFailedError
 from server.tokenizer.chat_template import Renderer

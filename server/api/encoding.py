@@ -10,8 +10,8 @@ from server.api.errors import ApiError
 from server.api.text_threads import TEXT_THREADS, THREAD_CHARACTERS, breathe
 from server.config import LimitsSettings
 from server.json_pieces import PIECE_BYTES, JsonText
+from server.protocol.cache_use import SnapshotKind
 from server.registry.served_model import ServedModel
-from server.snapshots.snapshot import SnapshotKind
 from server.tokenizer.base import Tokenizer, TokenizerError
 from server.tokenizer.bounded_template import TemplateFailedError
 from server.tokenizer.detokenizer import Detokenizer

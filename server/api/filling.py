@@ -13,8 +13,8 @@ from server.api.encoding import (
 )
 from server.api.errors import ApiError
 from server.config import LimitsSettings
+from server.protocol.cache_use import SnapshotKind
 from server.registry.served_model import ServedModel
-from server.snapshots.snapshot import SnapshotKind
 from server.tokenizer.base import Tokenizer
 from server.tokenizer.fill_in_middle import MarkerInTextError, check_no_marker, fill_head
 

@@ -11,8 +11,8 @@ from prometheus_client.registry import Collector
 from server.api.request_metrics import RequestMetrics
 from server.api.worker_metrics import EngineCollector, WorkerCollector
 from server.protocol.cache_view import CacheCounters, CacheReport
+from server.protocol.tier_view import TierCounters
 from server.registry.deployments import CacheReports, Deployments
-from server.snapshots.tier_view import TierCounters
 
 Row = tuple[tuple[str, ...], float]
 """Values of further labels, and a number."""

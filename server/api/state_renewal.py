@@ -9,7 +9,7 @@ from server.pool.client import NotReadyError, QueueFullError
 from server.protocol.task import Task
 from server.registry.manager import Route
 from server.sampling.params import READS_ONLY
-from server.snapshots.encoding import SnapshotError
+from server.state_cache.encoding import SnapshotError
 
 log = logging.getLogger(__name__)
 

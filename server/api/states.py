@@ -16,7 +16,7 @@ from server.config import SettingsError
 from server.config_stores import StatesSettings
 from server.data_folder import NoDataFolderError, data_folder
 from server.registry.manager import Route
-from server.snapshots.encoding import SnapshotCodec
+from server.state_cache.encoding import SnapshotCodec
 from server.stores.states.records import (
     DiskFullError,
     NamedState,

@@ -25,7 +25,7 @@ from server.model.model import Model
 from server.model.open_parts import open_parts
 from server.model.reranker_file import RerankerFile, open_reranker
 from server.sampling.sampler import Sampler
-from server.snapshots.encoding import SnapshotCodec
+from server.state_cache.encoding import SnapshotCodec
 from server.tokenizer.base import Tokenizer
 from server.tokenizer.load import load_tokenizer
 

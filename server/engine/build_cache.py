@@ -4,12 +4,12 @@ from pathlib import Path
 
 from server.config import CacheSettings
 from server.engine.prefix_cache import PrefixCache
-from server.engine.state_cache import StateCache
-from server.snapshots.disk_store import DiskStore
-from server.snapshots.encoding import SnapshotCodec
-from server.snapshots.shared_store import SharedStore
-from server.snapshots.store import SnapshotStore
-from server.snapshots.tiers import SnapshotTiers
+from server.state_cache.disk_store import DiskStore
+from server.state_cache.encoding import SnapshotCodec
+from server.state_cache.shared_store import SharedStore
+from server.state_cache.state_cache import StateCache
+from server.state_cache.store import SnapshotStore
+from server.state_cache.tiers import SnapshotTiers
 
 
 def build_cache(codec: SnapshotCodec, settings: CacheSettings, memory_bytes: int) -> PrefixCache:

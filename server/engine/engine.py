@@ -14,7 +14,7 @@ from server.engine.scheduler import Scheduler
 from server.protocol.engine_report import EngineReport
 from server.protocol.outputs import RequestOutput
 from server.protocol.task import Task
-from server.snapshots.encoding import SnapshotCodec, SnapshotError
+from server.state_cache.encoding import SnapshotCodec, SnapshotError
 
 _WAIT_SECONDS = 0.01  # new requests and aborts are not looked at meanwhile
 

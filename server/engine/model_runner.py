@@ -18,7 +18,7 @@ from server.model.state import StatePool
 from server.sampling.log_softmax import LogSoftmax
 from server.sampling.memory import SamplingMemory, needs_memory
 from server.sampling.sampler import Sampler, SampleRow
-from server.snapshots.snapshot import Snapshot
+from server.state_cache.snapshot import Snapshot
 from server.tokenizer.base import Tokenizer
 
 Floats = npt.NDArray[np.float32]

@@ -9,10 +9,11 @@ import numpy as np
 from server.engine.prompt_logprobs import PromptLogprobsCache
 from server.engine.request import Request
 from server.engine.restoring import Restorer
-from server.engine.state_cache import JUNCTION_TOKENS, StateCache
+from server.protocol.cache_use import SnapshotKind
 from server.protocol.cache_view import RECENT_ENTRIES, CacheCounters, CacheReport
-from server.snapshots.snapshot import Snapshot, SnapshotKind
-from server.snapshots.tiers import SnapshotTiers
+from server.state_cache.snapshot import Snapshot
+from server.state_cache.state_cache import JUNCTION_TOKENS, StateCache
+from server.state_cache.tiers import SnapshotTiers
 
 SPACING = 256
 """Snapshots are taken so many tokens before the end of a prompt, twice as many, and so on: another

@@ -11,15 +11,15 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from server.engine.radix_tree import (
+from server.sampling.log_softmax import LogprobRows
+from server.sampling.token_logprobs import TokenLogprobs
+from server.state_cache.radix_tree import (
     TOKEN_BYTES,
     Node,
     RadixTrees,
     pack_ids,
     path_bytes,
 )
-from server.sampling.log_softmax import LogprobRows
-from server.sampling.token_logprobs import TokenLogprobs
 
 MOST_BYTES = 32 << 20
 """Of what is kept: prompts of 16,000 ids in all for each MiB, beside one most likely token."""

@@ -11,12 +11,13 @@ from llguidance import LLMatcher
 
 from server.engine.prompt_logprobs import PromptLogprobs
 from server.model.tensors import END_TOKEN
-from server.protocol.cache_use import CacheUse
+from server.protocol.cache_use import CacheUse, SnapshotKind
 from server.protocol.task import Task
 from server.sampling.params import SamplingParams
-from server.snapshots.encoding import StoredSnapshot
-from server.snapshots.fetching import Fetch
-from server.snapshots.snapshot import Snapshot, SnapshotKind
+from server.state_cache.encoding import StoredSnapshot
+from server.state_cache.fetching import Fetch
+from server.state_cache.keys import namespace_of
+from server.state_cache.snapshot import Snapshot
 
 
 class Status(Enum):
@@ -108,12 +109,9 @@ class Request:
 
     @property
     def namespace(self) -> str:
-        """All that its states depend on besides the tokens and the model, and whose they are.
-
-        None of the parts has a line break.
-        """
+        """See namespace_of()."""
         base = self.base.checksum if self.base else ""
-        return f"{self.task.initial_state}\n{self.use.salt}\n{base}"
+        return namespace_of(self.task.initial_state, self.use.salt, base)
 
     def kept_token_ids(self) -> npt.NDArray[np.int32] | None:
         """[tokens of the kept state], those of the base as well; None where it has not all."""

@@ -1,9 +1,9 @@
 """Snapshots that come back into memory from the tiers below it, before their requests begin."""
 
 from server.engine.request import Request
-from server.engine.state_cache import JUNCTION_TOKENS, StateCache
-from server.snapshots.fetching import Fetch
-from server.snapshots.tiers import SnapshotTiers
+from server.state_cache.fetching import Fetch
+from server.state_cache.state_cache import JUNCTION_TOKENS, StateCache
+from server.state_cache.tiers import SnapshotTiers
 
 
 class Restorer:

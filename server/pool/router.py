@@ -1,11 +1,13 @@
 """Which worker gets a task: the one whose cache likely holds most of it, unless it has too much."""
 
 import hashlib
-from array import array
 from collections import OrderedDict
 from collections.abc import Mapping
 
+import numpy as np
+
 from server.protocol.task import Task
+from server.state_cache.keys import namespace_of, prefix_keys, space_of
 
 BLOCK_TOKENS = 64
 """Prefixes are compared in steps of so many tokens."""
@@ -67,12 +69,7 @@ def prefix_digests(task: Task) -> list[bytes]:
     """One for each whole block of the prompt, of all up to its end and what states depend on."""
     # The header of an encoded snapshot has a checksum of all of it.
     base = hashlib.blake2b(task.base[:_HEADER_BYTES], digest_size=16).hexdigest()
-    namespace = f"{task.initial_state}\n{task.use.salt}\n{base}\n"
-    running = hashlib.blake2b(namespace.encode(), digest_size=16)
-    blocks = min(len(task.prompt_ids) // BLOCK_TOKENS, MOST_BLOCKS)
-    data = memoryview(array("i", task.prompt_ids[: blocks * BLOCK_TOKENS]))
-    digests = []
-    for start in range(0, len(data), BLOCK_TOKENS):
-        running.update(data[start : start + BLOCK_TOKENS])
-        digests.append(running.digest())
-    return digests
+    space = space_of("", namespace_of(task.initial_state, task.use.salt, base))
+    size = min(len(task.prompt_ids) // BLOCK_TOKENS, MOST_BLOCKS) * BLOCK_TOKENS
+    ids = np.array(task.prompt_ids[:size], np.int32)
+    return prefix_keys(space, ids, range(BLOCK_TOKENS, size + 1, BLOCK_TOKENS))

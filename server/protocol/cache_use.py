@@ -1,8 +1,15 @@
 """How a request uses the state cache. Plain data, also on the wire."""
 
+from typing import Literal
+
 import msgspec
 
-from server.snapshots.snapshot import SnapshotKind
+SnapshotKind = Literal[
+    "system", "message", "prompt", "reply", "spaced", "breakpoint", "junction", "restored"
+]
+"""Where a snapshot was taken: at the end of the system message, of another message, of the whole
+prompt, or of the reply; at a distance inside a long prompt; where the client asked for it; where
+two sequences part; or before it came back from a tier below memory."""
 
 
 class CacheUse(msgspec.Struct, frozen=True):

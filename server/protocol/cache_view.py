@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from server.snapshots.snapshot import SnapshotKind
-from server.snapshots.tier_view import TierCounters, TierName
+from server.protocol.cache_use import SnapshotKind
+from server.protocol.tier_view import TierCounters, TierName
 
 
 @dataclass

@@ -14,7 +14,7 @@ from server.protocol.engine_report import EngineReport
 from server.protocol.messages import ModelSpec, Ready
 from server.registry.catalogue import ModelEntry
 from server.registry.served_model import ServedModel, stamp_files
-from server.snapshots.encoding import SnapshotCodec
+from server.state_cache.encoding import SnapshotCodec
 
 CacheReports = dict[str, dict[str, CacheReport | None]]
 """Model → worker → its state cache; None of a worker that does not answer in time."""

@@ -19,7 +19,7 @@ from server.registry.deployments import Deployments, MakeWorkers
 from server.registry.hosted_model import HostedModel, ModelConflictError, OpenModel
 from server.registry.served_model import ServedModel, open_model
 from server.registry.within_directories import check_within
-from server.snapshots.encoding import SnapshotCodec
+from server.state_cache.encoding import SnapshotCodec
 from server.tokenizer.base import TokenizerError
 
 LOAD_ERRORS = (CheckpointError, TokenizerError, SettingsError, WorkerError, OSError, MemoryError)

@@ -43,7 +43,7 @@ from server.protocol.messages import (
     encode,
 )
 from server.protocol.outputs import RequestOutput
-from server.snapshots.encoding import SnapshotError
+from server.state_cache.encoding import SnapshotError
 from server.temporary_files import remove_own
 from server.tokenizer.base import TokenizerError
 from server.worker.heartbeat import heartbeat

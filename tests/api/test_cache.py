@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from server.pool import inquiries
 from server.protocol.cache_view import CacheCounters, CacheReport, EntryInfo
 from server.protocol.messages import CacheQuery
-from server.snapshots.tier_view import TierCounters
+from server.protocol.tier_view import TierCounters
 from tests.api.harness import MODEL, Harness, assert_error
 
 pytestmark = pytest.mark.anyio

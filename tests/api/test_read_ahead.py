@@ -31,7 +31,6 @@ from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.prefix_cache import PrefixCache
 from server.engine.scheduler import Scheduler
-from server.engine.state_cache import StateCache
 from server.model.initial_state import empty_state
 from server.pool.client import WorkerLink
 from server.protocol.messages import Generate, ModelSpec, Ready
@@ -39,7 +38,8 @@ from server.protocol.task import Task
 from server.registry.manager import ModelManager
 from server.sampling.params import SamplingParams
 from server.sampling.sampler import Sampler
-from server.snapshots.encoding import SnapshotCodec
+from server.state_cache.encoding import SnapshotCodec
+from server.state_cache.state_cache import StateCache
 from server.tokenizer.chat_template import ChatTemplate
 from server.tokenizer.huggingface import HuggingFaceTokenizer
 from tests.api.harness import CHAT, MODEL

@@ -4,7 +4,7 @@ import pytest
 
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.test_state_cache import NEW_TOKENS, SYSTEM, chat
-from tests.snapshots.redis_server import running_redis
+from tests.state_cache.redis_server import running_redis
 
 
 @pytest.fixture

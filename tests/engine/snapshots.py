@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from server.engine.state_cache import StateCache
-from server.snapshots.snapshot import Snapshot
+from server.state_cache.snapshot import Snapshot
+from server.state_cache.state_cache import StateCache
 
 STATE = 1 << 20  # bytes of a state, so that paths hardly count
 HALF_LIFE = 100.0

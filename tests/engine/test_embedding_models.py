@@ -7,10 +7,10 @@ from server.checkpoints.locate import locate
 from server.config import EngineSettings
 from server.engine.build import build_engine
 from server.engine.prefix_cache import PrefixCache
-from server.engine.state_cache import StateCache
 from server.protocol.cache_use import CacheUse
 from server.protocol.task import Task
 from server.sampling.params import SamplingParams
+from server.state_cache.state_cache import StateCache
 from tests.model.embedding_models import (
     END,
     HEADS,

@@ -13,7 +13,7 @@ from server.protocol.engine_report import EngineReport
 from server.protocol.task import Task
 from server.sampling.params import NEVER, SamplingParams
 from server.sampling.sampler import Sampler
-from server.snapshots.encoding import SnapshotCodec
+from server.state_cache.encoding import SnapshotCodec
 from server.tokenizer.bytes import ByteTokenizer
 from tests.model.random_models import load_model, random_tensors, write_model
 

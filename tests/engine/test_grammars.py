@@ -16,13 +16,13 @@ from server.engine.model_runner import ModelRunner
 from server.engine.output_processor import OutputProcessor
 from server.engine.prefix_cache import PrefixCache
 from server.engine.scheduler import Scheduler
-from server.engine.state_cache import StateCache
 from server.grammars.forms import GrammarError, choice_grammar, json_grammar, regex_grammar
 from server.model.initial_state import empty_state
 from server.protocol.task import Task
 from server.sampling.params import NEVER, SamplingParams
 from server.sampling.sampler import Sampler
-from server.snapshots.encoding import SnapshotCodec
+from server.state_cache.encoding import SnapshotCodec
+from server.state_cache.state_cache import StateCache
 from server.tokenizer.bytes import ByteTokenizer
 from tests.engine.test_resume import run, said
 from tests.grammars.outputs import LOGITS, make_tokenizer

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.engine.state_cache import StateCache
 from server.model.model import pack_batch
 from server.model.state import StatePool
 from server.protocol.cache_use import CacheUse
 from server.protocol.task import Task
+from server.state_cache.state_cache import StateCache
 from tests import naive
 from tests.engine.test_engine import build, params
 from tests.model.random_models import load_model

@@ -4,10 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from server.engine.state_cache import StateCache
 from server.protocol.cache_use import CacheUse
 from server.protocol.task import Task
-from server.snapshots.encoding import SnapshotError, decode_snapshot, encode_snapshot
+from server.state_cache.encoding import SnapshotError, decode_snapshot, encode_snapshot
+from server.state_cache.state_cache import StateCache
 from tests.engine.test_engine import build, params
 
 ROOM = 64 << 20

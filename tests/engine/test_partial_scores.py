@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from server.engine.prompt_logprobs import PromptLogprobs
-from server.engine.state_cache import StateCache
 from server.protocol.cache_use import CacheUse
 from server.protocol.task import Task
+from server.state_cache.state_cache import StateCache
 from tests.engine.test_engine import build, params
 from tests.engine.test_logprobs import CONTEXT, computed, run, scored
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from server.engine.state_cache import StateCache
 from server.protocol.cache_use import CacheUse
 from server.protocol.task import Task
 from server.sampling.params import SamplingParams
+from server.state_cache.state_cache import StateCache
 from tests.engine.test_engine import MAX_BATCH, build, params
 from tests.model.random_models import random_tensors, write_model
 from tests.naive_models import twin

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.engine.state_cache import JUNCTION_TOKENS, StateCache
 from server.protocol.cache_use import CacheUse
 from server.protocol.task import Task
+from server.state_cache.state_cache import JUNCTION_TOKENS, StateCache
 from tests.engine.test_engine import build, params
 
 RUNS = itertools.count()  # the cold engine keeps the answers of all

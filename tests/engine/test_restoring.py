@@ -4,12 +4,12 @@ import threading
 
 import numpy as np
 
-from server.engine.state_cache import StateCache
 from server.protocol.cache_use import CacheUse
 from server.protocol.task import Task
-from server.snapshots.disk_store import DiskStore
-from server.snapshots.encoding import SnapshotCodec
-from server.snapshots.tiers import SnapshotTiers
+from server.state_cache.disk_store import DiskStore
+from server.state_cache.encoding import SnapshotCodec
+from server.state_cache.state_cache import StateCache
+from server.state_cache.tiers import SnapshotTiers
 from tests.engine.test_engine import build, params
 
 ROOM = 64 << 20

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.engine.state_cache import StateCache
 from server.protocol.task import Task
+from server.state_cache.state_cache import StateCache
 from tests.engine.test_engine import PARAMS, PROMPTS, build, params, run
 
 

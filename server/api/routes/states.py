@@ -26,7 +26,7 @@ from server.api.schemas.states import (
 from server.api.states import StateContent, is_usable
 from server.api.tenant import owner_of
 from server.registry.manager import Route
-from server.snapshots.encoding import SnapshotError
+from server.state_cache.encoding import SnapshotError
 from server.stores.states.records import NamedState
 
 IMPORT_PATH = "/v1/states/import"

@@ -4,11 +4,11 @@ import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from server.snapshots.encoding import SnapshotError, StoredSnapshot
-from server.snapshots.identity import ForeignSnapshotError, ModelIdentity, TokenArray
-from server.snapshots.keys import prefix_keys
-from server.snapshots.store import SnapshotStore, StoreUnavailable
-from server.snapshots.tier_view import TierCounters, TierName
+from server.protocol.tier_view import TierCounters, TierName
+from server.state_cache.encoding import SnapshotError, StoredSnapshot
+from server.state_cache.identity import ForeignSnapshotError, ModelIdentity, TokenArray
+from server.state_cache.keys import prefix_keys
+from server.state_cache.store import SnapshotStore, StoreUnavailable
 
 # Keys that a store is asked for at once: the deepest are likely to be there.
 _BATCH = 256

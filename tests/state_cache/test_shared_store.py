@@ -6,9 +6,9 @@ import os
 import pytest
 import redis
 
-from server.snapshots.keys import space_of
-from server.snapshots.shared_store import SharedStore
-from server.snapshots.store import StoreUnavailable
+from server.state_cache.keys import space_of
+from server.state_cache.shared_store import SharedStore
+from server.state_cache.store import StoreUnavailable
 
 SPACE = space_of("model", "")
 KEY = os.urandom(16)
@@ -33,7 +33,7 @@ def test_everything_expires_and_use_puts_that_off(shared, client):
 
 
 def test_the_longest_unused_lengths_are_forgotten(shared, monkeypatch):
-    monkeypatch.setattr("server.snapshots.shared_store.MOST_LENGTHS", 3)
+    monkeypatch.setattr("server.state_cache.shared_store.MOST_LENGTHS", 3)
     shared.write(SPACE, KEY, 500, False, b"x")
     shared.write(SPACE, os.urandom(16), 1, False, b"x")
     shared.write(SPACE, os.urandom(16), 2, False, b"x")
@@ -61,7 +61,7 @@ def test_values_of_another_type_are_absent_and_replaced(shared, client):
 
 
 def test_what_is_too_large_is_not_written(shared, monkeypatch):
-    monkeypatch.setattr("server.snapshots.shared_store.MOST_PAYLOAD_BYTES", 9)
+    monkeypatch.setattr("server.state_cache.shared_store.MOST_PAYLOAD_BYTES", 9)
     assert not shared.write(SPACE, KEY, 3, False, bytes(10))
     assert shared.write(SPACE, KEY, 3, False, bytes(9))
 

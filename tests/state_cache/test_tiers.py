@@ -10,11 +10,11 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.snapshots.disk_store import DiskStore
-from server.snapshots.store import StoreUnavailable
-from server.snapshots.tiers import SnapshotTiers
-from tests.snapshots.stored import ids, key_of, snapshot
-from tests.snapshots.tiering import (
+from server.state_cache.disk_store import DiskStore
+from server.state_cache.store import StoreUnavailable
+from server.state_cache.tiers import SnapshotTiers
+from tests.state_cache.stored import ids, key_of, snapshot
+from tests.state_cache.tiering import (
     CODEC,
     IDS,
     FailingStore,

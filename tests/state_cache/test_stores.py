@@ -4,9 +4,9 @@ import os
 
 import numpy as np
 
-from server.snapshots.keys import prefix_keys, space_of
-from server.snapshots.store import MOST_LENGTHS
-from tests.snapshots.stored import ids
+from server.state_cache.keys import prefix_keys, space_of
+from server.state_cache.store import MOST_LENGTHS
+from tests.state_cache.stored import ids
 
 A, B = space_of("model", "a"), space_of("model", "b")
 KEYS = [os.urandom(16) for _ in range(5)]

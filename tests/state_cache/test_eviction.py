@@ -4,9 +4,9 @@ import gc
 import tracemalloc
 import weakref
 
-from server.engine.eviction import EvictionQueue
-from server.engine.radix_tree import path_bytes
-from server.engine.state_cache import StateCache
+from server.state_cache.eviction import EvictionQueue
+from server.state_cache.radix_tree import path_bytes
+from server.state_cache.state_cache import StateCache
 from tests.engine.snapshots import HALF_LIFE, STATE, keep, small_cache, take, text
 
 

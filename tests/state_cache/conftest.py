@@ -2,9 +2,9 @@
 
 import pytest
 
-from server.snapshots.disk_store import DiskStore
-from server.snapshots.shared_store import SharedStore
-from tests.snapshots.redis_server import running_redis
+from server.state_cache.disk_store import DiskStore
+from server.state_cache.shared_store import SharedStore
+from tests.state_cache.redis_server import running_redis
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from server.engine.radix_tree import NODE_BYTES, TOKEN_BYTES, path_bytes
-from server.engine.state_cache import StateCache
-from server.snapshots.snapshot import Snapshot
+from server.state_cache.radix_tree import NODE_BYTES, TOKEN_BYTES, path_bytes
+from server.state_cache.snapshot import Snapshot
+from server.state_cache.state_cache import StateCache
 
 LIMIT = 14_000  # a handful of entries
 HALF_LIFE = 10.0

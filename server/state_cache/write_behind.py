@@ -9,12 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from server.snapshots.encoding import SnapshotError
-from server.snapshots.identity import ModelIdentity, TokenArray
-from server.snapshots.keys import prefix_keys
-from server.snapshots.snapshot import Snapshot, SnapshotKind
-from server.snapshots.store import SnapshotStore, StoreUnavailable
-from server.snapshots.tier_view import TierCounters, TierName
+from server.protocol.cache_use import SnapshotKind
+from server.protocol.tier_view import TierCounters, TierName
+from server.state_cache.encoding import SnapshotError
+from server.state_cache.identity import ModelIdentity, TokenArray
+from server.state_cache.keys import prefix_keys
+from server.state_cache.snapshot import Snapshot
+from server.state_cache.store import SnapshotStore, StoreUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from server.snapshots import write_behind
-from server.snapshots.write_behind import WORTH_TOKENS
-from tests.snapshots.stored import ids, key_of, snapshot
-from tests.snapshots.tiering import IDS, FailingStore, depth, fetch, of, put, tiers_over, write_to
+from server.state_cache import write_behind
+from server.state_cache.write_behind import WORTH_TOKENS
+from tests.state_cache.stored import ids, key_of, snapshot
+from tests.state_cache.tiering import IDS, FailingStore, depth, fetch, of, put, tiers_over, write_to
 
 
 def test_a_chat_turn_is_written_once_or_twice(disk):

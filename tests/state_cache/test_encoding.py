@@ -6,13 +6,13 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.snapshots.encoding import (
+from server.state_cache.encoding import (
     SnapshotError,
     StoredSnapshot,
     decode_snapshot,
     encode_snapshot,
 )
-from server.snapshots.snapshot import Snapshot
+from server.state_cache.snapshot import Snapshot
 
 SHAPES = {"shift": (2, 8), "wkv": (2, 2, 4, 4)}
 VOCABULARY = 16

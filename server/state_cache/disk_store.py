@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from server.snapshots.breaker import CircuitBreaker
-from server.snapshots.sqlite_file import (
+from server.protocol.tier_view import TierName
+from server.state_cache.breaker import CircuitBreaker
+from server.state_cache.sqlite_file import (
     PAGE_BYTES,
     Connection,
     SqliteFile,
@@ -21,8 +22,7 @@ from server.snapshots.sqlite_file import (
     is_damaged,
     transaction,
 )
-from server.snapshots.store import MOST_LENGTHS, StoreUnavailable
-from server.snapshots.tier_view import TierName
+from server.state_cache.store import MOST_LENGTHS, StoreUnavailable
 
 FILE_NAME = "cache.sqlite"
 RETRY_SECONDS = 60.0

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from server.snapshots.tier_view import TierName
+from server.protocol.tier_view import TierName
 
 MOST_LENGTHS = 4096
 """Lengths that a store tells of one space at most."""

@@ -7,9 +7,17 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from server.snapshots.encoding import StoredType
+from server.state_cache.encoding import StoredType
 
 _DIGEST_BYTES = 16
+
+
+def namespace_of(initial_state: str, salt: str, base: str) -> str:
+    """All that states depend on besides tokens and model, and whose they are.
+
+    `base` names the state that the tokens go on from. No part has a line break.
+    """
+    return f"{initial_state}\n{salt}\n{base}"
 
 
 def space_of(fingerprint: str, namespace: str, dtype: StoredType = "float32") -> str:

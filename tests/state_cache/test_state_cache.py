@@ -5,9 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from server.engine.radix_tree import path_bytes
-from server.engine.state_cache import JUNCTION_TOKENS, StateCache
-from server.snapshots.snapshot import Snapshot
+from server.state_cache.radix_tree import path_bytes
+from server.state_cache.snapshot import Snapshot
+from server.state_cache.state_cache import JUNCTION_TOKENS, StateCache
 from tests.engine.snapshots import keep, look, small_cache, take, text
 
 

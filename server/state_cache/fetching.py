@@ -6,9 +6,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from server.snapshots.encoding import StoredSnapshot
-from server.snapshots.lookup import Found, Lookup, Query
-from server.snapshots.tier_view import TierName
+from server.protocol.tier_view import TierName
+from server.state_cache.encoding import StoredSnapshot
+from server.state_cache.lookup import Found, Lookup, Query
 
 log = logging.getLogger(__name__)
 

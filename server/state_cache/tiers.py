@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from server.snapshots.encoding import SnapshotCodec, StoredType
-from server.snapshots.fetching import FETCH_SECONDS, Fetch, Fetcher
-from server.snapshots.identity import ModelIdentity, TokenArray
-from server.snapshots.lookup import Lookup, Query
-from server.snapshots.snapshot import Snapshot, SnapshotKind
-from server.snapshots.store import SnapshotStore
-from server.snapshots.tier_view import TierCounters, TierName
-from server.snapshots.write_behind import QUEUE_BYTES, WriteBehind
+from server.protocol.cache_use import SnapshotKind
+from server.protocol.tier_view import TierCounters, TierName
+from server.state_cache.encoding import SnapshotCodec, StoredType
+from server.state_cache.fetching import FETCH_SECONDS, Fetch, Fetcher
+from server.state_cache.identity import ModelIdentity, TokenArray
+from server.state_cache.lookup import Lookup, Query
+from server.state_cache.snapshot import Snapshot
+from server.state_cache.store import SnapshotStore
+from server.state_cache.write_behind import QUEUE_BYTES, WriteBehind
 
 _CLOSE_SECONDS = 3.0
 

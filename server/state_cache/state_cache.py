@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from math import log2
 
-from server.engine.cache_entries import CacheEntries, Entry
-from server.engine.eviction import EvictionQueue
-from server.engine.radix_tree import (
+from server.protocol.cache_use import SnapshotKind
+from server.protocol.cache_view import CacheCounters, EntryInfo
+from server.state_cache.cache_entries import CacheEntries, Entry
+from server.state_cache.eviction import EvictionQueue
+from server.state_cache.radix_tree import (
     NODE_BYTES,
     TOKEN_BYTES,
     TokenIds,
@@ -23,8 +25,7 @@ from server.engine.radix_tree import (
     pack_ids,
     path_bytes,
 )
-from server.protocol.cache_view import CacheCounters, EntryInfo
-from server.snapshots.snapshot import Snapshot, SnapshotKind
+from server.state_cache.snapshot import Snapshot
 
 HALF_LIFE_SECONDS = 600.0
 JUNCTION_TOKENS = 32

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.snapshots import shared_store
-from server.snapshots.shared_store import SharedStore
-from server.snapshots.store import MOST_LENGTHS, StoreUnavailable
-from tests.snapshots.lying_redis import lying_redis
+from server.state_cache import shared_store
+from server.state_cache.shared_store import SharedStore
+from server.state_cache.store import MOST_LENGTHS, StoreUnavailable
+from tests.state_cache.lying_redis import lying_redis
 
 SPACE, KEY = "space", bytes(16)
 OPERATIONS = {

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from server.snapshots.store import StoreUnavailable
+from server.state_cache.store import StoreUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from server.engine.radix_tree import Node, RadixTrees
+from server.protocol.cache_use import SnapshotKind
 from server.protocol.cache_view import EntryInfo
-from server.snapshots.snapshot import Snapshot, SnapshotKind
+from server.state_cache.radix_tree import Node, RadixTrees
+from server.state_cache.snapshot import Snapshot
 
 
 @dataclass(eq=False, slots=True)

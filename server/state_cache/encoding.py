@@ -19,7 +19,7 @@ from server.checkpoints.checkpoint import NUMPY_DTYPES, Checkpoint, CheckpointEr
 from server.checkpoints.safetensors import parse_safetensors
 from server.checkpoints.writer import safetensors_header
 from server.model.revisions import FINGERPRINT_MARK
-from server.snapshots.snapshot import Snapshot
+from server.state_cache.snapshot import Snapshot
 
 FORMAT = "rwkv-state"
 VERSION = "1"

@@ -4,10 +4,10 @@ import threading
 from contextlib import contextmanager
 from dataclasses import replace
 
-from server.snapshots.encoding import SnapshotCodec, StoredSnapshot, encode_snapshot
-from server.snapshots.store import StoreUnavailable
-from server.snapshots.tiers import SnapshotTiers
-from tests.snapshots.stored import FINGERPRINT, SHAPES, VOCABULARY, ids, key_of, same, snapshot
+from server.state_cache.encoding import SnapshotCodec, StoredSnapshot, encode_snapshot
+from server.state_cache.store import StoreUnavailable
+from server.state_cache.tiers import SnapshotTiers
+from tests.state_cache.stored import FINGERPRINT, SHAPES, VOCABULARY, ids, key_of, same, snapshot
 
 CODEC = SnapshotCodec(FINGERPRINT, SHAPES, VOCABULARY)
 IDS = ids(800)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from server.snapshots.keys import prefix_keys, space_of
-from server.snapshots.snapshot import Snapshot
+from server.state_cache.keys import prefix_keys, space_of
+from server.state_cache.snapshot import Snapshot
 
 SHAPES = {"shift": (2, 8), "wkv": (2, 2, 4, 4)}
 VOCABULARY = 16

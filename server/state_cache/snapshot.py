@@ -1,19 +1,11 @@
 """What a sequence was after some of its tokens: enough to go on from there."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from server.model.initial_state import StateArrays
-
-SnapshotKind = Literal[
-    "system", "message", "prompt", "reply", "spaced", "breakpoint", "junction", "restored"
-]
-"""Where a snapshot was taken: at the end of the system message, of another message, of the whole
-prompt, or of the reply; at a distance inside a long prompt; where the client asked for it; where
-two sequences part; or before it came back from a tier below memory."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from server.snapshots.encoding import (
+from server.state_cache.encoding import (
     SnapshotCodec,
     StoredSnapshot,
     StoredType,
     decode_snapshot,
     encode_snapshot,
 )
-from server.snapshots.keys import space_of
-from server.snapshots.snapshot import Snapshot
+from server.state_cache.keys import space_of
+from server.state_cache.snapshot import Snapshot
 
 TokenArray = npt.NDArray[np.int32]
 """[tokens], ids from the beginning of a sequence."""

@@ -19,10 +19,10 @@ from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool, parse_url
 from redis.retry import Retry
 
-from server.snapshots.bounded_connection import Allowance, bounded
-from server.snapshots.breaker import CircuitBreaker
-from server.snapshots.store import MOST_LENGTHS, StoreUnavailable
-from server.snapshots.tier_view import TierName
+from server.protocol.tier_view import TierName
+from server.state_cache.bounded_connection import Allowance, bounded
+from server.state_cache.breaker import CircuitBreaker
+from server.state_cache.store import MOST_LENGTHS, StoreUnavailable
 
 CONNECT_SECONDS = 0.5
 ANSWER_SECONDS = 1.0

@@ -12,12 +12,12 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from server.snapshots.disk_store import DiskStore
-from server.snapshots.encoding import decode_snapshot
-from server.snapshots.keys import space_of
-from server.snapshots.sqlite_file import SCHEMA_VERSION, WAL_BYTES
-from server.snapshots.store import StoreUnavailable
-from tests.snapshots.stored import SHAPES, VOCABULARY
+from server.state_cache.disk_store import DiskStore
+from server.state_cache.encoding import decode_snapshot
+from server.state_cache.keys import space_of
+from server.state_cache.sqlite_file import SCHEMA_VERSION, WAL_BYTES
+from server.state_cache.store import StoreUnavailable
+from tests.state_cache.stored import SHAPES, VOCABULARY
 
 SPACE = space_of("model", "")
 LIMIT = 16 << 20
@@ -57,9 +57,9 @@ def is_whole(file):
 WRITER = """
 import random, sys
 from pathlib import Path
-from server.snapshots.disk_store import DiskStore
-from server.snapshots.encoding import StoredSnapshot, encode_snapshot
-from tests.snapshots.stored import ids, key_of, snapshot
+from server.state_cache.disk_store import DiskStore
+from server.state_cache.encoding import StoredSnapshot, encode_snapshot
+from tests.state_cache.stored import ids, key_of, snapshot
 store = DiskStore(Path(sys.argv[1]), int(sys.argv[2]))
 rng = random.Random(int(sys.argv[3]))
 for number in range(int(sys.argv[4])):
