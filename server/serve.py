@@ -23,7 +23,6 @@ from server.api.conversations import open_conversations
 from server.api.responses.background import Background
 from server.api.slow_clients import SlowClients, slow_clients
 from server.api.states import open_states
-from server.api.tracing import tracing
 from server.checkpoints.checkpoint import CheckpointError
 from server.config import Settings, SettingsError
 from server.machine.disk import with_disk_tier
@@ -34,6 +33,7 @@ from server.protocol.messages import ModelSpec
 from server.registry.manager import ModelManager
 from server.registry.reconfigure import Rereader
 from server.startup_display import StartupDisplay
+from server.telemetry.tracing import tracing
 
 log = logging.getLogger(__name__)
 

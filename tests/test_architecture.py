@@ -74,8 +74,11 @@ ALLOWED = {
     | {"temporary_files"},
     "registry": LEAVES
     | {"state_cache", "pool", "protocol", "checkpoints", "model", "tokenizer", "sampling"},
+    "assistant": {"grammars", "tokenizer"},
+    "telemetry": {"config", "logs", "pool", "protocol", "registry", "tokenizer"},
     "api": LEAVES
     | {"access", "batches", "grammars", "state_cache", "registry", "pool", "stores"}
+    | {"assistant", "telemetry"}
     | {"protocol", "sampling", "tokenizer"},
     "progress": {"byte_sizes"},
     "pull": {"checkpoints", "children", "launch", "progress", "regular_file", "temporary_files"},
@@ -83,7 +86,7 @@ ALLOWED = {
     "startup_display": {"progress", "protocol"},
     "serve": LEAVES
     | {"access", "api", "registry", "machine", "pool", "protocol", "checkpoints"}
-    | {"startup_display"},
+    | {"startup_display", "telemetry"},
     "convert": {"model", "checkpoints", "kernels", "tokenizer", "machine", "model_names"}
     | {"launch", "children", "home_folder", "progress", "regular_file", "temporary_files"},
     "abilities": {"checkpoints", "tokenizer"},

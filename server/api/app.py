@@ -20,7 +20,6 @@ from server.api.errors import ApiError, error_response, install_error_handlers
 from server.api.middleware import BodyLimit, Expectations, ProbesOnly, RequestContext
 from server.api.paths import PathAliases, Paths
 from server.api.read_ahead import ReadAhead
-from server.api.request_metrics import RequestMetrics
 from server.api.responses.background import Background
 from server.api.responses.connection_memory import LocalResponses
 from server.api.routes import (
@@ -48,11 +47,12 @@ from server.api.routes import (
 )
 from server.api.states import States
 from server.api.text_threads import ClientWatch
-from server.api.tracing import Tracer
 from server.api.web_pages import HostCheck, OriginCheck
 from server.config import Settings
 from server.grammars.checker import GrammarChecker
 from server.registry.manager import ModelManager
+from server.telemetry.request_metrics import RequestMetrics
+from server.telemetry.tracing import Tracer
 
 FOR_CLIENTS = (
     *(models, completions, chat, compaction, responses, websocket, conversations),

@@ -15,11 +15,11 @@ from fastapi import Request
 from server.access.admission import Admission
 from server.access.caller import Caller
 from server.api.choices import TokenCount
-from server.api.request_metrics import Operation, RequestMetrics, RequestRecord
 from server.api.responses.connection_memory import ConnectionMemory
 from server.api.schemas.usage import Usage
 from server.api.websocket.tunnel import Tunnel
 from server.sampling.params import SamplingParams
+from server.telemetry.request_metrics import Operation, RequestMetrics, RequestRecord
 
 _KEY = "call"
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from server.api.assistant.answer import Delta
 from server.api.choices import GeneratedChoice
 from server.api.content_logprobs import ContentLogprobs
 from server.api.logprobs import LogprobEntry, LogprobText, PromptText
 from server.api.plan import Plan
+from server.assistant.answer import Delta
 from server.protocol.outputs import RequestOutput
 from server.tokenizer.base import Tokenizer
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from server.api.assistant.answer import Answer, Delta
-from server.api.assistant.form import AnswerForm
-from server.api.assistant.reader import AnswerReader
 from server.api.logprobs import LogprobEntry
 from server.api.schemas.usage import CompletionTokensDetails, PromptTokensDetails, Usage
+from server.assistant.answer import Answer, Delta
+from server.assistant.form import AnswerForm
+from server.assistant.reader import AnswerReader
 
 Finish = Literal["stop", "length", "tool_calls"]
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from server.api.assistant.answer import CallDelta, Delta
 from server.api.choices import News
 from server.api.completion_form import CompletionForm
 from server.api.schemas.usage import Usage
 from server.api.shown_logprobs import ChatLogprobs, CompletionLogprobs
+from server.assistant.answer import CallDelta, Delta
 from server.tokenizer.base import Tokenizer
 
 Chunk = dict[str, Any]

@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from server.api.assistant.answer import Delta
-from server.api.assistant.form import AnswerForm
-from server.api.assistant.thoughts import BEGIN, END
 from server.api.logprobs import LogprobEntry, chat_token
+from server.assistant.answer import Delta
+from server.assistant.form import AnswerForm
+from server.assistant.thoughts import BEGIN, END
 from server.tokenizer.base import Tokenizer
 
 

@@ -6,8 +6,6 @@ from typing import Any
 
 import msgspec
 
-from server.api.assistant.arguments import arguments_object, arguments_text
-from server.api.assistant.form import Opening, opening_of, opening_within
 from server.api.bodies.count import MAX_LEVELS, check_sizes
 from server.api.boundaries import content_end
 from server.api.errors import ApiError
@@ -15,6 +13,8 @@ from server.api.schemas.chat import ChatPromptRequest
 from server.api.schemas.role_fields import GREETING
 from server.api.schemas.states import StateRequest
 from server.api.schemas.template_fields import TemplateFields
+from server.assistant.arguments import arguments_object, arguments_text
+from server.assistant.form import Opening, opening_of, opening_within
 from server.registry.served_model import ServedModel
 from server.tokenizer.base import TokenizerError
 from server.tokenizer.chat_template import Renderer

@@ -13,7 +13,6 @@ from server.api.conversations import Conversations
 from server.api.lease import enter_lease
 from server.api.plan import Plan
 from server.api.read_ahead import ReadAhead
-from server.api.request_metrics import RequestMetrics
 from server.api.responses.background import Background
 from server.api.responses.connection_memory import LocalResponses
 from server.api.schemas.prompt import PromptRequest
@@ -21,6 +20,7 @@ from server.api.states import States
 from server.config import Settings
 from server.grammars.checker import GrammarChecker
 from server.registry.manager import ModelManager, Route
+from server.telemetry.request_metrics import RequestMetrics
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from server.api.assistant.form import Opening
 from server.api.boundaries import boundaries_in, token_boundaries
 from server.api.conversation import Conversation
 from server.api.errors import ApiError
 from server.api.text_threads import TEXT_THREADS, THREAD_CHARACTERS, breathe
+from server.assistant.form import Opening
 from server.config import LimitsSettings
 from server.json_pieces import PIECE_BYTES, JsonText
 from server.protocol.cache_use import SnapshotKind

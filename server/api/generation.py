@@ -12,23 +12,23 @@ from starlette.types import Receive, Scope
 
 from server.access.admission import Ticket
 from server.api.access import admit, refusal
-from server.api.assistant.answer import Delta
-from server.api.assistant.form import AnswerForm
-from server.api.assistant.reader import AnswerReader
 from server.api.call import TracedGeneration, call_of
 from server.api.choice_logprobs import ChoiceLogprobs
 from server.api.choices import Finish, GeneratedChoice, News, TokenCount
 from server.api.errors import ApiError, ClientGoneError, not_ready, queue_full
 from server.api.logprobs import LogprobEntry
 from server.api.plan import Plan
-from server.api.request_metrics import RequestRecord
 from server.api.text_threads import disconnected
 from server.api.trained_length import length_header, watch_length
-from server.api.transcript import log_answer, log_prompts
+from server.assistant.answer import Delta
+from server.assistant.form import AnswerForm
+from server.assistant.reader import AnswerReader
 from server.pool.client import TURN_SIZE, NotReadyError, OutputStream, QueueFullError
 from server.protocol.outputs import RequestOutput, size_of
 from server.protocol.task import Task
 from server.registry.manager import Route
+from server.telemetry.request_metrics import RequestRecord
+from server.telemetry.transcript import log_answer, log_prompts
 
 _CHOICES_AT_ONCE = 16
 """Whose outputs are taken in before others have their turn: each costs a part of a millisecond, and

@@ -4,13 +4,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from server.api.assistant.forced_calls import (
-    ToolChoice,
-    ToolSchemaError,
-    answer_grammar,
-    arguments_schema,
-)
-from server.api.assistant.form import AnswerForm
 from server.api.errors import ApiError
 from server.api.schemas.structured import (
     ChoiceOutput,
@@ -20,6 +13,13 @@ from server.api.schemas.structured import (
     RegexOutput,
     StructuredRequest,
 )
+from server.assistant.forced_calls import (
+    ToolChoice,
+    ToolSchemaError,
+    answer_grammar,
+    arguments_schema,
+)
+from server.assistant.form import AnswerForm
 from server.grammars.checker import CheckerBusyError, GrammarChecker
 from server.grammars.errors import GrammarError
 from server.grammars.forms import (

@@ -15,11 +15,11 @@ from server.api.access import OPEN_PATHS
 from server.api.call import call_of
 from server.api.dialects import dialect_for
 from server.api.errors import ApiError, ClientGoneError, error_response, internal_error
-from server.api.request_metrics import RequestMetrics
 from server.api.sending import send_in_pieces
-from server.api.tracing import Tracer
 from server.api.trained_length import length_header
 from server.logs import request_id
+from server.telemetry.request_metrics import RequestMetrics
+from server.telemetry.tracing import Tracer
 
 logger = logging.getLogger(__name__)
 access_log = logging.getLogger("server.api.access")

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from server.api.assistant.forced_calls import holds_calls
-from server.api.assistant.form import AnswerForm, Opening
 from server.api.bodies.threads import off_loop
 from server.api.call import Owner
 from server.api.conversation import Conversation, conversation_of
@@ -22,7 +20,6 @@ from server.api.errors import ApiError
 from server.api.filling import Gap, encode_gaps
 from server.api.grammar import grammar_of, grammar_of_answer
 from server.api.model_kinds import check_writes_text
-from server.api.request_metrics import Operation
 from server.api.sampling_fields import ends_of_chat, sampling_params
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.completions import CompletionRequest
@@ -31,6 +28,8 @@ from server.api.schemas.prompt import PromptRequest
 from server.api.schemas.states import StateRequest
 from server.api.states import StateContent
 from server.api.tenant import cache_salt_of
+from server.assistant.forced_calls import holds_calls
+from server.assistant.form import AnswerForm, Opening
 from server.config import LimitsSettings, SamplingSettings, Settings
 from server.grammars.checker import GrammarChecker
 from server.json_pieces import JsonText
@@ -38,6 +37,7 @@ from server.protocol.cache_use import CacheUse
 from server.protocol.task import Task
 from server.registry.served_model import ServedModel
 from server.sampling.params import READS_ONLY
+from server.telemetry.request_metrics import Operation
 from server.tokenizer.base import Tokenizer
 from server.tokenizer.fill_in_middle import MARKERS
 from server.tokenizer.turn_ends import TurnEnds

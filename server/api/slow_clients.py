@@ -7,8 +7,8 @@ from server.api.bounded_connection import BoundedConnection
 from server.api.call import call_of
 from server.api.connection_limit import RESERVE, ConnectionLimit
 from server.api.errors import ApiError
-from server.api.request_metrics import RequestMetrics
 from server.config_http import HttpSettings
+from server.telemetry.request_metrics import RequestMetrics
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("server.api.access")

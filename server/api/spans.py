@@ -21,7 +21,7 @@ from starlette.types import Scope
 
 from server.api.call import TracedGeneration, call_of
 from server.api.errors import ERRORS
-from server.api.request_metrics import RequestRecord
+from server.telemetry.request_metrics import RequestRecord
 from server.version import VERSION
 
 CLOSE_SECONDS = 2.0

@@ -2,11 +2,11 @@
 
 import pytest
 
-from server.api.assistant.answer import Delta
 from server.api.choices import News
 from server.api.chunks import ChatChunks, ChatStream, Chunks, CompletionChunks
 from server.api.completion_form import CompletionForm
 from server.api.plan import READS_ONLY, Plan
+from server.assistant.answer import Delta
 from server.protocol.task import Task
 
 PLAN = Plan([[1]], [Task([1], READS_ONLY)] * 3)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from server.api.assistant.form import AnswerForm, Opening
-from server.api.assistant.reader import AnswerReader
 from server.api.content_logprobs import ContentLogprobs
 from server.api.logprobs import LogprobEntry, LogprobText
+from server.assistant.form import AnswerForm, Opening
+from server.assistant.reader import AnswerReader
 from server.engine.stop_strings import StopStrings
 from server.protocol.outputs import RequestOutput
 from server.sampling.params import SamplingParams

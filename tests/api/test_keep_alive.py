@@ -9,9 +9,9 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from server.api.connection_limit import RESERVE
-from server.api.request_metrics import RequestMetrics
 from server.api.slow_clients import SlowClients, slow_clients
 from server.config_http import HttpSettings
+from server.telemetry.request_metrics import RequestMetrics
 from tests.api.harness import COMPLETIONS, Harness, serving
 from tests.api.test_bounded_connections import LIVE, WHOLE, answer, connected, exchange, opened
 

@@ -7,9 +7,9 @@ from time import perf_counter
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.api.request_metrics import RequestMetrics
 from server.protocol.engine_report import EngineReport
 from server.protocol.outputs import RequestOutput
+from server.telemetry.request_metrics import RequestMetrics
 from tests.api.harness import CHAT, COMPLETIONS, MODEL, Harness, serving
 from tests.fakes import PATIENCE
 

@@ -10,8 +10,8 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from server.api.middleware import RequestContext
-from server.api.request_metrics import RequestMetrics
 from server.logs import JsonFormatter
+from server.telemetry.request_metrics import RequestMetrics
 from tests.api.harness import CHAT, COMPLETIONS, Harness, assert_error, serving
 
 pytestmark = pytest.mark.anyio

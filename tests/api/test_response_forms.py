@@ -8,10 +8,10 @@ import pytest
 from openai.types.responses import Response, ResponseTextDeltaEvent, ResponseTextDoneEvent
 from pydantic import BaseModel
 
-from server.api.assistant.answer import Delta
 from server.api.choices import News
 from server.api.logprobs import LogprobEntry
 from server.api.responses.text_logprobs import TextLogprobs
+from server.assistant.answer import Delta
 from server.grammars.forms import after_space, json_grammar
 from server.sampling.token_logprobs import TokenLogprobs
 from tests.api.responses_harness import RESPONSES, ResponsesHarness

@@ -10,7 +10,6 @@ import uvicorn
 from starlette.types import Message
 from uvicorn.server import ServerState
 
-from server.api.request_metrics import RequestMetrics
 from server.api.responses.run import Run
 from server.api.sending import send_in_pieces
 from server.api.slow_clients import slow_clients
@@ -18,6 +17,7 @@ from server.config_http import HttpSettings
 from server.json_pieces import PIECE_BYTES
 from server.pool.client import STREAM_TOKENS
 from server.protocol.messages import Generate
+from server.telemetry.request_metrics import RequestMetrics
 from tests.api.harness import COMPLETIONS, Harness, serving
 from tests.fakes import PATIENCE
 

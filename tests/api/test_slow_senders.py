@@ -9,9 +9,9 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from server.api.middleware import BodyLimit
-from server.api.request_metrics import RequestMetrics
 from server.api.slow_clients import slow_clients
 from server.config_http import HttpSettings
+from server.telemetry.request_metrics import RequestMetrics
 from tests.api.harness import COMPLETIONS, Harness, serving
 from tests.fakes import PATIENCE
 

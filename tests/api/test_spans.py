@@ -10,11 +10,11 @@ import pytest
 from server.api.app import create_app
 from server.api.call import Call, TracedGeneration, state_with
 from server.api.choices import TokenCount
-from server.api.request_metrics import RequestMetrics
-from server.api.tracing import Tracer, tracing
 from server.config import SettingsError, TracingSettings
 from server.protocol.outputs import RequestOutput
 from server.sampling.params import SamplingParams
+from server.telemetry.request_metrics import RequestMetrics
+from server.telemetry.tracing import Tracer, tracing
 from tests.api.harness import CHAT, COMPLETIONS, MODEL, Harness
 from tests.otlp_receiver import OtlpReceiver, attributes_of
 

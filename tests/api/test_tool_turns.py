@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from server.api.assistant.arguments import arguments_object
-from server.api.assistant.form import AnswerForm, opening_of
-from server.api.assistant.reader import AnswerReader
 from server.api.conversation import Conversation
 from server.api.generation import GeneratedChoice
 from server.api.read_ahead import unread
 from server.api.saving import ChatEnding
+from server.assistant.arguments import arguments_object
+from server.assistant.form import AnswerForm, opening_of
+from server.assistant.reader import AnswerReader
 from server.protocol.task import Task
 from server.sampling.params import SamplingParams
 from server.tokenizer.base import TokenizerError

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from server.api.transcript import MOST_CHARS
 from server.logs import HumanFormatter
+from server.telemetry.transcript import MOST_CHARS
 from tests.api.harness import CHAT, COMPLETIONS, Harness
 from tests.fake_text import FakeTokenizer
 
@@ -21,7 +21,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [
         HumanFormatter().format(record)
         for record in caplog.records
-        if record.name == "server.api.transcript"
+        if record.name == "server.telemetry.transcript"
     ]
 
 

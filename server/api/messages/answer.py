@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-from server.api.assistant.answer import Delta
-from server.api.assistant.arguments import arguments_object
 from server.api.choices import News, TokenCount
 from server.api.chunks import Chunk
 from server.api.messages.chat_request import CALL_PREFIX
 from server.api.schemas.messages import CountTokensRequest
 from server.api.schemas.usage import Usage
+from server.assistant.answer import Delta
+from server.assistant.arguments import arguments_object
 from server.json_pieces import encode_json
 
 _FINISH = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}

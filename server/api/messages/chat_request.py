@@ -4,7 +4,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from server.api.assistant.arguments import arguments_text
 from server.api.errors import invalid_request
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.generation import GenerationRequest
@@ -19,6 +18,7 @@ from server.api.schemas.messages import (
     ToolResultBlock,
     ToolUseBlock,
 )
+from server.assistant.arguments import arguments_text
 
 CALL_PREFIX = "toolu_"
 """Of the ids of calls here; chat templates get them without."""

@@ -4,8 +4,6 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
-from server.api.assistant.answer import CallDelta, Delta
-from server.api.assistant.arguments import arguments_object
 from server.api.choices import News
 from server.api.chunks import Chunk
 from server.api.dialects import OLLAMA
@@ -13,6 +11,8 @@ from server.api.errors import ApiError
 from server.api.schemas.usage import Usage
 from server.api.shown_logprobs import ChatLogprobs
 from server.api.sse import Framing
+from server.assistant.answer import CallDelta, Delta
+from server.assistant.arguments import arguments_object
 from server.json_pieces import encode_pieces
 from server.tokenizer.base import Tokenizer
 

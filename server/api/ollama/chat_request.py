@@ -4,7 +4,6 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from server.api.assistant.arguments import arguments_text
 from server.api.errors import invalid_request
 from server.api.schemas.chat import ChatCompletionRequest
 from server.api.schemas.completions import CompletionRequest
@@ -20,6 +19,7 @@ from server.api.schemas.ollama import (
 )
 from server.api.schemas.peer_fields import ALIASES, UNSUPPORTED
 from server.api.schemas.prompt import PromptRequest
+from server.assistant.arguments import arguments_text
 
 Body = TypeVar("Body", bound=BaseModel)
 

@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-from server.api.assistant.answer import Delta
 from server.api.choices import Finish, News
 from server.api.chunks import Chunk
 from server.api.errors import ApiError
@@ -12,6 +11,7 @@ from server.api.responses.text_logprobs import TextLogprobs
 from server.api.responses.tools import OfferedTools
 from server.api.schemas.response_object import ResponseFailure, ResponseUsage
 from server.api.schemas.usage import Usage
+from server.assistant.answer import Delta
 from server.stores.responses.records import Item
 from server.tokenizer.base import Tokenizer
 

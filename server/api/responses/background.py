@@ -24,7 +24,6 @@ from server.api.errors import ApiError, internal_error
 from server.api.generation import Generation
 from server.api.lease import enter_lease
 from server.api.read_ahead import ReadAhead
-from server.api.request_metrics import RequestMetrics
 from server.api.responses.answer import Answer
 from server.api.responses.remaking import as_sent
 from server.api.responses.run import Run
@@ -38,6 +37,7 @@ from server.grammars.checker import GrammarChecker
 from server.json_pieces import JsonDocument
 from server.registry.manager import ModelManager
 from server.stores.responses.records import NewResponse, Unfinished
+from server.telemetry.request_metrics import RequestMetrics
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ last has the whole item.
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from server.api.assistant.answer import CallDelta, Delta
-from server.api.assistant.arguments import arguments_object
 from server.api.chunks import Chunk
 from server.api.responses.custom_input import CustomInput
 from server.api.responses.items import new_id
 from server.api.responses.tools import Callee, OfferedTools
+from server.assistant.answer import CallDelta, Delta
+from server.assistant.arguments import arguments_object
 from server.json_pieces import JsonList
 from server.stores.responses.records import Item
 

@@ -2,9 +2,9 @@
 
 from collections import deque
 
-from server.api.assistant.answer import Delta
 from server.api.choices import News
 from server.api.logprobs import chat_tokens
+from server.assistant.answer import Delta
 from server.tokenizer.base import Tokenizer
 
 

@@ -4,8 +4,8 @@ from fastapi import APIRouter, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from server.api.dependencies import ServiceDependency
-from server.api.metrics import all_metrics
 from server.api.operator_route import OperatorRoute
+from server.telemetry.metrics import all_metrics
 
 router = APIRouter(tags=["operation"], route_class=OperatorRoute)
 

@@ -14,7 +14,6 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from server.api.assistant.forced_calls import ANY_TOOL
 from server.api.schemas.bounds import MAX_CALLS, MAX_MESSAGES, MAX_PARTS, check_items
 from server.api.schemas.generation import GenerationRequest, MaxTokens
 from server.api.schemas.peer_fields import NOT_IN_CHATS, UNSUPPORTED
@@ -23,6 +22,7 @@ from server.api.schemas.role_fields import NotRaw, Role
 from server.api.schemas.template_fields import TemplateFields
 from server.api.schemas.tools import Choice
 from server.api.schemas.validation import Text, invalid
+from server.assistant.forced_calls import ANY_TOOL
 from server.sampling.token_logprobs import MOST_TOP
 
 

@@ -4,8 +4,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
-from server.api.assistant.answer import Answer
 from server.api.schemas.usage import Usage
+from server.assistant.answer import Answer
 
 
 class GeneratedFunction(BaseModel):

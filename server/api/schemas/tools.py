@@ -9,8 +9,8 @@ from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from server.api.assistant.forced_calls import ToolChoice
 from server.api.schemas.validation import invalid
+from server.assistant.forced_calls import ToolChoice
 
 MOST_TOOLS = 128
 MOST_CHARACTERS = 1 << 20

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.api.assistant.answer import CallDelta, Delta
 from server.api.choices import News, TokenCount
 from server.api.messages.answer import MessageAnswer, usage_of
 from server.api.schemas.messages import MessagesRequest
+from server.assistant.answer import CallDelta, Delta
 
 BODY = MessagesRequest.model_validate(
     {

@@ -8,7 +8,7 @@ import pytest
 from anthropic import AsyncAnthropic
 from anthropic.types import MessageParam, ToolParam
 
-from server.api.assistant.arguments import arguments_object
+from server.assistant.arguments import arguments_object
 from server.protocol.messages import Generate
 from server.tokenizer.tool_messages import call_text
 from tests.api.harness import MODEL, Harness, serving

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from server.api.assistant.answer import Answer
-from server.api.assistant.form import AnswerForm, Opening, opening_of, opening_within
-from server.api.assistant.reader import AnswerReader
+from server.assistant.answer import Answer
+from server.assistant.form import AnswerForm, Opening, opening_of, opening_within
+from server.assistant.reader import AnswerReader
 from server.tokenizer.bytes import ByteTokenizer
 
 PLAIN = AnswerForm()

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from server.api.assistant.answer import AnswerWriter
-from server.api.assistant.form import AnswerForm
-from server.api.assistant.held_text import split_at
+from server.assistant.answer import AnswerWriter
+from server.assistant.form import AnswerForm
+from server.assistant.held_text import split_at
 
 BEGIN, END = "<think>", "</think>"
 

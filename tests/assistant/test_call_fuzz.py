@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from server.api.assistant.reader import AnswerReader
-from tests.api.assistant.test_call_forms import BLOCK, CALLS, FORMS, G1, HELD, TIME, WEATHER
-from tests.api.assistant.test_reader import read
+from server.assistant.reader import AnswerReader
+from tests.assistant.test_call_forms import BLOCK, CALLS, FORMS, G1, HELD, TIME, WEATHER
+from tests.assistant.test_reader import read
 
 SIGNS = [
     *("```", "```json\n", "```python\n", "<tool_call>", "</tool_call>", "<tool_calls>", "{", "}"),

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from server.api.assistant.form import AnswerForm
-from server.api.assistant.reader import AnswerReader
-from tests.api.assistant.test_reader import parts, read
+from server.assistant.form import AnswerForm
+from server.assistant.reader import AnswerReader
+from tests.assistant.test_reader import parts, read
 
 NAMES = ("weather", "time", "files.read", "mail.read", "mail.send", "mcp__git__log")
 G1 = AnswerForm(calls="g1", tool_names=NAMES)

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
-from server.api.assistant.forced_calls import (
+from server.assistant.forced_calls import (
     MOST_CALLS,
     ToolChoice,
     ToolSchemaError,
     answer_grammar,
 )
-from server.api.assistant.form import AnswerForm, Opening
-from server.api.assistant.reader import AnswerReader
+from server.assistant.form import AnswerForm, Opening
+from server.assistant.reader import AnswerReader
 from server.grammars.forms import after_space
 from server.tokenizer.tool_messages import call_text
 

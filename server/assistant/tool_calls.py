@@ -3,13 +3,13 @@
 import re
 from typing import Literal
 
-from server.api.assistant.answer import AnswerWriter
-from server.api.assistant.call_marks import LIST, OBJECT, Opener, marks_of
-from server.api.assistant.call_object import CallObject
-from server.api.assistant.form import AnswerForm
-from server.api.assistant.json_characters import BLANKS
-from server.api.assistant.nesting import Nesting
-from server.api.assistant.offered_names import OfferedNames
+from server.assistant.answer import AnswerWriter
+from server.assistant.call_marks import LIST, OBJECT, Opener, marks_of
+from server.assistant.call_object import CallObject
+from server.assistant.form import AnswerForm
+from server.assistant.json_characters import BLANKS
+from server.assistant.nesting import Nesting
+from server.assistant.offered_names import OfferedNames
 from server.tokenizer.tool_text import FENCE
 
 _SEPARATORS = (",", ";")

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from server.api.assistant.form import AnswerForm
-from server.api.assistant.thoughts import BEGIN, END
+from server.assistant.form import AnswerForm
+from server.assistant.thoughts import BEGIN, END
 from server.grammars.errors import MAX_BYTES, GrammarError
 from server.grammars.forms import several
 from server.grammars.schemas.disjoint import Comparison

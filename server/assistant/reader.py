@@ -6,10 +6,10 @@ neither depends on how the text is cut into pieces.
 
 from collections.abc import Sequence
 
-from server.api.assistant.answer import Answer, AnswerWriter, Delta
-from server.api.assistant.form import AnswerForm
-from server.api.assistant.thoughts import ThoughtReader
-from server.api.assistant.tool_calls import CallReader
+from server.assistant.answer import Answer, AnswerWriter, Delta
+from server.assistant.form import AnswerForm
+from server.assistant.thoughts import ThoughtReader
+from server.assistant.tool_calls import CallReader
 from server.tokenizer.base import Tokenizer
 from server.tokenizer.detokenizer import Detokenizer
 

@@ -8,11 +8,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from server.api.request_metrics import RequestMetrics
-from server.api.worker_metrics import EngineCollector, WorkerCollector
 from server.protocol.cache_view import CacheCounters, CacheReport
 from server.protocol.tier_view import TierCounters
 from server.registry.deployments import CacheReports, Deployments
+from server.telemetry.request_metrics import RequestMetrics
+from server.telemetry.worker_metrics import EngineCollector, WorkerCollector
 
 Row = tuple[tuple[str, ...], float]
 """Values of further labels, and a number."""

@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from typing import Literal
 
-from server.api.assistant.json_characters import (
+from server.assistant.json_characters import (
     BLANKS,
     Characters,
     MalformedError,
@@ -13,7 +13,7 @@ from server.api.assistant.json_characters import (
     string,
     value,
 )
-from server.api.assistant.offered_names import OfferedNames
+from server.assistant.offered_names import OfferedNames
 
 _ARGUMENTS = ("arguments", "parameters")
 _FURTHER_ARGUMENTS = ("args", "params")

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from server.api.assistant.form import AnswerForm
+from server.assistant.form import AnswerForm
 from server.tokenizer.chat_template import CallSyntax
 from server.tokenizer.tool_text import BEGIN_CALL, END_CALL, FENCE
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from server.api.assistant.form import AnswerForm, Opening
-from server.api.assistant.reader import AnswerReader
 from server.api.choices import News, TokenCount
 from server.api.chunks import ChatChunks, ChatStream
 from server.api.logprobs import LogprobEntry
 from server.api.messages.answer import MessageAnswer
 from server.api.ollama.answer import OllamaLines
 from server.api.responses.answer import Answer as ResponseAnswer
+from server.assistant.form import AnswerForm, Opening
+from server.assistant.reader import AnswerReader
 from server.sampling.token_logprobs import TokenLogprobs
 from server.tokenizer.bytes import ByteTokenizer
 
