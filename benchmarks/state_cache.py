@@ -35,7 +35,7 @@ from server.model.model import Model
 from server.protocol.task import Task
 from server.sampling.params import SamplingParams
 from server.sampling.sampler import Sampler
-from server.snapshots.encoding import SnapshotCodec
+from server.state_cache.encoding import SnapshotCodec
 from server.tokenizer.world import WorldTokenizer, load_world_vocabulary
 
 HISTORY, DOCUMENT, SHARED, NEW, QUESTION = 20_000, 10_000, 2_000, 60, 40

@@ -26,50 +26,56 @@ class EngineSettings(Section):
         0,
         ge=0,
         le=64,
-        description="Worker processes of a model, which share its weights; 0: one for each NUMA "
-        "node.",
+        description="Number of worker processes per model, which share its weights; 0 is one per "
+        "NUMA node.",
     )
     threads: int = Field(
         0,
         ge=0,
         le=256,
-        description="Threads per worker; 0 shares the usable cores among a model's workers.",
+        description="Threads per worker; 0 divides the usable cores among a model's workers.",
     )
     max_batch: int = Field(
-        32, ge=1, le=1024, description="Requests that a worker computes together."
+        32, ge=1, le=1024, description="Maximum number of requests that a worker decodes together."
     )
     step_tokens: int = Field(
-        256, ge=1, le=8192, description="Tokens per step: decode first, then chunks of prompts."
+        256,
+        ge=1,
+        le=8192,
+        description="Maximum number of tokens computed in a step: decode first, then chunks of "
+        "prefill.",
     )
     step_seconds: float = Field(
         0.005,
         ge=0,
-        description="A step with prompts beside requests that decode may take so long, or 2.5 "
-        "times a step without prompts if that is longer.",
+        description="Target seconds of a step that mixes decode with prefill; at least 2.5 times "
+        "the duration of a step without prefill.",
     )
     events_per_second: int = Field(
         400,
         ge=0,
-        description="Of all streams of a worker: beyond it, tokens of several steps travel "
-        "together; 0: each by itself.",
+        description="Maximum token events per second of a worker, over all streams; above this, "
+        "tokens of several steps are merged into one event. 0 sends every token "
+        "separately.",
     )
     cache_dir: str = Field(
         "",
-        description="For compiled kernels and packed weights; empty: in the user's cache folder.",
+        description="Folder for compiled kernels and packed weights; empty uses the user's cache "
+        "folder.",
     )
     weights_cache_bytes: int = Field(
-        64 << 30, ge=0, description="Most bytes of packed weights that are kept; 0 keeps none."
+        64 << 30, ge=0, description="Maximum bytes of packed weights kept on disk; 0 keeps none."
     )
     weights_check: Literal["changed", "full"] = Field(
         "changed",
-        description="When a start reads all packed weights to check them: `changed` since they "
-        "were last read, else a sample of them is; `full`: always.",
+        description="When startup verifies all bytes of packed weights: `changed`, if the file "
+        "changed since the last verification, else only a sample; `full`, always.",
     )
     hang_seconds: float = Field(
         60.0,
         gt=0,
-        description="A worker that has said nothing for so long, longer than any step, is started "
-        "again.",
+        description="Restart a worker that has sent nothing for this many seconds; must be longer "
+        "than any step.",
     )
 
 
@@ -79,27 +85,37 @@ class CacheSettings(Section):
     memory_bytes: int = Field(
         -1,
         ge=-1,
-        description="Of a model, for all its workers; 0: no cache, -1: a tenth of what is free.",
+        description="Maximum bytes of cached states in memory per model, over all its workers; 0 "
+        "disables the cache, -1 uses a tenth of the free memory.",
     )
     directory: str = Field(
-        "", description="Where states are kept on disk; empty: in the user's cache folder."
+        "", description="Folder for cached states on disk; empty uses the user's cache folder."
     )
     disk_bytes: int = Field(
-        -1, ge=-1, description="Of all models; 0: none, -1: a tenth of the free disk, up to 8 GiB."
+        -1,
+        ge=-1,
+        description="Maximum bytes of cached states on disk, over all models; 0 disables the disk "
+        "tier, -1 uses a tenth of the free disk, at most 8 GiB.",
     )
     disk_format: Literal["float32", "float16"] = Field(
-        "float32", description="How it is stored; float16 rounds: hits may differ from cold runs."
+        "float32",
+        description="Number format of cached states on disk and in Redis; float16 halves their "
+        "size and rounds, so a cache hit may differ from a cold run.",
     )
     shared_url: str = Field(
         "",
         pattern="^$|^(redis|rediss|unix)://",
-        description="Redis or Valkey that servers share, redis://HOST:PORT/DB; empty: none.",
+        description="Redis or Valkey shared by several servers, redis://HOST:PORT/DB; empty "
+        "disables the shared tier.",
     )
     shared_ttl_seconds: int = Field(
-        86_400, ge=1, le=1 << 30, description="States there are kept so long after their last use."
+        86_400,
+        ge=1,
+        le=1 << 30,
+        description="Seconds after its last use at which a state in Redis or Valkey expires.",
     )
     read_ahead: bool = Field(
-        True, description="After an answer, read it as the next turn of a chat will have it."
+        True, description="After a reply, prefill it in the form the next chat turn will have."
     )
 
 
@@ -107,26 +123,38 @@ class LimitsSettings(Section):
     """What a client may ask for."""
 
     max_requests: int = Field(
-        256, ge=1, le=100_000, description="Running and waiting requests; beyond it 429 queue_full."
+        256,
+        ge=1,
+        le=100_000,
+        description="Maximum number of running and waiting requests; more get 429 queue_full.",
     )
     max_prompt_tokens: int = Field(
-        0, ge=0, description="Longest prompt; 0 is no cap (RWKV has no context limit)."
+        0,
+        ge=0,
+        description="Maximum prompt length in tokens; 0 is no limit (RWKV's memory does not grow "
+        "with the prompt).",
     )
-    max_output_tokens: int = Field(65_536, ge=1, description="Largest max_tokens that is accepted.")
+    max_output_tokens: int = Field(65_536, ge=1, description="Maximum max_tokens of a request.")
     default_output_tokens: int = Field(
-        4096, ge=1, description="For chat requests that do not set max_tokens."
+        4096, ge=1, description="Value of max_tokens for chat requests that omit it."
     )
-    max_choices: int = Field(16, ge=1, le=128, description="Largest n times prompts of a request.")
+    max_choices: int = Field(
+        16, ge=1, le=128, description="Maximum n times the number of prompts of a request."
+    )
     max_queued_tokens: int = Field(
         1_000_000,
         ge=1,
-        description="Tokens of prompts that are not read yet; beyond it 429 queue_full.",
+        description="Maximum prompt tokens waiting for prefill; more get 429 queue_full.",
     )
     queue_seconds: float = Field(
-        3600.0, ge=0, description="Longest wait for a request's first token; 0 is no cap."
+        3600.0,
+        ge=0,
+        description="Maximum seconds a request may wait for its first token; 0 is no limit.",
     )
     total_seconds: float = Field(
-        0.0, ge=0, description="Longest time from a request's admission to its end; 0 is no cap."
+        0.0,
+        ge=0,
+        description="Maximum seconds from a request's admission to its end; 0 is no limit.",
     )
 
 
@@ -134,25 +162,30 @@ class SamplingSettings(Section):
     """What a request gets that does not say otherwise."""
 
     temperature: float = Field(
-        1.0, ge=0, le=10, description="For requests without one; 0 takes the most likely token."
+        1.0,
+        ge=0,
+        le=10,
+        description="Temperature of requests that omit it; 0 picks the most likely token.",
     )
     top_p: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="For requests without one; a choice after custom, not measured.",
+        description="Value of top_p for requests that omit it. The default follows the RWKV community's "
+        "convention and was not measured.",
     )
 
 
 class LoggingSettings(Section):
     """What is written to standard error."""
 
-    level: LogLevel = Field("info", description="The least severe level that is logged.")
+    level: LogLevel = Field("info", description="Minimum log level.")
     format: Literal["human", "json"] = Field(
-        "human", description="Lines for people, or one JSON object a line."
+        "human", description="Log format: human-readable lines, or one JSON object per line."
     )
     prompts: bool = Field(
-        False, description="Log the beginning of each prompt and answer, which is off for privacy."
+        False,
+        description="Log the beginning of each prompt and completion; off by default for privacy.",
     )
 
 
@@ -162,8 +195,8 @@ class TracingSettings(Section):
     endpoint: str = Field(
         "",
         pattern="^$|^https?://.",
-        description="An OTLP/HTTP collector, as http://127.0.0.1:4318; empty: no traces. Then "
-        "OTEL_* variables hold too.",
+        description="OTLP/HTTP collector, such as http://127.0.0.1:4318; empty disables traces. "
+        "OTEL_* environment variables apply as well.",
     )
 
 

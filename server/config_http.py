@@ -30,89 +30,100 @@ class HttpSettings(Section):
     """Where the server listens and how it treats connections."""
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all interfaces.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     max_body_bytes: int = Field(
         16 << 20,
         ge=1024,
-        description="Larger request bodies are refused with 413; of compressed ones what they "
-        "unpack to counts.",
+        description="Maximum request body size in bytes, after decompression; larger bodies get "
+        "413.",
     )
     max_body_values: int = Field(
         100_000,
         ge=1024,
-        description="JSON bodies with more strings, keys, objects, lists and fractions are refused "
-        "with 413; other numbers, such as token ids, count apart.",
+        description="Maximum number of strings, keys, objects, lists and fractions in a JSON "
+        "body; more get 413. Integers, such as token ids, are limited separately.",
     )
     max_header_bytes: int = Field(
         64 << 10,
         ge=1024,
         le=1 << 20,
-        description="Refuse a request with 431 if its request line, headers, trailers and chunk "
-        "framing are larger.",
+        description="Maximum bytes of request line, headers, trailers and chunk framing of a "
+        "request; more get 431.",
     )
     max_connections: int = Field(
         1024,
         ge=1,
         le=100_000,
-        description="Connections at once; beyond it the one that has been idle for the longest is "
-        "closed, or the new one is refused with 503.",
+        description="Maximum open connections. Above this, the connection that has been idle the "
+        "longest is closed; if none is idle, the new one gets 503.",
     )
     keep_alive_seconds: float = Field(
         75.0,
         gt=0,
-        description="An idle connection is closed so long after its last answer; longer than "
-        "clients and proxies keep theirs, or they will send on one that is just being closed.",
+        description="Seconds to keep an idle connection open after its last response. Keep it "
+        "longer than the idle timeout of clients and proxies, or they may send on a "
+        "connection that is being closed.",
     )
     ping_seconds: float = Field(
-        15.0, gt=0, description="A stream that has been silent for so long gets a comment."
+        15.0,
+        gt=0,
+        description="Seconds of silence after which a stream is sent a comment to keep the "
+        "connection alive.",
     )
     shutdown_seconds: float = Field(
         30.0,
         ge=0,
-        description="When the server stops, or a model is unloaded, running streams have so long.",
+        description="Seconds that running requests may take to finish when the server stops or a "
+        "model is unloaded.",
     )
     drain_seconds: float = Field(
         0.0,
         ge=0,
-        description="On SIGTERM, /ready is red for so long before the server stops accepting.",
+        description="Seconds between SIGTERM and the moment the server stops accepting requests; "
+        "/ready returns 503 meanwhile.",
     )
     slow_reader_seconds: float = Field(
         60.0,
         gt=0,
-        description="A connection whose client has so long not read what waits for it is cut.",
+        description="Close a connection whose client has not read pending output for this many "
+        "seconds.",
     )
     slow_sender_seconds: float = Field(
         60.0,
         gt=0,
-        description="A connection whose client has so long not sent the headers of a request is "
-        "cut; one that sends nothing more of a body for so long gets 408.",
+        description="Seconds to wait for request headers before closing the connection, and for "
+        "more of a request body before answering 408.",
     )
     body_bytes_per_second: int = Field(
         4096,
         ge=0,
-        description="Refuse a request body with 408 if it takes slow_sender_seconds longer than at "
-        "this rate; 0 accepts any rate.",
+        description="Minimum average rate of a request body, after an allowance of "
+        "slow_sender_seconds; slower bodies get 408. 0 accepts any rate.",
     )
     keys_file: str = Field(
-        "", description="A TOML file with the hashes of API keys; `rwkv-server keys new` adds one."
+        "",
+        description="TOML file with hashes of API keys; `rwkv-server keys new` adds a key to it.",
     )
     allow_no_keys: bool = Field(
-        False, description="Listen also on addresses that others reach when there are no keys."
+        False,
+        description="Listen on addresses that other machines can reach even when no API keys are "
+        "configured.",
     )
     admin: Literal["on", "off"] = Field(
         "on",
-        description="/v1/admin, /v1/cache and /metrics: for keys of role admin; without keys, for "
-        "programs on this machine.",
+        description="Serve /v1/admin, /v1/cache and /metrics to keys of role admin or, without "
+        "keys, to programs on this machine.",
     )
     allowed_hosts: list[HostName] = Field(
         [],
-        description="Names besides localhost and http.host by which clients may reach a server "
-        'without keys, such as "rwkv.lan" or "*.example.org"; others get 421; "*": all.',
+        description="Host names, besides localhost and http.host, that clients may use when there "
+        'are no API keys, such as "rwkv.lan" or "*.example.org"; other names get 421. '
+        '"*" allows all.',
     )
     cors_origins: list[Origin] = Field(
         [],
         description="Origins whose web pages may call the API from a browser, such as "
-        '"http://localhost:3000"; "*": all.',
+        '"http://localhost:3000"; "*" allows all.',
     )
     api_key: PlainKey = SecretStr("")
     admin_key: PlainKey = SecretStr("")

@@ -32,47 +32,50 @@ class ModelOptions(Section):
 
     path: str = Field(
         "",
-        description="A checkpoint file or folder, a short name or hf:OWNER/NAME[/FILE]; empty: the "
-        "embedded model.",
+        description="Checkpoint file or folder, short name, or hf:OWNER/NAME[/FILE]; empty uses "
+        "the embedded model.",
     )
     tokenizer: str = Field(
         "",
-        description="A tokenizer.json, `world` or `bytes`; empty finds it beside the checkpoint.",
+        description="A tokenizer.json, `world` or `bytes`; empty finds the tokenizer next to the "
+        "checkpoint.",
     )
     dtype: WeightChoice = Field(
         "auto",
-        description="How weights are kept; auto: int8 from 50 M parameters on, else as stored.",
+        description="Weight type; auto is int8 for models of at least 50 M parameters and the "
+        "stored type for smaller ones.",
     )
     reasoning: ReasoningChoice = Field(
         "auto",
-        description="Whether it reasons before it answers: unless a request says no, when one asks "
-        "for it, or never; auto: when asked, if its chat template or its name says that it can.",
+        description="When the model reasons before it replies: on unless a request turns it off, "
+        "only when a request asks, or never; auto is asked if the chat template or "
+        "the model's name indicates reasoning, else off.",
     )
     fill_in_middle: FillChoice = Field(
         "auto",
-        description="Whether it can complete the text between a prefix and a suffix; auto: if its "
-        "name says RWKV-7 G1c or later.",
+        description="Whether the model can complete text between a prefix and a suffix; auto is "
+        "on if the name indicates RWKV-7 G1c or later.",
     )
     aliases: Annotated[list[ModelName], FailFast()] = Field(
         default_factory=list,
         max_length=MAX_NAMES,
-        description="Further names that requests may use.",
+        description="Additional model ids that requests may use.",
     )
     states: Annotated[dict[StateName, str], BeforeValidator(_check_count)] = Field(
         default_factory=dict,
         max_length=MAX_NAMES,
-        description="Files with tuned initial states by name; a request names ID:NAME.",
+        description="Tuned initial states: a file for each name; requests select one as MODEL:NAME.",
     )
     adapters: Annotated[list[AdapterText], FailFast()] = Field(
         default_factory=list,
         max_length=MAX_NAMES,
-        description="Adapters to merge: FILE, a PEFT folder, or FILE:ALPHA for a LoRA that does "
-        "not say its alpha.",
+        description="Adapters merged at load: FILE, a PEFT folder, or FILE:ALPHA for a LoRA file "
+        "without its alpha.",
     )
     reranker: str = Field(
         "",
-        description="The reranker of an embedding model, a file or hf:OWNER/NAME/FILE, which "
-        "/v1/rerank and /v1/score use.",
+        description="Reranker of an embedding model, FILE or hf:OWNER/NAME/FILE, used by "
+        "/v1/rerank and /v1/score.",
     )
 
 
@@ -80,7 +83,7 @@ class ModelSettings(ModelOptions):
     """The default model, which requests get that do not name one."""
 
     name: ModelName | Literal[""] = Field(
-        "", description="The id in the API; empty takes the name of file or folder."
+        "", description="Model id in the API; empty uses the name of the file or folder."
     )
     directories: list[str] = Field(
         default_factory=list,
@@ -91,7 +94,9 @@ class ModelSettings(ModelOptions):
 class NamedModelSettings(ModelOptions):
     """A further model; its id is the key of its table."""
 
-    workers: int = Field(0, ge=0, le=64, description="Worker processes; 0 takes engine.workers.")
+    workers: int = Field(
+        0, ge=0, le=64, description="Number of worker processes; 0 uses engine.workers."
+    )
     preload: bool = Field(
-        True, description="Load it at the start; if not, /v1/admin/models/load does."
+        True, description="Load the model at startup; false loads it on /v1/admin/models/load."
     )
