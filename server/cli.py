@@ -18,24 +18,20 @@ from server.absolute_paths import (
 )
 from server.access.command import app as keys_app
 from server.checkpoints.checkpoint import CheckpointError
-from server.checkpoints.folders import SAFETENSORS_SUFFIXES, SUFFIXES
 from server.checkpoints.hub import DEFAULT_REVISION, PULL_PROGRAM
 from server.checkpoints.locate import locate
 from server.children import child
 from server.config import LogLevel, SettingsError
 from server.config_models import WeightChoice
 from server.config_sources import load_settings
-from server.fresh_model import write_fresh_model
+from server.fresh_model.command import init_model
 from server.inspection import look_at
-from server.launch import INTERRUPTED
 from server.local_models.command import list_models
 from server.logs import setup_logging
-from server.machine.cores import usable_cores
-from server.model.initialize import SHAPES, design
+from server.model.initialize import SHAPES
 from server.model.tensors import FIELDS
 from server.progress import ProgressDisplay
 from server.serve import serve
-from server.temporary_files import interrupted_when_ended
 from server.tokenizer.base import TokenizerError
 from server.version import VERSION
 
@@ -54,6 +50,7 @@ app = typer.Typer(
 )
 app.add_typer(keys_app, name="keys")
 app.command("models")(list_models)
+app.command("init")(init_model)
 
 
 _Adapters = Annotated[
@@ -63,17 +60,15 @@ _States = Annotated[
     list[str] | None, typer.Option(metavar="NAME=FILE", help="Initial state; repeatable.")
 ]
 _Reranker = Annotated[
-    str | None, typer.Option(metavar="FILE", help="The reranker of an embedding model.")
+    str | None, typer.Option(metavar="FILE", help="Reranker of an embedding model.")
 ]
 _Folders = Annotated[
     list[str] | None, typer.Option(help="Folder of models to load on demand; repeatable.")
 ]
 _ConfigFile = Annotated[
-    Path | None, typer.Option(help="A TOML file with settings, see config/server.toml.")
+    Path | None, typer.Option(help="TOML file with settings, such as config/server.toml.")
 ]
-_NoAuth = Annotated[
-    bool, typer.Option("--no-auth", help="Listen on any address though there are no keys.")
-]
+_NoAuth = Annotated[bool, typer.Option("--no-auth", help="Listen on any address without API keys.")]
 
 
 @app.command("version")
@@ -82,32 +77,49 @@ def show_version() -> None:
     print(VERSION)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        show_version()
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """OpenAI-compatible inference server for RWKV language models."""
+
+
 @app.command("serve")
 def serve_model(
     model: Annotated[str | None, typer.Argument(help=_MODEL_HELP)] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0: a free one. [8000]")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 picks a free one. [8000]")
+    ] = None,
     dtype: Annotated[
-        WeightChoice | None, typer.Option(help="Weights. [auto: int8 from 50 M parameters on]")
+        WeightChoice | None, typer.Option(help="Weight type. [auto: int8 from 50 M parameters on]")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Worker processes. [0: one for each NUMA node]")
+        int | None, typer.Option(help="Number of worker processes. [0: one per NUMA node]")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads per worker. [0: the usable cores, shared]")
+        int | None, typer.Option(help="Threads per worker. [0: the usable cores, divided]")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Its id in the API. [the file's name]")] = None,
+    name: Annotated[str | None, typer.Option(help="Model id in the API. [the file's name]")] = None,
     tokenizer: Annotated[
-        str | None, typer.Option(help="A tokenizer.json, `world` or `bytes`. [found by the model]")
+        str | None,
+        typer.Option(help="A tokenizer.json, `world` or `bytes`. [next to the model]"),
     ] = None,
     adapter: _Adapters = None,
     state: _States = None,
     reranker: _Reranker = None,
     model_dir: _Folders = None,
     no_auth: _NoAuth = False,
-    log_level: Annotated[
-        LogLevel | None, typer.Option(help="The least severe level that is logged. [info]")
-    ] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(help="Minimum log level. [info]")] = None,
     config: _ConfigFile = None,
 ) -> None:
     """Serve a model over HTTP, by default the embedded one on http://127.0.0.1:8000."""
@@ -128,12 +140,12 @@ def serve_model(
 def inspect(
     model: Annotated[str, typer.Argument(help=_MODEL_HELP)] = "",
     tokenizer: Annotated[
-        str, typer.Option(help="A tokenizer file, `world` or `bytes`, to use with it.")
+        str, typer.Option(help="A tokenizer.json, `world` or `bytes`. [next to the model]")
     ] = "",
     state: _States = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check a checkpoint and show what it is."""
+    """Check a checkpoint and describe it."""
     with ProgressDisplay() as show:
         checking = partial(show, "checking values")
         found = look_at(locate(model, tokenizer), _by_name(state), checking)
@@ -154,15 +166,15 @@ def bench(
     ] = "",
     generation: Annotated[str, typer.Option(help=f"With --shape: {', '.join(FIELDS)}.")] = "rwkv7",
     dtype: Annotated[
-        WeightChoice, typer.Option(help="Weights. [auto: int8 from 50 M parameters on]")
+        WeightChoice, typer.Option(help="Weight type. [auto: int8 from 50 M parameters on]")
     ] = "auto",
-    threads: Annotated[int, typer.Option(min=0, max=256, help="Threads; 0: the usable cores.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=256, help="Threads; 0 uses all cores.")] = 0,
     rounds: Annotated[
-        int, typer.Option(min=1, max=1000, help="Measurements of each step; medians are shown.")
+        int, typer.Option(min=1, max=1000, help="Measurements per step; medians are shown.")
     ] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure prefill and decode, beside what this machine's memory and arithmetic allow."""
+    """Measure prefill and decode, next to the limits of this machine's memory and arithmetic."""
     if model and shape:
         raise typer.BadParameter("give a model or --shape, not both")
     if shape and shape not in SHAPES:
@@ -189,21 +201,21 @@ def convert(
     ] = "auto",
     format: Annotated[
         Literal["safetensors", "gguf", "huggingface", "packed"] | None,
-        typer.Option(help="What to write. [by the destination's name]"),
+        typer.Option(help="Format to write. [by the destination's name]"),
     ] = None,
     program: Annotated[
         Literal["fla", "transformers", "ai00"] | None,
-        typer.Option("--for", help="Program to load it: names of a folder, or an .st. [fla]"),
+        typer.Option("--for", help="Program that is to load the model. [fla]"),
     ] = None,
     adapter: Annotated[
-        list[str] | None, typer.Option(help="FILE[:ALPHA] to merge; may be repeated.")
+        list[str] | None, typer.Option(help="Adapter to merge, FILE[:ALPHA]; repeatable.")
     ] = None,
     tokenizer: Annotated[
-        str, typer.Option(help="A tokenizer.json, `world` or `bytes`. [found by the model]")
+        str, typer.Option(help="A tokenizer.json, `world` or `bytes`. [next to the model]")
     ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Convert a model, merge adapters or pack it; what is written is read again and compared."""
+    """Convert a model, merge adapters or pack it; the result is read back and compared."""
     options = [f"--dtype={dtype}", f"--tokenizer={absolute_tokenizer(tokenizer)}"]
     options += [f"--format={format}"] if format else []
     options += [f"--for={program}"] if program else []
@@ -219,54 +231,17 @@ def convert(
 def pull(
     model: Annotated[str, typer.Argument(help="OWNER/NAME, OWNER/NAME/FILE or a short name.")],
     revision: Annotated[
-        str, typer.Option(help="A branch, tag or commit of the repository.")
+        str, typer.Option(help="Branch, tag or commit of the repository.")
     ] = DEFAULT_REVISION,
     local_dir: Annotated[
-        Path | None, typer.Option(help="A folder to download to. [Hugging Face's cache]")
+        Path | None, typer.Option(help="Folder to download to. [Hugging Face's cache]")
     ] = None,
 ) -> None:
-    """Download a model from the Hugging Face Hub and print where it is."""
+    """Download a model from the Hugging Face Hub and print its path."""
     options = [f"--revision={revision}"]
     options += [f"--local-dir={absolute_path(str(local_dir))}"] if local_dir else []
     # In place of this process, so that signals are for the one that downloads.
     child(PULL_PROGRAM, *options, "--", model, with_hub_tokens=True).replace_this_process()
-
-
-@app.command()
-def init(
-    out: Annotated[Path, typer.Argument(help="The safetensors file to write.")],
-    layers: Annotated[int, typer.Option(min=1, max=1000, help="Blocks.")],
-    dim: Annotated[int, typer.Option(min=2, max=1 << 16, help="Channels.")],
-    generation: Annotated[str, typer.Option(help=f"One of {', '.join(FIELDS)}.")] = "rwkv7",
-    vocab_size: Annotated[
-        int, typer.Option(min=1, max=1 << 24, help="Token ids; 256: bytes, 65536: World.")
-    ] = 65_536,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same model.")] = 0,
-    head_size: Annotated[int, typer.Option(min=2, help="Channels per head.")] = 64,
-    dtype: Annotated[
-        Literal["float32", "bfloat16"], typer.Option(help="How the weights are stored.")
-    ] = "float32",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
-) -> None:
-    """Write a fresh, untrained model, initialised as in the official training code."""
-    try:
-        config = design(generation, layers, dim, vocab_size, head_size)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    if out.suffix in SUFFIXES and out.suffix not in SAFETENSORS_SUFFIXES:
-        raise typer.BadParameter(
-            f"{out} is to be a safetensors file, not {out.suffix}; name it .safetensors or .st"
-        )
-    if out.exists() and not force:
-        raise typer.BadParameter(f"{out} exists; pass --force to overwrite it")
-    try:
-        with interrupted_when_ended(), ProgressDisplay() as display:
-            writing = partial(display, f"writing {out.name}")
-            write_fresh_model(out, config, seed, dtype, usable_cores(), writing)
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
-    print(f"wrote {out}", file=sys.stderr)
 
 
 def main() -> None:

@@ -171,8 +171,8 @@ class SamplingSettings(Section):
         0.5,
         gt=0,
         le=1,
-        description="Value of top_p for requests that omit it. The default follows the RWKV community's "
-        "convention and was not measured.",
+        description="Value of top_p for requests that omit it. The default follows the RWKV "
+        "community's convention and was not measured.",
     )
 
 

@@ -64,7 +64,8 @@ class ModelOptions(Section):
     states: Annotated[dict[StateName, str], BeforeValidator(_check_count)] = Field(
         default_factory=dict,
         max_length=MAX_NAMES,
-        description="Tuned initial states: a file for each name; requests select one as MODEL:NAME.",
+        description="Tuned initial states: a file for each name; requests select one as "
+        "MODEL:NAME.",
     )
     adapters: Annotated[list[AdapterText], FailFast()] = Field(
         default_factory=list,

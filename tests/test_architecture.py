@@ -99,7 +99,7 @@ ALLOWED = {
         "machine",
         "model",
     },
-    "fresh_model": {"checkpoints", "model"},
+    "fresh_model": {"checkpoints", "launch", "machine", "model", "progress", "temporary_files"},
     "config_sources": {"config", "regular_file"},
     "access": {"config", "config_http", "config_models", "home_folder", "regular_file"},
     "cli": LEAVES

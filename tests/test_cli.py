@@ -215,3 +215,10 @@ def test_as_a_program(tmp_path):
     assert broken.returncode == 2
     assert broken.stderr.startswith("error: ")
     assert "Traceback" not in broken.stderr
+
+
+def test_the_version_as_a_command_and_as_an_option():
+    said = [runner.invoke(cli.app, [form]) for form in ("version", "--version")]
+    assert [result.exit_code for result in said] == [0, 0]
+    assert said[0].output == said[1].output
+    assert said[0].output.strip()

@@ -7,7 +7,7 @@ import pytest
 
 from server.checkpoints.checkpoint import float32_to_bfloat16
 from server.checkpoints.reader import open_checkpoint
-from server.fresh_model import write_fresh_model
+from server.fresh_model.writing import write_fresh_model
 from server.model import initial_values
 from server.model.initialize import design, initialize
 from server.model.tensors import FIELDS
