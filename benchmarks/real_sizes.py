@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from server.fresh_model import write_fresh_model
+from server.fresh_model.writing import write_fresh_model
 from server.machine.cores import usable_cores
 from server.model.initialize import SHAPES, design
 
