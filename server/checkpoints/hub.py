@@ -68,7 +68,7 @@ def check_file_name(where: str, name: str) -> None:
 def local_path(model: str) -> str:
     """Where a model is: on the Hub what was pulled, downloaded first if need be; else as given.
 
-    Nothing else ever uses the network. Raises CheckpointError.
+    Raises CheckpointError.
     """
     if not is_on_hub(model):
         return model

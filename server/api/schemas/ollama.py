@@ -126,7 +126,7 @@ class OllamaRequest(PromptRequest):
     """What belongs in options, or nowhere."""
     advice: ClassVar[str] = "put it into options"
 
-    model: Name = Field("", description="The id of a served model; the only one if absent.")
+    model: Name = Field("", description="Id of a served model; the default model if absent.")
     stream: bool = True
     format: Literal["", "json"] | Schema | None = None
     options: Options = Options()

@@ -53,7 +53,7 @@ class ModelRequest(BaseModel):
     advice: ClassVar[str] = "leave it out"
     """What to do about a field in use that is not supported, if nothing better is known."""
 
-    model: str = Field("", description="The id of a served model; the only one if absent.")
+    model: str = Field("", description="Id of a served model; the default model if absent.")
 
     @model_validator(mode="before")
     @classmethod
