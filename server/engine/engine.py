@@ -1,7 +1,7 @@
 """The whole server on one screen: schedule, run, process, update."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -81,26 +81,42 @@ class Engine:
             self._scheduler.wake(request)
 
     def step(self) -> list[RequestOutput]:
-        """Compute one batch; return the news of its requests."""
+        """Compute one batch; return the updates of its requests."""
         started = self._clock()
         refused = self._refuse_grammars(started)
-        batch = self._scheduler.schedule()
-        for request in batch.admitted:
-            request.queued_seconds = started - request.added_at
+        batch = self._schedule(started)
         if not batch.chunks and not batch.parked:
-            if not self._runner.grammars.wait(_WAIT_SECONDS):
-                self._cache.wait()
+            self._wait()
             return refused
         result = self._runner.run(batch)
         outputs, finished = self._processor.process(batch, result)
         self._scheduler.update(batch, result, finished)
+        self._release(finished)
+        self._observe(batch, self._clock() - started)
+        return refused + self._with_states(outputs, finished)
+
+    def _schedule(self, now: float) -> Batch:
+        batch = self._scheduler.schedule()
+        for request in batch.admitted:
+            request.queued_seconds = now - request.added_at
+        return batch
+
+    def _wait(self) -> None:
+        """For what keeps all requests from being computed."""
+        if not self._runner.grammars.wait(_WAIT_SECONDS):
+            self._cache.wait()
+
+    def _release(self, finished: Iterable[Request]) -> None:
         for request in finished:
             self._runner.keep_reply(request)
             self._runner.release(request)
-        self._observe(batch, self._clock() - started)
+
+    def _with_states(
+        self, outputs: list[RequestOutput], finished: Iterable[Request]
+    ) -> list[RequestOutput]:
+        """The outputs, with the states of the tasks that keep theirs."""
         kept = {request.request_id: request for request in finished if request.kept}
-        outputs = [self._with_state(output, kept.get(output.request_id)) for output in outputs]
-        return refused + outputs
+        return [self._with_state(output, kept.get(output.request_id)) for output in outputs]
 
     @property
     def cache(self) -> PrefixCache:
