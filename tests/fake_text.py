@@ -1,6 +1,6 @@
 """Stand-ins for what reads and writes text: a tokenizer of bytes and a chat template."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
 
@@ -30,6 +30,10 @@ class FakeTokenizer:
         """The inverse of encode()."""
         return b"".join(self.token_bytes(ident) for ident in ids).decode(errors="replace")
 
+    def settled(self, text: str, ids: Sequence[int]) -> tuple[int, int]:
+        """All of it: each character is encoded by itself."""
+        return len(text), len(ids)
+
     def token_bytes(self, token_id: int) -> bytes:
         """One byte, or none for the end of a document."""
         return bytes([token_id - 1]) if token_id else b""
@@ -42,6 +46,7 @@ class FakeTemplate:
     source = "{# fake #}"
     bos_token = ""
     call_syntax: str | None = "hermes"
+    begins_answers_alike = False
     thread = None
 
     def __init__(self, error: Exception | None = None) -> None:

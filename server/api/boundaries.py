@@ -133,13 +133,33 @@ def _tokens_within(size: int, ids: Sequence[int], tokenizer: Tokenizer) -> int:
     return len(ids)
 
 
+def _end_of_messages(messages: Messages, text: str, template: Renderer) -> int:
+    """The same of all messages, if it is known without rendering all of them again; else 0.
+
+    So it is where the template begins an answer alike after all messages and after the last one.
+    """
+    if not template.begins_answers_alike:
+        return 0
+    last = messages[-1:]
+    ended, begun = template.render(last, False), template.render(last, True)
+    opening = begun.removeprefix(ended)
+    if len(opening) == len(begun) or not text.endswith(opening):
+        return 0
+    return len(text[: len(text) - len(opening)].rstrip())
+
+
 def _whole_messages(
     messages: Messages, text: str, template: Renderer
 ) -> Iterator[tuple[int, SnapshotKind]]:
     """The ends of beginnings of the text that are whole messages, without the blanks after them."""
     # Without a system message a template may still write one, such as of the tools.
     has_system = messages[0]["role"] in ("system", "developer")
-    beginnings: list[tuple[Messages, SnapshotKind]] = [(messages, "message")]
+    beginnings: list[tuple[Messages, SnapshotKind]] = []
+    end = _end_of_messages(messages, text, template)
+    if end:
+        yield end, "message"
+    else:
+        beginnings.append((messages, "message"))
     beginnings.append((messages[: int(has_system)], "system"))
     for beginning, kind in beginnings:
         try:

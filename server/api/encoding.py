@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from server.api.boundaries import boundaries_in, token_boundaries
 from server.api.conversation import Conversation
+from server.api.encoded_prefixes import EncodedPrefix, EncodedPrefixes
 from server.api.errors import ApiError
 from server.api.text_threads import TEXT_THREADS, THREAD_CHARACTERS, breathe
 from server.assistant.form import Opening
@@ -15,11 +16,13 @@ from server.registry.served_model import ServedModel
 from server.tokenizer.base import Tokenizer, TokenizerError
 from server.tokenizer.bounded_template import TemplateFailedError
 from server.tokenizer.detokenizer import Detokenizer
-from server.tokenizer.prompt_parts import EncodedPrompt, encoded_parts
+from server.tokenizer.prompt_parts import EncodedPrompt, encoded_parts, prompt_parts, rest_of
 
 T = TypeVar("T")
 Boundaries = dict[int, SnapshotKind]
 _IDS_AT_ONCE = 16 << 10
+_PREFIXES = EncodedPrefixes()
+"""Those of this process."""
 CHARACTERS_OF_A_TEXT = 64
 """That take as long as a text takes that has none: thousands of short ones need a thread, too."""
 
@@ -72,8 +75,10 @@ def encode_text(text: str, tokenizer: Tokenizer, param: str, most: int = 0) -> l
     return _encoded_whole(text, tokenizer, param, most).ids
 
 
-def _encoded_whole(text: str, tokenizer: Tokenizer, param: str, most: int) -> EncodedPrompt:
-    prompt = _encoded(text, tokenizer, param, most + 1 if most else 0)
+def _encoded_whole(
+    text: str, tokenizer: Tokenizer, param: str, most: int, known: EncodedPrefix | None = None
+) -> EncodedPrompt:
+    prompt = _encoded(text, tokenizer, param, most + 1 if most else 0, known)
     if 0 < most < len(prompt.ids):
         raise _too_long(param, "more", most)
     return prompt
@@ -87,10 +92,16 @@ def encode_beginning(text: str, tokenizer: Tokenizer, param: str, enough: int) -
     return _encoded(text, tokenizer, param, enough).ids
 
 
-def _encoded(text: str, tokenizer: Tokenizer, param: str, enough: int) -> EncodedPrompt:
+def _encoded(
+    text: str, tokenizer: Tokenizer, param: str, enough: int, known: EncodedPrefix | None = None
+) -> EncodedPrompt:
+    parts = list(prompt_parts(text, tokenizer))
     prompt = EncodedPrompt()
+    if known is not None and known.begins(parts):
+        prompt = EncodedPrompt(known.ids[:], known.spans[:])
+        parts = rest_of(parts, known.characters)
     try:
-        for part, ids in encoded_parts(text, tokenizer):
+        for part, ids in encoded_parts(text, tokenizer, parts):
             prompt.add(part, ids)
             if 0 < enough <= len(prompt.ids):
                 break
@@ -101,12 +112,19 @@ def _encoded(text: str, tokenizer: Tokenizer, param: str, enough: int) -> Encode
 
 
 async def encode_messages(
-    conversation: Conversation, model: ServedModel, limits: LimitsSettings, after_state: bool
+    conversation: Conversation,
+    model: ServedModel,
+    limits: LimitsSettings,
+    after_state: bool,
+    space: str | None = None,
 ) -> EncodedMessages:
-    """The prompt of a conversation, which may be empty only after a state. Raises ApiError."""
+    """The prompt of a conversation, which may be empty only after a state. Raises ApiError.
+
+    In a `space`, what earlier turns had is not encoded again: see EncodedPrefixes.
+    """
     text, ends = await _rendered(_text_and_ends, conversation)
     ids, boundaries = await run_encoding(
-        len(text), _encode_chat, text, ends, model.tokenizer, limits.max_prompt_tokens
+        len(text), _encode_chat, text, ends, model.tokenizer, limits.max_prompt_tokens, space
     )
     if not ids and not after_state:
         raise ApiError("invalid_value", "messages have no text", "messages")
@@ -137,9 +155,16 @@ def _text_and_ends(conversation: Conversation) -> tuple[str, list[tuple[int, Sna
 
 
 def _encode_chat(
-    text: str, ends: list[tuple[int, SnapshotKind]], tokenizer: Tokenizer, most: int
+    text: str,
+    ends: list[tuple[int, SnapshotKind]],
+    tokenizer: Tokenizer,
+    most: int,
+    space: str | None,
 ) -> tuple[list[int], Boundaries]:
-    prompt = _encoded_whole(text, tokenizer, "messages", most)
+    known = None if space is None else _PREFIXES.find(space, text, tokenizer)
+    prompt = _encoded_whole(text, tokenizer, "messages", most, known)
+    if space is not None:
+        _PREFIXES.keep(space, text, prompt, tokenizer)
     return prompt.ids, token_boundaries(ends, text, prompt.ids, tokenizer, prompt.spans)
 
 

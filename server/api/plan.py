@@ -144,7 +144,7 @@ async def plan_chat(
         wanted = body.max_tokens or min(limits.default_output_tokens, limits.max_output_tokens)
         max_tokens = _max_tokens(wanted, "max_tokens", limits)
     ids, boundaries, opening = await encode_messages(
-        conversation, model, limits, after_state=bool(body.state_id)
+        conversation, model, limits, bool(body.state_id), _space(body, owner)
     )
     form = _form(body, conversation, model, opening)
     # Models go on with " {" after "Assistant:", and the content is stripped of it.
@@ -171,7 +171,7 @@ async def plan_state(
     else:
         conversation = await off_loop(size, conversation_of, body, model)
         ids, boundaries, _ = await encode_messages(
-            conversation, model, settings.limits, after_state=bool(body.state_id)
+            conversation, model, settings.limits, bool(body.state_id), _space(body, owner)
         )
     use = cache_use(body, boundaries, owner.tenant)
     task = Task(ids, READS_ONLY, use=use, keeps_state=True, tenant=owner.tenant)
@@ -226,6 +226,11 @@ def _plan(
             params = msgspec.structs.replace(shared, seed=(seed + number) % 2**64)
             choices.append(Task(ids, params, use=use, tenant=owner.tenant, priority=priority))
     return Plan(prompts, choices, body.n, key=body.prompt_cache_key)
+
+
+def _space(body: PromptRequest, owner: Owner) -> str | None:
+    """Within which the request shares encoded beginnings; None: it shares none."""
+    return None if body.no_cache else cache_salt_of(owner.tenant, body.cache_salt)
 
 
 def cache_use(body: PromptRequest, boundaries: Boundaries, tenant: str) -> CacheUse:

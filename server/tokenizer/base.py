@@ -1,6 +1,6 @@
 """What every tokenizer does."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 
@@ -43,6 +43,12 @@ class Tokenizer(Protocol):
         """The same ids, some at a time: no step holds the interpreter for more than milliseconds.
 
         Raises TokenizerError where that needs a place to split the text which it does not have.
+        """
+
+    def settled(self, text: str, ids: Sequence[int]) -> tuple[int, int]:
+        """How many characters of the text, and how many of its ids, nothing that follows changes.
+
+        So the ids of a longer text are these, and those of what it has beyond these characters.
         """
 
     def token_bytes(self, token_id: int) -> bytes:

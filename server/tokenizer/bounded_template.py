@@ -50,6 +50,7 @@ class BoundedTemplate:
     """A ChatTemplate whose template may do what it likes, in a process of its own."""
 
     built_in = False
+    begins_answers_alike = False
 
     def __init__(self, source: str, bos_token: str = "", eos_token: str = "") -> None:
         """Raises TokenizerError when it cannot be compiled, or fails at a short conversation."""

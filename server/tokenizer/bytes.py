@@ -1,6 +1,6 @@
 """The tokenizer of byte-level models: an id is a byte."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 from server.tokenizer.base import utf8
@@ -29,6 +29,10 @@ class ByteTokenizer:
         """The same, some at a time."""
         for start in range(0, len(text), _PIECE_CHARACTERS):
             yield self.encode(text[start : start + _PIECE_CHARACTERS])
+
+    def settled(self, text: str, ids: Sequence[int]) -> tuple[int, int]:
+        """All of it, since each byte is encoded by itself; nothing where NUL was left out."""
+        return (0, 0) if "\0" in text else (len(text), len(ids))
 
     def token_bytes(self, token_id: int) -> bytes:
         """One byte; none for the end of document and for ids that do not exist."""

@@ -32,6 +32,10 @@ _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 class Renderer(Protocol):
     """What makes text of messages."""
 
+    @property
+    def begins_answers_alike(self) -> bool:
+        """Whether what it writes before an answer depends on the last message alone."""
+
     def render(
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True
     ) -> str:
@@ -53,6 +57,7 @@ class ChatTemplate:
         Raises TokenizerError with one line.
         """
         self.built_in = source is None
+        self.begins_answers_alike = self.built_in
         if source is None:
             source = _read("rwkv.jinja")
         if len(source) > MAX_SOURCE:

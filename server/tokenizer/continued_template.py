@@ -17,6 +17,8 @@ class ContinuedTemplate:
     earlier messages anew when later ones come, messages are rendered as if they came first.
     """
 
+    begins_answers_alike = False
+
     def __init__(self, template: Renderer) -> None:
         self._template = template
 

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, Self
@@ -80,6 +80,13 @@ class HuggingFaceTokenizer:
         """
         for part in self._splitter.parts(text):
             yield self._encode(part)
+
+    def settled(self, text: str, ids: Sequence[int]) -> tuple[int, int]:
+        """See Tokenizer: up to the last place where the text may be split."""
+        characters = self._splitter.last_place(text)
+        if not characters:
+            return 0, 0
+        return characters, len(ids) - len(self._encode(text[characters:]))
 
     def _encode(self, text: str) -> list[int]:
         # Other than encode() this lets other threads go on meanwhile, and leaves offsets out.

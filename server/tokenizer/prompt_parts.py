@@ -62,12 +62,22 @@ def encode_prompt(text: str, tokenizer: Tokenizer) -> EncodedPrompt:
     return prompt
 
 
-def encoded_parts(text: str, tokenizer: Tokenizer) -> Iterator[tuple[Part, list[int]]]:
+def rest_of(parts: Iterable[Part], characters: int) -> list[Part]:
+    """What parts have beyond so many characters of the text, which may end amid a text."""
+    return [
+        part._replace(start=max(part.start, characters)) for part in parts if part.end > characters
+    ]
+
+
+def encoded_parts(
+    text: str, tokenizer: Tokenizer, parts: Iterable[Part] | None = None
+) -> Iterator[tuple[Part, list[int]]]:
     """The ids of each part, of a long one some at a time. Raises TokenizerError.
 
-    Of a text that is no TemplateText no part is a special token.
+    Of a text that is no TemplateText no part is a special token. `parts` are its parts, or those
+    at its end that are wanted.
     """
-    for part in prompt_parts(text, tokenizer):
+    for part in prompt_parts(text, tokenizer) if parts is None else parts:
         if part.token_id is not None:
             yield part, [part.token_id]
             continue

@@ -31,6 +31,11 @@ class RequestTemplate:
             # As transformers has it: None, rather than undefined, when there are none.
             self._variables["tools"] = list(tools) or None
 
+    @property
+    def begins_answers_alike(self) -> bool:
+        """See Renderer."""
+        return self._turns is None and self._template.begins_answers_alike
+
     def render(
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True
     ) -> str:

@@ -17,6 +17,9 @@ PIECE_CHARACTERS = 32 << 10
 LONGEST_CHARACTERS = 1 << 20
 """Of a text, or a part of it, that has no place to split."""
 
+_LOOKED_AT_CHARACTERS = 2048
+"""Of the end of a text, for its last place to split."""
+
 # Before a space after what is surely none; or after a letter, before what is no part of a word.
 # Not after other characters, which some patterns join to line breaks behind them; not before "'"
 # and "_", which tell whether "'s" is a word; and only letters that no pattern can take for marks,
@@ -64,6 +67,15 @@ class Splitter:
             end = self._end_of_part(text, start)
             yield text[start:end]
             start = end
+
+    def last_place(self, text: str) -> int:
+        """After how many characters a text may be split last; 0 where it is not known.
+
+        Its end counts as no place: what follows is not known either.
+        """
+        start = max(0, len(text) - _LOOKED_AT_CHARACTERS)
+        places = self._place.finditer(text, start) if self._place is not None else ()
+        return max((place.end() for place in places), default=0)
 
     def _end_of_part(self, text: str, start: int) -> int:
         if len(text) - start <= PIECE_CHARACTERS:

@@ -1,7 +1,7 @@
 """The World tokenizer: the longest token that matches the next bytes, again and again."""
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Self
@@ -96,6 +96,15 @@ class WorldTokenizer:
             yield [ids[pattern] for pattern, _, _ in found]
             start += found[-1][2]
 
+    def settled(self, text: str, ids: Sequence[int]) -> tuple[int, int]:
+        """See Tokenizer: all up to where the longest token could still reach beyond the text."""
+        data = utf8(text)
+        end, count = len(data), len(ids)
+        while count and (end > len(data) - self._longest or _is_amid_character(data, end)):
+            count -= 1
+            end -= len(self._bytes[ids[count]])
+        return (len(text) - len(data[end:].decode()), count) if count else (0, 0)
+
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that a token stands for; empty for the end of document and unknown ids."""
         return self._bytes.get(token_id, b"")
@@ -103,6 +112,10 @@ class WorldTokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Text of whole ids; bytes that are not UTF-8 become U+FFFD."""
         return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
+
+
+def _is_amid_character(data: bytes, place: int) -> bool:
+    return place < len(data) and data[place] & 0xC0 == 0x80
 
 
 def _is_special(name: str, token_id: int, tokens: Mapping[int, bytes]) -> bool:
