@@ -36,10 +36,9 @@ TEXT_SHARES = {
 # The share of the conversations in the other rows. Nearly all are from our templates, since they
 # decide what the model is good for.
 CHAT_SHARES = {
-    "templates": 0.90,
+    "templates": 0.93,
     "tools": 0.008,
-    "self_dialogue": 0.03,
-    "wordnet_qa": 0.022,
+    "self_dialogue": 0.022,
     "chitchat": 0.01,
     "personality_chat": 0.01,
     "chatterbot": 0.01,

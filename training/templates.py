@@ -18,6 +18,7 @@ from training.talk import (
     stories,
     tools,
     unknown,
+    unknown_work,
     world,
     writing,
 )
@@ -29,15 +30,15 @@ GROUPS: dict[str, tuple[float, dict[Intent, float]]] = {
     "numbers": (14, numbers.INTENTS),
     "nature": (13, nature.INTENTS),
     "world": (15, world.INTENTS),
-    "language": (15, language.INTENTS),
+    "language": (14, language.INTENTS),
     "other languages": (3, other_languages.INTENTS),
     "small talk": (11, small_talk.INTENTS),
-    "memory": (11, memory.INTENTS),
-    "unknown": (11, unknown.INTENTS),
+    "memory": (17, memory.INTENTS),
+    "unknown": (11, unknown.INTENTS | unknown_work.INTENTS),
     "writing": (8, writing.INTENTS),
-    "reading": (4, reading.INTENTS),
+    "reading": (6, reading.INTENTS),
     "code": (1.5, code.INTENTS),
-    "stories": (2, stories.INTENTS),
+    "stories": (1.8, stories.INTENTS),
 }
 MADE = {intent: name for name, (_, intents) in GROUPS.items() for intent in intents}
 
@@ -65,7 +66,9 @@ def conversation(rng: Random) -> Turns:
     if rng.random() < 0.08:
         turns = run(small_talk.greeting, rng).turns + turns
     while rng.random() < 0.3 and len(turns) < 10:
-        turns = turns + run(_intent(rng), rng).turns
+        intent = _intent(rng)
+        if intent is not memory.never_told:  # it may have been told before
+            turns = turns + run(intent, rng).turns
     return turns
 
 

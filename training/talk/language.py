@@ -73,6 +73,8 @@ def past_tense(c: Script) -> None:
     wordings = (
         "What is the past tense of {x}?|past tense of {x}|past of {x}?|what's the past of {x}"
         "|Tell me the past tense of {x}.|the past tense of {x} is?|Today I {x}, yesterday I ...?"
+        "|Today I {x}. Yesterday I ...|I {x} today. Yesterday I ...?|What is the past form of {x}?"
+        "|today: {x}, yesterday: ?|{x} in the past tense|Put {x} into the past tense."
     )
     c.say(wordings, f"The past tense of {word} is {past}.", past.replace("was", "was|were"), x=word)
 
@@ -104,7 +106,7 @@ def spell(c: Script) -> None:
     wordings = (
         "Spell {x}.|spell {x}|How do you spell {x}?|Can you spell {x}?|spell the word {x}|Spell "
         '"{x}".|how is {x} spelled?|What is the spelling of {x}?|how to spell {x}|Please spell '
-        "{x}."
+        "{x}.|spelling of {x}|Spell {x} for me.|Can you spell the word {x}?|the letters of {x}"
     )
     c.say(wordings, text + ".", exactly(text), x=word)
 
@@ -181,13 +183,20 @@ def say(c: Script) -> None:
 def twice(c: Script) -> None:
     word, n = c.rng.choice(SPELLED), c.rng.randint(2, 4)
     times = {2: "two", 3: "three", 4: "four"}[n]
-    wordings = "Say {x} {n} times.|say {x} {n} times|repeat {x} {n} times|write {x} {n} times"
+    wordings = (
+        "Say {x} {n} times.|say {x} {n} times|repeat {x} {n} times|write {x} {n} times|{x} {n} "
+        "times|Say the word {x} {n} times.|Can you say {x} {n} times?"
+    )
     c.say(wordings, " ".join([word] * n), exactly(" ".join([word] * n)), x=word, n=times)
 
 
 def capitals(c: Script) -> None:
     word = c.rng.choice(SPELLED)
-    wordings = "Write {x} in capital letters.|{x} in capitals|{x} in upper case|make {x} uppercase"
+    wordings = (
+        "Write {x} in capital letters.|{x} in capitals|{x} in upper case|make {x} uppercase|{x} in "
+        "capital letters|Write {x} in capitals.|Write {x} in big letters.|uppercase {x}|Turn {x} "
+        "into capital letters."
+    )
     check = lambda t: word.upper() in t  # noqa: E731
     c.say(wordings, word.upper(), check, x=word)
 
@@ -200,13 +209,17 @@ def phrase(c: Script) -> None:
     if c.chance(0.5):
         wordings = (
             "How do you say {m} in {l}?|{m} in {l}|how to say {m} in {l}|What is {m} in {l}?|say "
-            "{m} in {l}|what's {l} for {m}?|translate {m} to {l}|What is the {l} word for {m}?"
+            "{m} in {l}|what's {l} for {m}?|translate {m} to {l}|What is the {l} word for {m}?|How "
+            "would I say {m} in {l}?|Translate {m} into {l}.|{m} in {l}?|Tell me {m} in {l}.|the "
+            "{l} word for {m}"
         )
         c.say(wordings, f"{start(meaning)} in {language} is {text}.", text, m=meaning, l=language)
     else:
         wordings = (
             'What does {x} mean?|what does "{x}" mean?|meaning of {x}|{x} means what?|what is {x} '
-            "in English?|What does the {l} word {x} mean?|translate {x}|{x} in english"
+            "in English?|What does the {l} word {x} mean?|translate {x}|{x} in english|What is the "
+            "meaning of {x}?|What does {x} mean in English?|translate {x} to English|The {l} word "
+            "{x} means what?|{x}: what does it mean?|what do people mean by {x}?"
         )
         means = [m for m, row in PHRASES.items() if text in row.values()]
         by = [name for name in LANGUAGES if PHRASES[means[0]][name] == text]
@@ -216,5 +229,5 @@ def phrase(c: Script) -> None:
 
 INTENTS = {
     opposite: 3.0, plural: 2.0, past_tense: 1.2, comparative: 0.2, rhyme: 1.3, spell: 1.8,
-    letters: 0.8, sentence_with: 0.4, say: 3.2, twice: 0.3, capitals: 0.3, phrase: 2.0,
+    letters: 0.8, sentence_with: 0.4, say: 3.2, twice: 0.4, capitals: 0.6, phrase: 2.0,
 }  # fmt: skip

@@ -64,7 +64,8 @@ def sound(c: Script) -> None:
     wordings = (
         "What does {x} say?|what sound does {x} make?|Which sound does {x} make?|what noise does "
         "{x} make|What sound do {s} make?|sound of {x}|how does {x} sound?|{x} says what?"
-        "|What is the sound of {x}?|what do {s} say?|{x} goes?"
+        "|What is the sound of {x}?|what do {s} say?|{x} goes?|How does {x} go?|Which noise do {s} "
+        "make?|What is the noise of {x}?|make the sound of {x}"
     )
     c.say(wordings, f"{start(a(name))} says {noise}.", noise, x=a(name), s=plural(name))
     if c.chance(0.25):
@@ -78,7 +79,8 @@ def which_animal(c: Script) -> None:
     noise = ANIMALS[name][SOUND]
     wordings = (
         "Which animal says {n}?|what animal says {n}|who says {n}?|{n} is the sound of which "
-        "animal?"
+        "animal?|Which animal goes {n}?|What animal makes the sound {n}?|who goes {n}?|What says "
+        "{n}?|Which animal makes {n}?|{n} is said by which animal?|name the animal that says {n}"
     )
     both = f"{name}|fly" if noise == "buzz" else f"{name}|tiger" if noise == "roar" else name
     c.say(wordings, f"{start(a(name))} says {noise}.", both, n=noise)
@@ -201,7 +203,8 @@ def coloured_thing(c: Script) -> None:
     things = [thing for thing, colour in COLOURS.items() if colour == value]
     wordings = (
         "Name something {v}.|What is {v}?|tell me something {v}|Name a {v} thing.|what things are "
-        "{v}?"
+        "{v}?|Which thing is {v}?|something {v}|Give me an example of something {v}.|What do you "
+        "know that is {v}?|name a thing that is {v}"
     )
     names = "|".join(thing.removeprefix("a ").removeprefix("an ") for thing in things)
     c.say(wordings, f"{start(things[0])} is {value}.", names, v=value)
@@ -244,6 +247,9 @@ def scale(c: Script) -> None:
         wordings = (
             "Which is {w}, {x} or {y}?|What is {w}, {x} or {y}?|{x} or {y}, which is {w}?|what's "
             "{w}, {x} or {y}|{w}: {x} or {y}?|who is {w}, {x} or {y}?|which one is {w}: {x} or {y}"
+            "|Tell me what is {w}, {x} or {y}.|{x} and {y}: which is {w}?|Is {x} or {y} "
+            "{w}?|What do "
+            "you think is {w}, {x} or {y}?"
         )
         reply, first = f"{start(best)} is {word} than {other}.", best.lower()
         check = has_words(best.removeprefix("a ").removeprefix("an "))
@@ -261,20 +267,25 @@ def animals_of_kind(c: Script) -> None:
     names = [name for name, facts in ANIMALS.items() if facts[KIND] == sort]
     wordings = (
         "Name {a}.|give me an example of {a}|Name an animal that is {a}.|which animal is {a}?"
+        "|Tell me an animal that is {a}.|What animal is {a}?|an animal that is {a}|Do you know an "
+        "animal that is {a}?|Name {a}, please.|example of {a}|Which animal belongs to the {s}s?"
     )
-    name = names[0] if sort != "bird" else "duck"
-    c.say(wordings, f"{start(a(name))} is {a(sort)}.", "|".join(names), a=a(sort))
+    name = c.rng.choice(names[:3]) if sort != "bird" else "duck"
+    c.say(wordings, f"{start(a(name))} is {a(sort)}.", "|".join(names), a=a(sort), s=sort)
 
 
 def two_animals(c: Script) -> None:
     names = c.rng.sample([n for n, f in ANIMALS.items() if f[KIND] in ("mammal", "bird")], 2)
-    wordings = "Do you like {x}?|what do you think about {x}?|are {x} nice?"
+    wordings = (
+        "Do you like {x}?|what do you think about {x}?|are {x} nice?|What do you think of {x}?|do "
+        "you love {x}?|Are {x} good animals?|how do you like {x}?|Do you find {x} nice?"
+    )
     many = plural(names[0])
     c.say(wordings, f"I like {many}. They are lovely animals.", "like|lovely|nice", x=many)
 
 
 INTENTS = {
-    legs: 2.2, sound: 1.5, which_animal: 0.3, home: 0.8, food: 1.0, young: 1.0, kind: 0.8,
+    legs: 2.2, sound: 1.5, which_animal: 0.7, home: 0.8, food: 1.0, young: 1.0, kind: 0.8,
     can_it: 0.5, portrait: 0.9, colour: 2.4, coloured_thing: 0.5, mix: 0.5, scale: 2.2,
-    animals_of_kind: 0.3, two_animals: 0.2,
+    animals_of_kind: 0.7, two_animals: 0.3,
 }  # fmt: skip

@@ -100,7 +100,10 @@ def word_problem(c: Script) -> None:
             "I have {x} {t} and get {y} more. How many {t} do I have?"
             "|I have {x} {t}. I find {y} more. How many do I have now?"
             "|{x} {t} and {y} {t} are how many {t}?|If I have {x} {t} and buy {y} more, how many "
-            "{t} do I have?|I had {x} {t} and got {y} more. How many {t} is that?"
+            "{t} do I have?|I had {x} {t} and got {y} more. How many {t} is that?|I have {x} {t} "
+            "and "
+            "{w} gives me {y}. How many {t} do I have now?|There are {x} {t} here and {y} there. "
+            "How many {t} are there?|I had {x} {t}. {w} brought {y} more. How many are there now?"
         )
         reply = f"{x} + {y} = {total}, so you have {total} {thing}."
     else:
@@ -110,21 +113,39 @@ def word_problem(c: Script) -> None:
             "I have {x} {t} and give away {y}. How many {t} are left?"
             "|I have {x} {t}. I lose {y}. How many do I have now?"
             "|I had {x} {t} and gave {y} to {w}. How many do I have left?"
-            "|If I have {x} {t} and eat {y}, how many {t} are left?"
+            "|If I have {x} {t} and eat {y}, how many {t} are left?|I have {x} {t} and give {y} to "
+            "{w}. How many {t} do I have?|I had {x} {t}. {w} took {y}. How many are left?|There "
+            "were {x} {t}. I gave {y} of them away. How many {t} are left?|From {x} {t} I give "
+            "{y} to {w}. How many do I keep?|I had {x} {t} and sold {y}. How many do I have now?"
+            "|{x} {t}, and {w} takes {y} of them: how many {t} remain?"
         )
         reply = f"{x} - {y} = {total}, so you have {total} {thing} left."
     c.say(wordings, reply, _is_number(total), x=x, y=y, t=thing, w=who)
 
 
+def three(c: Script) -> None:
+    """Three numbers, whose sum is at most 20."""
+    x, y = c.rng.randint(0, 8), c.rng.randint(0, 7)
+    z = c.rng.randint(0, min(9, 20 - x - y))
+    wordings = (
+        "What is {x} + {y} + {z}?|{x}+{y}+{z}|{x} + {y} + {z}|{x} plus {y} plus {z}|What is {x} "
+        "plus {y} plus {z}?|Add {x}, {y} and {z}.|how much is {x} + {y} + {z}?|{x}+{y}+{z}=?"
+    )
+    reply = f"{x} + {y} + {z} = {x + y + z}."
+    c.say(wordings, reply, _is_number(x + y + z), x=x, y=y, z=z)
+
+
 def compare(c: Script) -> None:
     x, y = c.rng.sample(range(101) if c.chance(0.6) else range(13), 2)
-    if c.chance(0.6):
-        best, word = max(x, y), c.one("bigger|larger|greater|more")
+    if c.chance(0.5):
+        best, word = max(x, y), c.one("bigger|larger|greater|more|higher")
     else:
-        best, word = min(x, y), c.one("smaller|less")
+        best, word = min(x, y), c.one("smaller|smaller|less|lower")
     wordings = (
         "Which is {w}, {x} or {y}?|What is {w}, {x} or {y}?|{x} or {y}, which is {w}?"
-        "|which number is {w}, {x} or {y}?|what's {w}: {x} or {y}?|{w}: {x} or {y}?"
+        "|which number is {w}, {x} or {y}?|what's {w}: {x} or {y}?|{w}: {x} or {y}?|Which of {x} "
+        "and {y} is {w}?|Tell me which is {w}, {x} or {y}.|{x} and {y}: which is {w}?|Which is the "
+        "{w} number, {x} or {y}?|Compare {x} and {y}: which is {w}?|is {x} or {y} {w}?"
     )
     other = x + y - best
     reply = f"{best} is {word} than {other}." if word != "more" else f"{best} is more than {other}."
@@ -132,13 +153,16 @@ def compare(c: Script) -> None:
 
 
 def true_or_false(c: Script) -> None:
-    x, y = c.rng.sample(range(21), 2)
-    word, right = c.one("bigger", "smaller"), x > y
-    if word == "smaller":
+    x, y = c.rng.sample(range(101) if c.chance(0.4) else range(21), 2)
+    word, right = c.one("bigger|larger|greater|more|smaller|less"), x > y
+    if word in ("smaller", "less"):
         right = not right
     reply = f"Yes, {x} is {word} than {y}." if right else f"No, {x} is not {word} than {y}."
     check = has_words("yes" if right else "no")
-    wordings = "Is {x} {w} than {y}?|is {x} {w} than {y}|Tell me, is {x} {w} than {y}?"
+    wordings = (
+        "Is {x} {w} than {y}?|is {x} {w} than {y}|Tell me, is {x} {w} than {y}?|{x} is {w} than "
+        "{y}, right?|Is it true that {x} is {w} than {y}?|is the number {x} {w} than {y}?"
+    )
     c.say(wordings, reply, check, x=x, y=y, w=word)
 
 
@@ -164,7 +188,8 @@ def count(c: Script) -> None:
         numbers = list(range(n, 0, -1))
         wordings = (
             "Count down from {n}.|count backwards from {n}|Count down from {n} to 1.|countdown "
-            "from {n}"
+            "from {n}|Count back from {n}.|count from {n} down to 1|Count from {n} to 1 backwards."
+            "|{n} to 1 countdown|Can you count down from {n}?"
         )
         values = {"n": n}
     text = ", ".join(map(str, numbers))
@@ -208,11 +233,16 @@ def number_words(c: Script) -> None:
     if c.chance(0.5):
         wordings = (
             "Write {n} as a word.|{n} in words|How do you write {n} in words?|spell the number "
-            "{n}|{n} as a word"
+            "{n}|{n} as a word|How is {n} written in words?|Write out the number {n}.|the word for "
+            "{n}|Write the number {n} in words."
         )
         c.say(wordings, f"{start(WORDS[n])}.", exactly(WORDS[n]), n=n)
     else:
-        wordings = "Write {n} as a number.|{n} in digits|{n} as a number|Write {n} in digits."
+        wordings = (
+            "Write {n} as a number.|{n} in digits|{n} as a number|Write {n} in digits.|Which "
+            "number "
+            "is {n}?|What are the digits of {n}?|the number {n} in digits"
+        )
         c.say(wordings, f"{n}.", exactly(str(n)), n=WORDS[n])
 
 
@@ -240,7 +270,7 @@ def shape(c: Script) -> None:
 
 
 INTENTS = {
-    sums: 9.0, sums_in_words: 1.2, word_problem: 1.2, compare: 1.2, true_or_false: 0.4, count: 1.2,
-    neighbour: 0.7, even_odd: 0.5, half_and_double: 0.4, number_words: 0.4, number_list: 0.3,
-    shape: 0.3,
+    sums: 9.0, sums_in_words: 1.2, three: 0.5, word_problem: 1.8, compare: 1.8, true_or_false: 1.0,
+    count: 1.2, neighbour: 0.7, even_odd: 0.5, half_and_double: 0.4, number_words: 0.5,
+    number_list: 0.3, shape: 0.3,
 }  # fmt: skip

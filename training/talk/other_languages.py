@@ -81,10 +81,13 @@ def do_you_speak(c: Script) -> None:
                      "Arabic", "Dutch", "Korean", "Polish", "Turkish", "Hindi")  # fmt: skip
     wordings = (
         "Do you speak {l}?|do you speak {l}|Can you speak {l}?|Can you answer in {l}?|Speak {l}."
-        "|Please answer in {l}.|can we talk in {l}?|Do you understand {l}?|switch to {l}"
+        "|Please answer in {l}.|can we talk in {l}?|Do you understand {l}?|switch to {l}|Do you "
+        "know {l}?|are you able to speak {l}?|Can you write in {l}?|Talk to me in {l}.|Can you "
+        "understand {l}?|could you reply in {l}?|Let us speak {l}.|Do you talk {l}?|say something "
+        "in {l}|Tell me a story in {l}.|how good is your {l}?"
     )
     check = lambda t: "english" in t.lower()  # noqa: E731
     c.say(wordings, REPLY, check, l=language)
 
 
-INTENTS = {other_language: 2.0, do_you_speak: 0.5}
+INTENTS = {other_language: 2.0, do_you_speak: 1.0}

@@ -57,8 +57,11 @@ class Script:
             for option, text in zip(options, filled, strict=True)
         ]
         wanted = [text for text, held in zip(filled, out, strict=True) if held == self.held]
+        if wanted and self.held:
+            return self.rng.choice(wanted), True
         if wanted:
-            return self.rng.choice(wanted), self.held
+            i = self.rng.choice([i for i, held in enumerate(out) if not held])
+            return varied(self.rng, options[i], apart).format(**values), False
         if self.held:
             return self.rng.choice(filled), False
         raise Retry
@@ -89,18 +92,28 @@ def held_out(wordings: str) -> frozenset[str]:
     return frozenset(apart)
 
 
-_OPENINGS = ("Hi, ", "Hey, ", "Please ", "Can you tell me: ", "Quick question: ", "So, ", "Ok, ")
+_OPENINGS = (
+    "Hi, ", "Hey, ", "Please ", "Can you tell me: ", "Quick question: ", "So, ", "Ok, ", "Hello! ",
+    "Tell me, ", "Tell me: ", "Question: ", "I have a question: ", "Now, ", "I want to know: ",
+    "Answer this: ", "Let me ask you: ", "Hey RWKV, ", "And ", "Well, ", "One more: ", "Next: ",
+    "My question is: ", "I was wondering: ", "Good morning! ", "Do you know this? ",
+)  # fmt: skip
+_GREETINGS = ("Hi, ", "Hey, ", "Hello! ", "Ok, ", "So, ", "Well, ", "Good morning! ")
 _ENDINGS = (" please", ", please", " thanks", " pls")
+_ASKING_ENDINGS = ("? I forgot", "? Thanks!", "? Be brief.", "??", "? Tell me!", ", do you know?")
+_TELLS = re.compile(r"(i|i'm|im|my|we|hello|hi|hey|call|this|no|yes|sorry|actually)\b", re.I)
+_ASKS = re.compile(r"(what|what's|whats|which|who|how|where|when|why)\b", re.I)
 
 
 def as_typed(rng: Random, text: str) -> str:
     """A turn as people type it: small letters and missing marks as common as full sentences."""
     chance = rng.random()
-    if chance < 0.05 and len(text) > 8 and "\n" not in text:
+    if chance < 0.08 and len(text) > 8 and "\n" not in text:
         first = text if text[:2] in ("I ", "I'") or not text[1:2].islower() else _small(text)
-        text = rng.choice(_OPENINGS) + first
-    elif chance < 0.09 and len(text) > 8 and text[-1].isalnum() and "\n" not in text:
-        text += rng.choice(_ENDINGS)
+        text = rng.choice(_GREETINGS if _TELLS.match(text) else _OPENINGS) + first
+    elif chance < 0.12 and len(text) > 8 and "\n" not in text and not _TELLS.match(text):
+        endings = _ASKING_ENDINGS if _ASKS.match(text) else _ENDINGS
+        text = text.rstrip(".?!") + rng.choice(endings)
     if rng.random() < 0.3 and "\n" not in text and "{" not in text:
         text = text.lower()
     if rng.random() < 0.35 and text[-1] in ".?!":
@@ -108,6 +121,52 @@ def as_typed(rng: Random, text: str) -> str:
     elif rng.random() < 0.06 and text[-1].isalnum():
         text += rng.choice("?.!")
     return text
+
+
+# How else people put the same words. Each is tried on a wording before it is filled in.
+_VARIANTS = tuple(
+    (re.compile(pattern), new)
+    for pattern, new in (
+        (r"\b([Ww])hat is\b", r"\1hat's"),
+        (r"\b([Ww])hat is\b", r"\1hats"),
+        (r"\b([Ww])hat's\b", r"\1hat is"),
+        (r"\b([Ww])hich\b", r"\1hat"),
+        (r"\b([Ww])hat (\w+) (is|does|has|comes)\b", r"\1hich \2 \3"),
+        (r"olour\b", "olor"),
+        (r"avou?rite\b", "avorite"),
+        (r"\bI am\b", "I'm"),
+        (r"\bI am\b", "im"),
+        (r"\b([Cc])an you\b", r"\1ould you"),
+        (r"\bdo you\b", "do u"),
+        (r"^(Name|List|Write|Spell|Say|Count|Give|Tell|Make)\b", r"Please \1"),
+        (r"^(Name|List|Write|Spell|Say|Count|Give|Tell|Make)\b", r"Can you \1"),
+        (r"^[Ww]hat(?: is|'s) ([^,:]+?)\??$", r"Can you tell me what \1 is?"),
+        (r"^[Ww]hat(?: is|'s) ([^,:]+?)\??$", r"Do you know what \1 is?"),
+        (r"^[Ww]hat(?: is|'s) ([^,:]+?)\??$", r"I want to know what \1 is"),
+        (r"^[Hh]ow many (\S+) does (.+) have\??$", r"Tell me how many \1 \2 has"),
+        (r"^[Ww]here does (.+) live\??$", r"Do you know where \1 lives?"),
+        (r"^[Ww]here is (.+?)\??$", r"Tell me where \1 is."),
+        (r"^[Ww]hat does (\S+) (eat|say|mean)\??$", r"I want to know what \1 \2s"),
+    )
+)
+_LETTERS = re.compile(r"(?<![\w{])[a-z]{5,}(?![\w}])")
+
+
+def varied(rng: Random, wording: str, apart: frozenset[str]) -> str:
+    """A wording put differently, or with a slip of the keys, now and then; never a held-out one."""
+    result = wording
+    if rng.random() < 0.3:
+        fitting = [(p, new) for p, new in _VARIANTS if p.search(wording)]
+        if fitting:
+            pattern, new = rng.choice(fitting)
+            result = pattern.sub(new, wording, count=1)
+    if rng.random() < 0.05 and (words := list(_LETTERS.finditer(result))):
+        word = rng.choice(words)
+        i = rng.randrange(word.start() + 1, word.end() - 1)
+        slips = (result[i + 1] + result[i], result[i] * 2 + result[i + 1], result[i + 1])
+        result = result[:i] + rng.choice(slips) + result[i + 2 :]
+    bare = result.lower().strip(" .?!")
+    return wording if any(bare == other.lower().strip(" .?!") for other in apart) else result
 
 
 def _small(text: str) -> str:
@@ -121,7 +180,7 @@ def start(text: str) -> str:
 
 def a(noun: str) -> str:
     """With its indefinite article."""
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+    return f"an {noun}" if noun[0] in "aeiouE" else f"a {noun}"
 
 
 def row(items: list[str] | tuple[str, ...], word: str = "and") -> str:

@@ -3,13 +3,14 @@
 from training.talk.explanations import EXPLANATIONS
 from training.talk.script import Script, one_of
 from training.talk.small_talk_table import SMALL_TALK
+from training.talk.small_talk_wishes import Entry
 
 FIRST = 5  # the first entries are greetings: they may open a longer conversation
-_COMMON = {0: 4.0, 4: 2.5, 5: 3.0, 6: 2.0, 10: 2.5, 12: 2.0, 13: 1.5}
+_COMMON = {0: 4.0, 4: 2.5, 5: 3.0, 6: 2.5, 8: 1.5, 9: 1.5, 12: 2.5, 14: 2.0, 15: 1.5}
 _WEIGHTS = [_COMMON.get(i, 1.0) for i in range(len(SMALL_TALK))]
 
 
-def _from(c: Script, entry: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
+def _from(c: Script, entry: Entry) -> None:
     questions, answers = entry
     c.say("|".join(questions), c.rng.choice(answers), one_of(answers))
 
@@ -27,7 +28,10 @@ def explain(c: Script) -> None:
     wordings = (
         "What is {x}?|what is {x}|Explain {x}.|Can you explain {x}?|what's {x}?|Tell me what {x} "
         "is.|Explain what {x} is.|define {x}|Tell me about {x}.|Explain {x} to a child.|describe "
-        "{x}|What does {x} mean?|Do you know what {x} is?|what do you know about {x}?"
+        "{x}|What does {x} mean?|Do you know what {x} is?|what do you know about {x}?|Can you "
+        "tell me what {x} is?"
+        "|what do people mean by {x}?|meaning of {x}|Give me an explanation of {x}.|How would you "
+        "explain {x}?|{x}?|explain {x} in one sentence|What exactly is {x}?|say what {x} is"
     )
     c.say(wordings, text, one_of((text,)), x=thing)
 

@@ -1,6 +1,6 @@
 """Short stories put together from parts, so that each hero meets many fates."""
 
-from training.talk.memory import NAMES
+from training.talk.people import NAMES
 from training.talk.script import Check, Script, a
 
 HEROES = (
@@ -79,4 +79,23 @@ def story(c: Script) -> None:
         c.say(more, _story(c, c.rng.choice(HEROES)), _is_story("named"))
 
 
-INTENTS = {story_about: 1.2, story: 0.8}
+_POEMS = (
+    "The {x} is here, the {x} is there,\nI see the {x} everywhere.\nIt makes me smile, it makes me "
+    "glad,\nIt is the best I ever had.",
+    "I saw the {x} one summer day,\nIt made me laugh, it made me play.\nAnd when the night is cold "
+    "and long,\nI sing the {x} a little song.",
+)
+
+
+def poem(c: Script) -> None:
+    thing = c.one("moon|sea|rain|cat|dog|snow|sun|tree|bird|river|star|wind|flower|sky|night|train")
+    wordings = (
+        "Write a poem about the {x}.|poem about the {x}|Tell me a poem about the {x}.|Write a "
+        "short poem about the {x}.|a poem about the {x} please|Can you write a poem about the {x}?"
+        "|write me a poem about the {x}|make a poem about the {x}|I want a poem about the {x}."
+    )
+    reply = c.one(*_POEMS).format(x=thing)
+    c.say(wordings, reply, lambda t: thing in t and "\n" in t, x=thing)
+
+
+INTENTS = {story_about: 1.2, story: 0.8, poem: 0.4}

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from server.tokenizer.tool_text import TOOL_TEXT
-from training.talk.memory import NAMES, PLACES
+from training.talk.people import NAMES, PLACES
 from training.talk.script import Check, Script
 
 # name: (description, parameters, wordings); {x} is the first argument

@@ -46,7 +46,7 @@ _INVENTIONS = (
     "telephone|light bulb|steam engine|airplane|printing press|computer|television|radio|bicycle|"
     "compass|telescope|microscope|penicillin|dynamite|zipper|transistor|battery|vaccine|microwave"
 ).split("|")
-_PLACES = (
+PLACES = (
     "Paris|London|Tokyo|New York|Berlin|Germany|France|India|China|Brazil|the USA|Japan|Spain|Rome|"
     "Mount Fuji|Lake Victoria|the Amazon|the Eiffel Tower|Big Ben|Texas|California|Hawaii|the Alps"
 ).split("|")
@@ -69,7 +69,7 @@ _ELEMENTS = (
 )
 
 
-def _made_up(c: Script) -> str:
+def made_up(c: Script) -> str:
     word = "".join(c.rng.choice(_SYLLABLES) for _ in range(c.rng.randint(2, 4)))
     return word.capitalize() + c.one("", "", "land", "stan", "ia", "burg", "ville")
 
@@ -78,11 +78,11 @@ def _person(c: Script) -> str:
     kind = c.rng.random()
     first, last = c.rng.choice(_FIRST), c.rng.choice(_LAST)
     if kind < 0.2:
-        return f"{first} {_made_up(c)}"
+        return f"{first} {made_up(c)}"
     return f"{first} {last}" if kind < 0.85 else last
 
 
-def _reply(c: Script, wordings: str, **values: object) -> None:
+def reply_honestly(c: Script, wordings: str, **values: object) -> None:
     c.say(wordings, REPLIES[0] if c.chance(0.8) else REPLIES[1], IS_HONEST, **values)
 
 
@@ -94,7 +94,7 @@ def person(c: Script) -> None:
         "prize?|what is the birthday of {x}?|how rich is {x}?|what did {x} write?|what did {x} "
         "invent?"
     )
-    _reply(c, wordings, x=_person(c))
+    reply_honestly(c, wordings, x=_person(c))
 
 
 def work(c: Script) -> None:
@@ -104,12 +104,12 @@ def work(c: Script) -> None:
         "out?|who made {x}?|what happens at the end of {x}?|Who plays the lead in {x}?|author of "
         "{x}"
     )
-    _reply(
+    reply_honestly(
         c,
         wordings,
         x=c.one(*_WORKS)
         if c.chance(0.75)
-        else f"the {c.one('book', 'film', 'song', 'play')} {_made_up(c)}",
+        else f"the {c.one('book', 'film', 'song', 'play')} {made_up(c)}",
     )
 
 
@@ -119,8 +119,8 @@ def event(c: Script) -> None:
         "year was {x}?|Why did {x} happen?|how long did {x} last?|Tell me about {x}.|explain {x}"
         "|who fought in {x}?|What happened in {x}?|year of {x}"
     )
-    other = f"the {c.one('war', 'battle', 'siege', 'treaty')} of {_made_up(c)}"
-    _reply(c, wordings, x=c.one(*_EVENTS) if c.chance(0.7) else other)
+    other = f"the {c.one('war', 'battle', 'siege', 'treaty')} of {made_up(c)}"
+    reply_honestly(c, wordings, x=c.one(*_EVENTS) if c.chance(0.7) else other)
 
 
 def year(c: Script) -> None:
@@ -129,7 +129,7 @@ def year(c: Script) -> None:
         "election in {y}?|what was invented in {y}?|Who was king in {y}?|What was the best film of "
         "{y}?|who won the Nobel Prize in {y}?|which team won in {y}?|who won the Super Bowl in {y}"
     )
-    _reply(c, wordings, y=c.rng.randint(1066, 2030))
+    reply_honestly(c, wordings, y=c.rng.randint(1066, 2030))
 
 
 def invention(c: Script) -> None:
@@ -138,7 +138,7 @@ def invention(c: Script) -> None:
         "was the {x} invented?|Where was the {x} invented?|inventor of the {x}|who came up with "
         "the {x}"
     )
-    _reply(c, wordings, x=c.one(*_INVENTIONS))
+    reply_honestly(c, wordings, x=c.one(*_INVENTIONS))
 
 
 def figure(c: Script) -> None:
@@ -146,10 +146,11 @@ def figure(c: Script) -> None:
         "What is the population of {x}?|how many people live in {x}?|How big is {x}?|what is the "
         "area of {x}?|How high is {x}?|how far is {x} from here?|How old is {x}?|population of "
         "{x}|what is the currency of {x}?|Who is the president of {x}?|who rules {x}?|What is the "
-        "zip code of {x}?|how long is a flight to {x}?|Who is the mayor of {x}?|how do I get to "
+        "zip code of {x}?|how far is it to {x}?|what is {x} famous for?|how long is a flight to "
+        "{x}?|Who is the mayor of {x}?|how do I get to "
         "{x}?|who founded {x}?|what is the best hotel in {x}?|who is the prime minister of {x}?"
     )
-    _reply(c, wordings, x=c.one(*_PLACES) if c.chance(0.75) else _made_up(c))
+    reply_honestly(c, wordings, x=c.one(*PLACES) if c.chance(0.75) else made_up(c))
 
 
 def capital(c: Script) -> None:
@@ -158,7 +159,7 @@ def capital(c: Script) -> None:
         "{x}?|what's the capital of {x}|Tell me the capital of {x}.|{x} capital|name the capital "
         "of {x}"
     )
-    _reply(c, wordings, x=c.one(*_UNKNOWN_COUNTRIES) if c.chance(0.65) else _made_up(c))
+    reply_honestly(c, wordings, x=c.one(*_UNKNOWN_COUNTRIES) if c.chance(0.65) else made_up(c))
 
 
 def arithmetic(c: Script) -> None:
@@ -166,9 +167,11 @@ def arithmetic(c: Script) -> None:
     kind = r.random()
     if kind < 0.35:
         x, y = r.randint(100, 9999), r.randint(100, 9999)
+        if c.chance(0.4):
+            x, y = r.randint(21, 99), r.randint(11, 99)
         sign, word = ("+", "plus") if c.chance(0.6) else ("-", "minus")
     elif kind < 0.7:
-        x, y, sign, word = r.randint(13, 999), r.randint(13, 99), "x", "times"
+        x, y, sign, word = r.randint(13, 999), r.randint(2, 99), "x", "times"
         sign = c.one("x", "*")
     else:
         x, y, sign, word = r.randint(101, 9999), r.randint(11, 99), "/", "divided by"
@@ -201,7 +204,7 @@ def topic(c: Script) -> None:
         "summary of {x}|Why is {x} important?|what do you know about {x}?|write a long text about "
         "{x}"
     )
-    _reply(c, wordings, x=c.one(*_TOPICS))
+    reply_honestly(c, wordings, x=c.one(*_TOPICS))
 
 
 def chemistry(c: Script) -> None:
@@ -210,7 +213,7 @@ def chemistry(c: Script) -> None:
         "atomic number of {x}?|how dense is {x}?|At what temperature does {x} melt?|What is the "
         "price of {x}?|how much is {x} worth?|atomic weight of {x}"
     )
-    _reply(c, wordings, x=c.one(*_ELEMENTS))
+    reply_honestly(c, wordings, x=c.one(*_ELEMENTS))
 
 
 def now(c: Script) -> None:
@@ -227,19 +230,19 @@ def now(c: Script) -> None:
         "{x}?|Search the web for {x}.|what is the phone number of {x}?|show me a picture of "
         "{x}|play {x}|open {x}"
     )
-    _reply(c, wordings, x=_made_up(c))
+    reply_honestly(c, wordings, x=made_up(c))
 
 
 def strange(c: Script) -> None:
     """Questions about things that do not exist."""
-    x, y = _made_up(c).lower(), _made_up(c).lower()
+    x, y = made_up(c).lower(), made_up(c).lower()
     wordings = (
         "What is {a}?|what does {x} mean?|Where can I find {a}?|how do I use {a}?|Who is {X}?|What "
         "colour is {a}?|how many {x}s are in {b}?|what is the difference between {a} and {b}?"
         "|Explain {x}.|why do {x}s like {y}?|define {x}|how many legs does {a} have?|is {a} bigger "
         "than {b}?|what is the opposite of {x}?|what does {a} eat?|what sound does {a} make?"
     )
-    _reply(c, wordings, x=x, y=y, X=x.capitalize(), a=a(x), b=a(y))
+    reply_honestly(c, wordings, x=x, y=y, X=x.capitalize(), a=a(x), b=a(y))
 
 
 def advice(c: Script) -> None:

@@ -79,7 +79,16 @@ SPELLED = (
     "rabbit bird milk bread cheese egg rice soup tea sugar salt paper pencil computer garden "
     "flower river mountain ocean summer winter spring monday friday big small love time music hat "
     "ball boat train plane car bus bike girl boy baby one two three four five six seven eight "
-    "nine ten because people beautiful language"
+    "nine ten because people beautiful language dragon castle apple kitten puppy spider monkey "
+    "giraffe zebra penguin dolphin tomato potato carrot onion lemon cherry grape honey butter "
+    "cheese pizza pasta coffee cookie chocolate breakfast dinner kitchen bedroom bathroom office "
+    "street bridge village country island forest desert beach planet winter autumn spring tuesday "
+    "sunday january march april june july august doctor nurse baker farmer driver writer king "
+    "queen prince brother sister uncle cousin family question answer number letter sentence story "
+    "song poem picture colour purple silver golden strong quick slow quiet early tomorrow "
+    "yesterday "
+    "always never maybe please thanks sorry welcome goodbye morning evening night dream heart hand "
+    "finger mouth nose eyes ears hair foot head body"
 ).split()
 # what one says: how, in each of ten languages
 LANGUAGES = "French Spanish German Italian Portuguese Dutch Swedish Polish Turkish Japanese".split()

@@ -41,7 +41,9 @@ def country_of(c: Script) -> None:
     wordings = (
         "{x} is the capital of which country?|Which country has the capital {x}?|of which country "
         "is {x} the capital?|what country is {x} the capital of?|In which country is {x}?"
-        "|where is {x}?|Where is {x} located?|what country is {x} in?"
+        "|where is {x}?|Where is {x} located?|what country is {x} in?|In what country is {x}?"
+        "|Where can I find {x}?|{x} is in which country?|Which country is {x} in?|{x} is where?"
+        "|Where in the world is {x}?|where do I find {x}?|the country of {x}?"
     )
     c.say(wordings, f"{city} is the capital of {country}.", names, x=city)
 
@@ -49,7 +51,11 @@ def country_of(c: Script) -> None:
 def is_capital(c: Script) -> None:
     country, city = c.rng.choice(list(CAPITALS.items()))
     asked = city if c.chance(0.5) else c.rng.choice(list(CAPITALS.values()))
-    wordings = "Is {y} the capital of {x}?|is {y} {x}'s capital?|{y} is the capital of {x}, right?"
+    wordings = (
+        "Is {y} the capital of {x}?|is {y} {x}'s capital?|{y} is the capital of {x}, right?|Is the "
+        "capital of {x} {y}?|is it true that {y} is the capital of {x}?|{y}: is that the capital "
+        "of {x}?"
+    )
     if asked == city:
         c.say(wordings, f"Yes, {city} is the capital of {country}.", "yes", x=country, y=asked)
     else:
@@ -180,6 +186,6 @@ def fact(c: Script) -> None:
 
 
 INTENTS = {
-    capital: 3.2, country_of: 0.9, is_capital: 0.5, continent: 0.7, spoken: 0.5, planet: 0.6,
+    capital: 3.2, country_of: 1.4, is_capital: 0.7, continent: 0.7, spoken: 0.5, planet: 0.6,
     neighbour: 1.5, today: 0.5, month: 0.9, day_number: 0.2, unit: 1.0, fact: 6.0,
 }  # fmt: skip

@@ -2,8 +2,8 @@
 
 import json
 
-from training.talk.memory import JOBS, NAMES, PET_NAMES, PLACES
 from training.talk.numbers import WORDS
+from training.talk.people import JOBS, NAMES, PET_NAMES, PLACES
 from training.talk.script import Check, Script, distinct, row, start
 
 _LISTS = {
@@ -83,11 +83,13 @@ def one_thing(c: Script) -> None:
     article = "an" if kind[0] in "aeiou" else "a"
     wordings = (
         "Name {a} {k}.|name {a} {k}|Tell me {a} {k}.|give me {a} {k}|{a} {k}?|Say the name of {a} "
-        "{k}.|give an example of {a} {k}"
+        "{k}.|give an example of {a} {k}|{a} {k}|Can you name {a} {k}?|Do you know {a} {k}?|Name "
+        "any {k}.|What is an example of {a} {k}?|Which {k} do you know?|name one {k}|I need {a} "
+        "{k}."
     )
     items = LISTS[many]
     check = distinct(1, {item.lower() for item in items})
-    c.say(wordings, f"{start(items[0])}.", check, a=article, k=kind)
+    c.say(wordings, f"{start(c.rng.choice(items[:3]))}.", check, a=article, k=kind)
 
 
 _NAMES_FOR = {
@@ -124,7 +126,9 @@ def names(c: Script) -> None:
         "Give me {n} names for a {t}.|{n} names for a {t}|Suggest {n} names for my {t}.|name "
         "ideas: {n} for a {t}|Tell me {n} good names for a {t}.|I need {n} names for my new "
         "{t}.|{n} names for my {t}?|what are {n} nice names for a {t}?|Think of {n} names for a "
-        "{t}."
+        "{t}.|{n} good names for a {t}|I have a new {t}. Give me {n} names.|names for a {t}: {n}"
+        "|Invent {n} names for my {t}.|{n} {t} names|list {n} names for a {t}|name my {t}: {n} "
+        "ideas"
     )
     check = _several(count)
     number = WORDS[count] if c.chance(0.65) else count
@@ -159,12 +163,24 @@ def _record(c: Script) -> tuple[str, str, dict[str, object]]:
             (kind, f"{who} lives in {town}.", {"name": who, "city": town}),
             (kind, f"{who} is {age} years old and lives in {town}.",
              {"name": who, "age": age, "city": town}),
+            (kind, f"{who}, {age}, {town}.", {"name": who, "age": age, "city": town}),
+            (kind, f"{who}, {age} years old.", {"name": who, "age": age}),
+            (kind, f"A person named {who} who is {age}.", {"name": who, "age": age}),
+            (kind, f"name {who}, age {age}, city {town}.",
+             {"name": who, "age": age, "city": town}),
+            (kind, f"{who} is {age} and comes from {town}.",
+             {"name": who, "age": age, "city": town}),
             (kind, f"{who} is a {r.choice(JOBS)}.", {"name": who, "job": ""}),
         ])  # fmt: skip
     if kind == "order":
         item, n, price = r.choice(_ITEMS), r.randint(1, 9), r.randint(1, 60)
         return r.choice([
             (kind, f"I order {n} {item}s.", {"item": item, "quantity": n}),
+            (kind, f"{n} {item}s, please.", {"item": item, "quantity": n}),
+            (kind, f"An order of {n} {item}s for {price} dollars.",
+             {"item": item, "quantity": n, "price": price}),
+            (kind, f"I want {n} {item}s that cost {price} dollars.",
+             {"item": item, "quantity": n, "price": price}),
             (kind, f"{n} {item}s for {price} dollars.",
              {"item": item, "quantity": n, "price": price}),
         ])  # fmt: skip
@@ -172,6 +188,9 @@ def _record(c: Script) -> tuple[str, str, dict[str, object]]:
         what, day, hour = r.choice(_EVENTS), r.choice(_DAYS), r.randint(8, 20)
         return r.choice([
             (kind, f"The {what} is on {day}.", {"title": what, "day": day}),
+            (kind, f"We have a {what} on {day}.", {"title": what, "day": day}),
+            (kind, f"On {day} at {hour} there is a {what}.",
+             {"title": what, "day": day, "time": f"{hour}:00"}),
             (kind, f"The {what} is on {day} at {hour}.",
              {"title": what, "day": day, "time": f"{hour}:00"}),
         ])  # fmt: skip
@@ -198,7 +217,9 @@ def make_json(c: Script) -> None:
         wordings = (
             "{s} Write this as JSON.|JSON: {s}|Turn this into JSON: {s}|{s} Give me JSON with "
             "{k}.|Extract {k} as JSON: {s}|as json: {s}|Convert to JSON: {s}|Make a JSON object "
-            "of this: {s}|{s} Answer in JSON with {k}.|json of: {s}"
+            "of this: {s}|{s} Answer in JSON with {k}.|json of: {s}|{s} as JSON, please|Write "
+            "JSON for this {t}: {s}|Return JSON: {s}|Respond only with JSON: {s}|Make {a} {t} in "
+            "JSON: {s}|Give me {a} {t} as JSON: {s}|{s} Put that into JSON.|JSON object for: {s}"
         )
         check = _is_json(record)
     else:
