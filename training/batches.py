@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.chat_format import IGNORE, reply_ends
-from training.tokenizer import END_ID
+from training.chat_format import IGNORE, SEPARATOR, reply_ends
+from training.tokenizer import END_ID, load_tokenizer
 
 # The share of the rows of text that each source gets: dialogue and simple language before size.
 # Little of what answers questions of knowledge, since the model is to say that it does not know.
@@ -44,6 +44,7 @@ CHAT_SHARES = {
     "chatterbot": 0.01,
     "rasbt": 0.01,
 }
+LONGEST_CHAT = 380  # tokens; a longer conversation would not fit into one training row
 Row = tuple[NDArray[np.uint16], NDArray[np.uint16]]  # ids and targets, each [length]
 
 
@@ -98,6 +99,9 @@ class Batches:
         self.text = Mixture(work, "text", TEXT_SHARES)
         self.chat = Mixture(work, "chat", CHAT_SHARES)
         self.ends = reply_ends(work)
+        tokenizer = load_tokenizer(work / "tokenizer.json")
+        self.opening = np.array(tokenizer.encode("System:").ids, np.uint16)
+        self.separator = np.array(tokenizer.encode(SEPARATOR).ids, np.uint16)
 
     def batch(self, step: int, text_share: float) -> tuple[Tensor, Tensor, Tensor]:
         """(ids, targets) [rows, length], and which rows are text [rows]; IGNORE carries no loss.
@@ -118,11 +122,26 @@ class Batches:
         targets[self.ends(targets, tokens[2:])] = END_ID
         return tokens[:-2], targets
 
+    def _begin(self, rng: np.random.Generator, ids: NDArray[np.uint16]) -> int:
+        """Half of the long rows begin with a long system text, as those of coding agents do.
+
+        Without them a model that has only seen short rows says nonsense after a few thousand
+        tokens, and does not end. Returns how many tokens that are; nothing of them is learnt.
+        """
+        room = self.length - LONGEST_CHAT - len(self.opening) - len(self.separator)
+        if room < LONGEST_CHAT or rng.random() < 0.5:
+            return 0
+        source = self.text if rng.random() < 0.7 else self.chat
+        said = source.pick(rng).stretch(rng, int(rng.integers(room // 4, room)))
+        begun = np.concatenate([self.opening, said[said != END_ID], self.separator])
+        ids[: len(begun)] = begun
+        return len(begun)
+
     def _chat_row(self, rng: np.random.Generator) -> Row:
         """Conversations one after another from an empty state; the last one may be cut off."""
         ids = np.zeros(self.length, np.uint16)
         targets = np.full(self.length, IGNORE, np.uint16)
-        filled = 0
+        filled = self._begin(rng, ids)
         while filled < self.length:
             more, more_targets = self.chat.pick(rng).document(rng)
             size = min(len(more), self.length - filled)

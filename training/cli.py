@@ -80,7 +80,10 @@ def train_command(
     ] = None,
     layers: Annotated[int, typer.Option(help="Of a model from nothing.")] = 6,
     width: Annotated[int, typer.Option(help="A multiple of 64, of a model from nothing.")] = 192,
-    rows: Annotated[int, typer.Option(help="Sequences of 384 tokens in a batch.")] = 4,
+    rows: Annotated[int, typer.Option(help="Sequences in a batch.")] = 4,
+    length: Annotated[
+        int, typer.Option(help="Tokens of a sequence, a multiple of 16; long ones begin with text.")
+    ] = 384,
     rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1.5e-3,
     text: Annotated[float, typer.Option(help="The share of plain text before the decay.")] = 0.4,
     last_text: Annotated[float, typer.Option(help="The share of plain text in the decay.")] = 0.15,
@@ -95,7 +98,8 @@ def train_command(
     """Train, or go on: plain text and conversations at once, to the end of the minutes."""
     set_up_torch(threads)
     config = TrainConfig(
-        minutes, rate, decay, text_share=text, last_text_share=last_text, rows=rows, seed=seed,
+        minutes, rate, decay, text_share=text, last_text_share=last_text, rows=rows, length=length,
+        seed=seed,
         bfloat16=bfloat16, compile=compile, device=device,
     )  # fmt: skip
     try:

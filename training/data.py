@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from training.batches import LONGEST_CHAT
 from training.chat_format import encode_chat
 from training.templates import generate, generate_calls
 from training.tokenizer import END_ID, load_tokenizer, train_tokenizer
 
 _SPEAKER = re.compile(r"^(?:System|User|Assistant): ?")
-LONGEST_CHAT = 380  # tokens; a longer conversation would not fit into one training row
 SYSTEMS = (
     "You are a helpful assistant.",
     "You are a friendly assistant. Answer briefly.",

@@ -59,6 +59,20 @@ def test_batches_are_decided_by_seed_and_step(work: Path, share: float) -> None:
     assert share not in (0.0, 1.0) or is_text.tolist() == [bool(share)] * 2
 
 
+def test_half_of_the_long_rows_begin_with_a_text_that_is_not_learnt(work: Path) -> None:
+    batches = Batches(work, 40, 1600, seed=1)
+    opening = batches.opening.tolist()
+    ids, targets, _ = batches.batch(3, 0.0)
+    begun = [row[: len(opening)].tolist() == opening for row in ids]
+    assert 8 < sum(begun) < 32
+    for is_begun, row in zip(begun, targets, strict=True):
+        learnt = (row != IGNORE).nonzero()
+        assert len(learnt) > 100  # conversations follow
+        assert not is_begun or learnt[0] > 200
+    short, _, _ = Batches(work, 40, 384, seed=1).batch(3, 0.0)
+    assert not any(row[: len(opening)].tolist() == opening for row in short)
+
+
 def test_only_learnt_tokens_go_through_the_head(work: Path) -> None:
     trainer = Trainer(config(), MODEL, work)
     ids, targets, _ = trainer.batches.batch(1, 0.0)
