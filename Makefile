@@ -1,5 +1,6 @@
 # make serve    set up and run the server on its embedded model (ARGS="--port 8080 …" are passed on)
 # make test     set up and run all tests
+# make test-fast  the inner loop: what starts no server and compiles little
 # make check    lint, format and types
 # make bench    measure (see docs/performance.md)
 # make setup    .venv with the locked versions and this package, editable
@@ -14,7 +15,7 @@ READY := .venv/ready
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
   --no-annotate --generate-hashes
 
-.PHONY: serve test check bench setup lock
+.PHONY: serve test test-fast check bench setup lock
 .DEFAULT_GOAL := serve
 
 serve: setup
@@ -22,6 +23,13 @@ serve: setup
 
 test: setup
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(ARGS)
+
+FAST := access assistant batches checkpoints grammars machine protocol registry sampling state_cache stores worker
+FAST_FILES := architecture cli config inspection regular_file words
+
+test-fast: setup
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -m "not slow" \
+	  $(FAST:%=tests/%) $(FAST_FILES:%=tests/test_%.py) $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from tests.e2e.server_process import ServerProcess
 from tests.e2e.test_state_cache import until_read
 
 MODEL = "rwkv-embedded"
-INSTRUCTIONS = "You are a patient storyteller. " * 8
+INSTRUCTIONS = "You are a patient storyteller. " * 20
 WILD = {"temperature": 1.5, "top_p": 1}
 """The hotter the answer, the less an encoder cuts it into the tokens that were generated."""
 NEW_TOKENS = 40

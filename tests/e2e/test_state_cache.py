@@ -86,15 +86,16 @@ def test_prompts_that_share_all_up_to_a_breakpoint(server, tokenizer, mode):
 
 def test_choices_share_a_prefill_and_salts_share_nothing(server):
     messages = [{"role": "user", "content": "What is the sea? " * 20}]
+    wild = {"temperature": 2, "top_p": 1}  # or a model that is sure says the same three times
     with server.client() as http:
-        single, tokens, _ = chat(http, messages, no_cache=True)
-        several, _, cached = chat(http, messages, n=3, cache_salt="a")
+        single, tokens, _ = chat(http, messages, no_cache=True, **wild)
+        several, _, cached = chat(http, messages, n=3, cache_salt="a", **wild)
         assert several[0] == single[0]
         assert len(set(several)) > 1
         assert cached == 0
         for salt in ("b", "c"):
-            assert chat(http, messages, cache_salt=salt) == (single, tokens, 0)
-            assert chat(http, messages, cache_salt=salt) == (single, tokens, tokens)
+            assert chat(http, messages, cache_salt=salt, **wild) == (single, tokens, 0)
+            assert chat(http, messages, cache_salt=salt, **wild) == (single, tokens, tokens)
 
 
 def test_many_at_once_with_one_document(server):
